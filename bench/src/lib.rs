@@ -1,0 +1,1 @@
+//! Benches: criterion for the controller work, and propagation end to end.

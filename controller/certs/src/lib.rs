@@ -1,0 +1,1 @@
+//! CA, leaves and rotation policy.

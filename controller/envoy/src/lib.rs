@@ -1,0 +1,1 @@
+//! Graph to Envoy resources; owner of every Envoy name.

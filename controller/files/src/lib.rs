@@ -1,0 +1,1 @@
+//! The same objects from a directory of YAML: the embedded mode.

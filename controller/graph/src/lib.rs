@@ -1,0 +1,1 @@
+//! Objects to virtual hosts, routes, clusters and diagnostics, host by host.

@@ -1,0 +1,1 @@
+//! Kubernetes IO: watches, status writes, lease, events.

@@ -1,0 +1,1 @@
+//! The object store: events in, a snapshot and what changed out.

@@ -1,0 +1,1 @@
+//! What every binary needs: admin endpoints, readiness, two-signal shutdown, telemetry.

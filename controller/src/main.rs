@@ -1,0 +1,2 @@
+//! `contour`: the data-plane controller.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The xDS protocol: aggregated delta and SotW, versions, ACK and NACK.

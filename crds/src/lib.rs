@@ -1,0 +1,1 @@
+//! The API types, and nothing else: no client, no runtime.

@@ -1,0 +1,1 @@
+//! Real parts for tests: Envoy, kube-apiserver and etcd, echo upstreams.

@@ -1,0 +1,2 @@
+//! `contour-operator`.
+fn main() {}

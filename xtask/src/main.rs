@@ -1,0 +1,2 @@
+//! `xtask`: generation and checks.
+fn main() {}
