@@ -1,1 +1,5 @@
 //! Graph to Envoy resources; owner of every Envoy name.
+
+mod settings;
+
+pub use settings::*;
