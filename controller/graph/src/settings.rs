@@ -33,3 +33,19 @@ impl Default for Settings {
         }
     }
 }
+
+impl Settings {
+    /// Whether objects of this class are served here (reference 3.2).
+    pub fn serves(&self, class: Option<&str>) -> bool {
+        match class {
+            None => self.classes.is_empty(),
+            Some(class) if self.classes.is_empty() => class == "contour",
+            Some(class) => self.classes.iter().any(|c| c == class),
+        }
+    }
+
+    /// Whether HTTPProxies in this namespace may be roots.
+    pub fn root_allowed(&self, namespace: &str) -> bool {
+        self.root_namespaces.is_empty() || self.root_namespaces.contains(namespace)
+    }
+}

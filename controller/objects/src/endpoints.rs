@@ -49,7 +49,7 @@ impl EndpointSlice {
         Some(Self {
             service: NamespacedName { namespace: Arc::clone(&name.namespace), name: service.as_str().into() },
             name,
-            endpoints: object.endpoints.into_iter().flat_map(endpoint_of).collect(),
+            endpoints: object.endpoints.into_iter().flatten().filter_map(endpoint_of).collect(),
             ports: object.ports.unwrap_or_default().into_iter().filter_map(port_of).collect(),
         })
     }

@@ -1,0 +1,165 @@
+//! One host: everything that contributes to a name, put together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use contour_objects::{Ingress, NamespacedName, ObjectRef, Proxy, Store};
+
+use crate::build::{Build, Report};
+use crate::model::{
+    Action, PathMatch, PathRewrite, Route, RouteMatch, SecureHost, TcpProxy, Termination, VirtualHost,
+};
+use crate::settings::Settings;
+use crate::{ingress, root};
+
+/// The result of building a host: what it serves, what was read for it, and what there is to say.
+pub(crate) struct BuiltHost {
+    pub(crate) host: Option<VirtualHost>,
+    pub(crate) reads: BTreeSet<ObjectRef>,
+    pub(crate) reports: BTreeMap<NamespacedName, Report>,
+    pub(crate) notes: Vec<(NamespacedName, String)>,
+}
+
+/// What the TLS listener does for a host, while it is being put together.
+#[derive(Clone, Debug)]
+pub(crate) enum SecurePart {
+    Http { tls: Termination, routes: Vec<Route> },
+    Tcp { tls: Termination, proxy: TcpProxy },
+    Passthrough { proxy: TcpProxy },
+}
+
+/// A host while it is being put together: later contributions replace equal earlier ones.
+#[derive(Debug, Default)]
+pub(crate) struct HostParts {
+    plain: BTreeMap<RouteMatch, Route>,
+    secure: BTreeMap<RouteMatch, Route>,
+    tls: Option<Termination>,
+    tcp: Option<TcpProxy>,
+}
+
+impl HostParts {
+    /// Sets a route of the plain listener.
+    pub(crate) fn set_plain(&mut self, route: Route) {
+        self.plain.insert(route.matches.clone(), route);
+    }
+
+    /// Sets what an HTTPProxy root does with TLS; it replaces an Ingress's certificate and equal routes.
+    pub(crate) fn set_secure(&mut self, part: SecurePart) {
+        match part {
+            SecurePart::Http { tls, routes } => {
+                self.tls = Some(tls);
+                self.secure.extend(routes.into_iter().map(|r| (r.matches.clone(), r)));
+            }
+            SecurePart::Tcp { tls, proxy } => {
+                self.tls = Some(tls);
+                self.tcp = Some(proxy);
+            }
+            SecurePart::Passthrough { proxy } => {
+                self.tls = None;
+                self.tcp = Some(proxy);
+            }
+        }
+    }
+
+    /// Adds an Ingress's routes where nothing older has the same match.
+    pub(crate) fn add_ingress(&mut self, plain: Vec<Route>, tls: Option<Termination>, secure: Vec<Route>) {
+        for route in plain {
+            self.plain.entry(route.matches.clone()).or_insert(route);
+        }
+        if self.tls.is_none() {
+            self.tls = tls;
+        }
+        for route in secure {
+            self.secure.entry(route.matches.clone()).or_insert(route);
+        }
+    }
+
+    fn finish(self, fqdn: &Arc<str>) -> Option<VirtualHost> {
+        let plain = pair_slashes(self.plain);
+        let secure = match (self.tls, self.tcp) {
+            (Some(tls), Some(proxy)) => Some(SecureHost::Tcp { tls, proxy }),
+            (None, Some(proxy)) => Some(SecureHost::Passthrough { proxy }),
+            (Some(tls), None) if !self.secure.is_empty() => {
+                Some(SecureHost::Http { tls, routes: pair_slashes(self.secure) })
+            }
+            _ => None,
+        };
+        (!plain.is_empty() || secure.is_some()).then(|| VirtualHost { fqdn: Arc::clone(fqdn), plain, secure })
+    }
+}
+
+/// Builds a host from its roots and Ingresses. Pure: equal objects give an equal result.
+pub(crate) fn build(
+    store: &Store,
+    settings: &Settings,
+    fqdn: &Arc<str>,
+    roots: &[Arc<Proxy>],
+    ingresses: &[Arc<Ingress>],
+) -> BuiltHost {
+    let mut b = Build::new(store, settings);
+    let mut parts = HostParts::default();
+    let mut ingresses: Vec<_> = ingresses.iter().collect();
+    ingresses.sort_by(|x, y| (x.created, &x.name).cmp(&(y.created, &y.name)));
+    for one in ingresses {
+        ingress::add(&mut b, one, fqdn, &mut parts);
+    }
+    add_roots(&mut b, fqdn, roots, &mut parts);
+    BuiltHost { host: parts.finish(fqdn), reads: b.reads, reports: b.reports, notes: b.notes }
+}
+
+/// Exactly one root may have a name. Roots that may not be roots where they are do not count: they harm only themselves.
+fn add_roots(b: &mut Build<'_>, fqdn: &str, roots: &[Arc<Proxy>], parts: &mut HostParts) {
+    let (allowed, barred): (Vec<_>, Vec<_>) =
+        roots.iter().partition(|r| fqdn.is_empty() || b.settings.root_allowed(&r.name.namespace));
+    for root in barred {
+        root::add(b, root, parts);
+    }
+    match allowed.as_slice() {
+        [only] => root::add(b, only, parts),
+        several if fqdn.is_empty() => several.iter().for_each(|root| root::add(b, root, parts)),
+        several => {
+            let mut names: Vec<String> = several.iter().map(|r| r.name.to_string()).collect();
+            names.sort();
+            for root in several {
+                let message = format!("fqdn \"{fqdn}\" is used in multiple HTTPProxies: {}", names.join(", "));
+                b.error(&root.name, "VirtualHostError", "DuplicateVhost", message);
+            }
+        }
+    }
+}
+
+/// Gives every rewritten prefix its twin, with or without the trailing slash, so that neither `/foo` nor `/foo/` rewrites to a path with
+/// a doubled or missing slash (reference 1.8.3). Where the user wrote both, both stay as written.
+fn pair_slashes(mut routes: BTreeMap<RouteMatch, Route>) -> Vec<Route> {
+    let rewritten: Vec<Route> = routes.values().filter(|r| rewritten_prefix(r).is_some()).cloned().collect();
+    let written: BTreeSet<RouteMatch> = routes.keys().cloned().collect();
+    for route in rewritten {
+        let Some((prefix, replacement)) = rewritten_prefix(&route) else { continue };
+        let base = prefix.trim_end_matches('/');
+        let at = |path: String| RouteMatch { path: PathMatch::Prefix(path), ..route.matches.clone() };
+        let (without, with) = (at(base.to_owned()), at(format!("{base}/")));
+        if base.is_empty() || (written.contains(&without) && written.contains(&with)) {
+            continue;
+        }
+        let bare = replacement.trim_end_matches('/');
+        let root_or_bare = if bare.is_empty() { "/" } else { bare };
+        for (matches, rewrite) in [(without, root_or_bare.to_owned()), (with, format!("{bare}/"))] {
+            let mut copy = Route { matches: matches.clone(), ..route.clone() };
+            if let Action::Forward(forward) = &mut copy.action {
+                forward.rewrite = Some(PathRewrite::Prefix(rewrite));
+            }
+            routes.insert(matches, copy);
+        }
+    }
+    routes.into_values().collect()
+}
+
+fn rewritten_prefix(route: &Route) -> Option<(String, String)> {
+    match (&route.matches.path, &route.action) {
+        (PathMatch::Prefix(prefix), Action::Forward(forward)) => match &forward.rewrite {
+            Some(PathRewrite::Prefix(replacement)) => Some((prefix.clone(), replacement.clone())),
+            None => None,
+        },
+        _ => None,
+    }
+}

@@ -1,0 +1,235 @@
+//! Ingress v1 (reference 3).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use contour_objects::{Ingress, NamespacedName};
+use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressBackend};
+
+use crate::build::{Build, SecretProblem};
+use crate::duration::parse_timeout;
+use crate::host::HostParts;
+use crate::model::{
+    Action, CircuitBreakers, Cluster, Forward, HeaderPolicy, LoadBalancer, Origin, PathMatch, Retry, Route,
+    RouteMatch, Termination, Timeout, TlsVersion, WeightedCluster,
+};
+use crate::root::version;
+use crate::{conditions, policy, service};
+
+/// Characters that make an implementation-specific path a regular expression, as Contour decides it.
+const REGEX_CHARACTERS: [char; 6] = ['^', '+', '*', '[', ']', '%'];
+
+/// The host name of rules without one.
+const ANY_HOST: &str = "*";
+
+/// The host names an Ingress contributes to: `*` for its default backend and for rules without a host.
+pub(crate) fn hosts(ingress: &Ingress) -> Vec<Arc<str>> {
+    let rules = ingress.spec.rules.iter().flatten().map(|rule| host_name(rule.host.as_deref()));
+    let default = ingress.spec.default_backend.iter().map(|_| Arc::from(ANY_HOST));
+    let mut hosts: Vec<Arc<str>> = rules.chain(default).collect();
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
+fn host_name(host: Option<&str>) -> Arc<str> {
+    host.filter(|h| !h.is_empty()).unwrap_or(ANY_HOST).to_ascii_lowercase().into()
+}
+
+/// Adds what an Ingress serves for one host. An Ingress has no conditions: problems become notes.
+pub(crate) fn add(b: &mut Build<'_>, ingress: &Ingress, fqdn: &Arc<str>, parts: &mut HostParts) {
+    if **fqdn != *ANY_HOST && !crate::root::is_fqdn(fqdn) {
+        return b.note(&ingress.name, format!("spec.rules.host \"{fqdn}\" is not a DNS name"));
+    }
+    let rules: Vec<_> =
+        ingress.spec.rules.iter().flatten().filter(|r| host_name(r.host.as_deref()) == *fqdn).collect();
+    let mut routes: BTreeMap<RouteMatch, Route> = BTreeMap::new();
+    if **fqdn == *ANY_HOST
+        && let Some(backend) = &ingress.spec.default_backend
+    {
+        let path = PathMatch::Prefix("/".to_owned());
+        insert(&mut routes, route(b, ingress, "/", path, backend));
+    }
+    for path in rules.iter().filter_map(|r| r.http.as_ref()).flat_map(|http| &http.paths) {
+        match path_match(path) {
+            Ok(matches) => {
+                let text = path.path.as_deref().unwrap_or("/");
+                insert(&mut routes, route(b, ingress, text, matches, &path.backend));
+            }
+            Err(why) => b.note(&ingress.name, format!("spec.rules of host \"{fqdn}\": {why}")),
+        }
+    }
+    if routes.is_empty() {
+        return;
+    }
+    let routes: Vec<Route> = routes.into_values().collect();
+    let tls = termination(b, ingress, fqdn);
+    let secure = if tls.is_some() { routes.clone() } else { Vec::new() };
+    parts.add_ingress(plain(ingress, routes), tls, secure);
+}
+
+fn insert(routes: &mut BTreeMap<RouteMatch, Route>, route: Option<Route>) {
+    if let Some(route) = route {
+        routes.insert(route.matches.clone(), route);
+    }
+}
+
+/// What the plain listener serves: the routes, redirects to HTTPS, or nothing.
+fn plain(ingress: &Ingress, mut routes: Vec<Route>) -> Vec<Route> {
+    let is = |key: &str, value: &str| ingress.annotations.get(key).is_some_and(|v| v == value);
+    if is("ingress.kubernetes.io/force-ssl-redirect", "true") {
+        routes.iter_mut().for_each(|route| route.action = Action::UpgradeToHttps);
+        return routes;
+    }
+    if is("kubernetes.io/ingress.allow-http", "false") {
+        return Vec::new();
+    }
+    routes
+}
+
+fn path_match(path: &HTTPIngressPath) -> Result<PathMatch, String> {
+    let text = path.path.as_deref().filter(|p| !p.is_empty()).unwrap_or("/");
+    if !text.starts_with('/') && !text.contains(REGEX_CHARACTERS) {
+        return Err(format!("path \"{text}\" must start with \"/\""));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(format!("path {text:?} has control characters"));
+    }
+    match path.path_type.as_str() {
+        "Exact" => Ok(PathMatch::Exact(text.to_owned())),
+        "Prefix" => match text.trim_end_matches('/') {
+            "" => Ok(PathMatch::Prefix("/".to_owned())),
+            segments => Ok(PathMatch::Segments(segments.to_owned())),
+        },
+        _ if text.contains(REGEX_CHARACTERS) => {
+            conditions::check_regex(text)?;
+            Ok(PathMatch::Regex(text.trim_start_matches('^').to_owned()))
+        }
+        _ => Ok(PathMatch::Prefix(text.to_owned())),
+    }
+}
+
+/// A route, or `None` with a note where its backend does not resolve: requests then get a 404, as in Contour.
+fn route(
+    b: &mut Build<'_>,
+    ingress: &Ingress,
+    text: &str,
+    path: PathMatch,
+    backend: &IngressBackend,
+) -> Option<Route> {
+    let cluster = match cluster(b, ingress, backend) {
+        Ok(cluster) => cluster,
+        Err(why) => {
+            b.note(&ingress.name, format!("path \"{text}\" is not served: {why}"));
+            return None;
+        }
+    };
+    let annotation = |key: &str| ingress.annotations.get(&format!("projectcontour.io/{key}"));
+    let websockets = annotation("websocket-routes").is_some_and(|w| w.split(',').any(|p| p.trim() == text));
+    let timeout = annotation("response-timeout").or_else(|| annotation("request-timeout"));
+    let forward = Forward {
+        clusters: vec![WeightedCluster {
+            cluster: cluster.into(),
+            weight: 0,
+            request_headers: HeaderPolicy::default(),
+            response_headers: HeaderPolicy::default(),
+        }],
+        websockets,
+        response_timeout: annotated_timeout(b, ingress, "response-timeout", timeout.map(String::as_str)),
+        idle_timeout: Timeout::Default,
+        retry: retry(b, ingress),
+        rewrite: None,
+        hash: Vec::new(),
+        request_headers: HeaderPolicy::default(),
+        response_headers: HeaderPolicy::default(),
+    };
+    Some(Route {
+        matches: RouteMatch { path, headers: Vec::new(), query: Vec::new() },
+        action: Action::Forward(Box::new(forward)),
+        origin: Origin { kind: "Ingress", object: ingress.name.clone() },
+    })
+}
+
+fn annotated_timeout(b: &mut Build<'_>, ingress: &Ingress, key: &str, value: Option<&str>) -> Timeout {
+    parse_timeout(value).unwrap_or_else(|why| {
+        b.note(&ingress.name, format!("annotation projectcontour.io/{key}: {why}; Envoy's default is used"));
+        Timeout::Default
+    })
+}
+
+fn retry(b: &mut Build<'_>, ingress: &Ingress) -> Option<Retry> {
+    let annotation = |key: &str| ingress.annotations.get(&format!("projectcontour.io/{key}"));
+    let on = annotation("retry-on").filter(|on| !on.is_empty())?;
+    let count = annotation("num-retries").and_then(|n| n.trim().parse().ok()).unwrap_or(0);
+    let per_try = annotation("per-try-timeout").map(String::as_str);
+    Some(Retry {
+        on: on.clone(),
+        count: policy::retries(count),
+        per_try_timeout: annotated_timeout(b, ingress, "per-try-timeout", per_try),
+        status_codes: Vec::new(),
+    })
+}
+
+fn cluster(b: &mut Build<'_>, ingress: &Ingress, backend: &IngressBackend) -> Result<Cluster, String> {
+    let Some(reference) = &backend.service else {
+        return Err("its backend is not a Service; only Services are supported".to_owned());
+    };
+    let name = NamespacedName::new(Arc::clone(&ingress.name.namespace), reference.name.as_str());
+    let port = reference.port.as_ref().ok_or_else(|| format!("backend Service \"{name}\" has no port"))?;
+    let wanted = port.name.clone().or(port.number.map(|n| n.to_string())).unwrap_or_default();
+    let (service, port) = service::resolve(
+        b,
+        &name,
+        |p| match (&port.name, port.number) {
+            (Some(name), _) => p.name.as_deref() == Some(name),
+            (None, Some(number)) => i32::from(p.port) == number,
+            (None, None) => false,
+        },
+        &wanted,
+    )?;
+    let protocol = service::protocol_of(service, port);
+    let sni = service.external_name.as_deref().map(str::to_owned).filter(|_| protocol.is_tls());
+    Ok(Cluster {
+        service: name,
+        port: port.port,
+        discovery: service::discovery(service, port, None),
+        protocol,
+        validation: None,
+        sni,
+        load_balancer: LoadBalancer::RoundRobin,
+        health_check: None,
+        idle_connection_timeout: Timeout::Default,
+        circuit_breakers: CircuitBreakers { ..service::circuit_breakers(&service.annotations) },
+    })
+}
+
+/// The certificate for a host that the Ingress lists under `tls`, if its Secret can be used.
+fn termination(b: &mut Build<'_>, ingress: &Ingress, fqdn: &str) -> Option<Termination> {
+    let annotation = |key: &str| ingress.annotations.get(&format!("projectcontour.io/{key}"));
+    let lists = |hosts: &Option<Vec<String>>| hosts.iter().flatten().any(|h| h.eq_ignore_ascii_case(fqdn));
+    let tls = ingress.spec.tls.iter().flatten().find(|tls| lists(&tls.hosts))?;
+    let home = annotation("tls-cert-namespace").map_or_else(|| Arc::clone(&ingress.name.namespace), |n| n.as_str().into());
+    let secret = NamespacedName { namespace: home, name: tls.secret_name.as_deref().unwrap_or_default().into() };
+    let pair = match b.tls_pair(&secret, &ingress.name.namespace) {
+        Ok(pair) => pair,
+        Err(problem) => {
+            let why = match problem {
+                SecretProblem::NotDelegated => format!(
+                    "Secret \"{secret}\" is not delegated to namespace {} by a TLSCertificateDelegation",
+                    ingress.name.namespace
+                ),
+                SecretProblem::Unusable(why) => why,
+            };
+            b.note(&ingress.name, format!("host \"{fqdn}\" is not served over TLS: {why}"));
+            return None;
+        }
+    };
+    let limit = |key: &str, default| version(annotation(key).map(String::as_str), default);
+    let minimum = limit("tls-minimum-protocol-version", TlsVersion::V1_2).max(b.settings.tls_minimum);
+    let maximum = limit("tls-maximum-protocol-version", TlsVersion::V1_3).min(b.settings.tls_maximum);
+    if maximum < minimum {
+        b.note(&ingress.name, format!("host \"{fqdn}\" is not served over TLS: its minimum version is above its maximum"));
+        return None;
+    }
+    Some(Termination { secret, pair, minimum, maximum })
+}

@@ -1,0 +1,236 @@
+//! References to Services, resolved into clusters.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use contour_crds::httpproxy::{Service as ServiceRef, UpstreamProtocol, UpstreamValidation as ValidationRef};
+use contour_objects::{NamespacedName, Proxy, Service, ServicePort};
+
+use crate::build::{Build, Reported, SecretProblem};
+use crate::model::{
+    CircuitBreakers, Cluster, Discovery, EndpointsOf, HealthCheck, HealthPort, HostRewrite, LoadBalancer,
+    Protocol, Timeout, UpstreamValidation,
+};
+
+/// What a route decides for all its clusters.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClusterPolicy {
+    pub(crate) load_balancer: LoadBalancer,
+    pub(crate) health_check: Option<HealthCheck>,
+    pub(crate) idle_connection_timeout: Timeout,
+}
+
+/// Finds a Service port. The error says what is missing.
+pub(crate) fn resolve<'a>(
+    b: &mut Build<'a>,
+    name: &NamespacedName,
+    port: impl Fn(&ServicePort) -> bool,
+    wanted: &str,
+) -> Result<(&'a Service, &'a ServicePort), String> {
+    let service = b.service(name).ok_or_else(|| format!("Service \"{name}\" not found"))?;
+    if let Some(target) = &service.external_name {
+        external_name(target, b.settings.external_names)
+            .map_err(|why| format!("Service \"{name}\" is of type ExternalName: {why}"))?;
+    }
+    let found = service.ports.iter().find(|p| port(p));
+    let found = found.ok_or_else(|| format!("port \"{wanted}\" on Service \"{name}\" not matched"))?;
+    if !found.tcp {
+        return Err(format!("port \"{wanted}\" on Service \"{name}\" is not a TCP port"));
+    }
+    Ok((service, found))
+}
+
+/// Whether an ExternalName may be served: never this machine, whatever it is called (GHSA-5ph6-qq5x-7jwc).
+fn external_name(target: &str, enabled: bool) -> Result<(), String> {
+    if !enabled {
+        return Err("such Services are not enabled (enableExternalNameService)".to_owned());
+    }
+    let name = target.trim_end_matches('.').to_ascii_lowercase();
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
+    let local_name = name == "localhost"
+        || name.ends_with(".localhost")
+        || name == "localhost.localdomain"
+        || name == "local.projectcontour.io";
+    if local_name || address.is_some_and(is_local) {
+        return Err(format!("\"{target}\" points to this machine or its link, which is not allowed"));
+    }
+    let plausible = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    if name.is_empty() || !name.chars().all(plausible) {
+        return Err(format!("\"{target}\" is not a host name"));
+    }
+    Ok(())
+}
+
+fn is_local(address: IpAddr) -> bool {
+    let address = match address {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
+        IpAddr::V4(_) => address,
+    };
+    let link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    address.is_loopback() || address.is_unspecified() || link_local
+}
+
+/// Resolves a service of an HTTPProxy. `Ok(None)`: it could not be resolved, which was reported, and the route stays without it.
+pub(crate) fn cluster(
+    b: &mut Build<'_>,
+    proxy: &Proxy,
+    reference: &ServiceRef,
+    policy: &ClusterPolicy,
+    host: Option<&HostRewrite>,
+    unresolved: (&'static str, &'static str),
+) -> Result<Option<Cluster>, Reported> {
+    if reference.port == 0 {
+        let message = format!("service \"{}\": port must be in the range 1-65535", reference.name);
+        return Err(b.error(&proxy.name, "ServiceError", "ServicePortInvalid", message));
+    }
+    let name = NamespacedName::new(Arc::clone(&proxy.name.namespace), reference.name.as_str());
+    let wanted = reference.port.to_string();
+    let found = resolve(b, &name, |p| p.port == reference.port, &wanted)
+        .and_then(|(service, port)| Ok((service, port, health_port(service, reference, policy)?)));
+    let (service, port, health_port) = match found {
+        Ok(found) => found,
+        Err(why) => {
+            let (kind, field) = unresolved;
+            let message = format!("{field} unresolved service reference: {why}");
+            b.error(&proxy.name, kind, "ServiceUnresolvedReference", message);
+            return Ok(None);
+        }
+    };
+    let protocol = reference.protocol.map_or_else(|| protocol_of(service, port), given_protocol);
+    let validation = validation(b, proxy, reference, protocol)?;
+    let sni = match host {
+        Some(HostRewrite::Literal(host)) => Some(host.clone()),
+        _ => service.external_name.as_deref().map(str::to_owned),
+    };
+    Ok(Some(Cluster {
+        discovery: discovery(service, port, health_port),
+        service: name,
+        port: port.port,
+        protocol,
+        validation,
+        sni: sni.filter(|_| protocol.is_tls()),
+        load_balancer: policy.load_balancer,
+        health_check: policy.health_check.clone(),
+        idle_connection_timeout: policy.idle_connection_timeout,
+        circuit_breakers: circuit_breakers(&service.annotations),
+    }))
+}
+
+fn health_port(
+    service: &Service,
+    reference: &ServiceRef,
+    policy: &ClusterPolicy,
+) -> Result<Option<HealthPort>, String> {
+    let number = match reference.health_port {
+        Some(number) if number != reference.port && policy.health_check.is_some() => number,
+        _ => return Ok(None),
+    };
+    let port = service.ports.iter().find(|p| p.port == number && p.tcp);
+    let port = port.ok_or_else(|| format!("healthPort \"{number}\" on Service \"{}\" not matched", service.name))?;
+    Ok(Some(HealthPort { number, name: port.name.clone() }))
+}
+
+/// Where the addresses of a Service port come from.
+pub(crate) fn discovery(service: &Service, port: &ServicePort, health_port: Option<HealthPort>) -> Discovery {
+    match &service.external_name {
+        Some(hostname) => Discovery::Dns { hostname: hostname.to_string(), port: port.port },
+        None => Discovery::Slices(EndpointsOf {
+            service: service.name.clone(),
+            port_name: port.name.clone(),
+            health_port,
+        }),
+    }
+}
+
+fn given_protocol(protocol: UpstreamProtocol) -> Protocol {
+    match protocol {
+        UpstreamProtocol::H2 => Protocol::H2,
+        UpstreamProtocol::H2c => Protocol::H2c,
+        UpstreamProtocol::Tls => Protocol::Tls,
+    }
+}
+
+/// The protocol a Service asks for: `appProtocol` where set, else Contour's annotations, by port name before number.
+pub(crate) fn protocol_of(service: &Service, port: &ServicePort) -> Protocol {
+    if let Some(app_protocol) = &port.app_protocol {
+        return match &**app_protocol {
+            "kubernetes.io/h2c" => Protocol::H2c,
+            "https" => Protocol::Tls,
+            _ => Protocol::Plain,
+        };
+    }
+    let number = port.port.to_string();
+    let wanted = [port.name.as_deref(), Some(number.as_str())];
+    for wanted in wanted.into_iter().flatten() {
+        for (key, protocol) in [("h2", Protocol::H2), ("h2c", Protocol::H2c), ("tls", Protocol::Tls)] {
+            let annotation = service.annotations.get(&format!("projectcontour.io/upstream-protocol.{key}"));
+            if annotation.is_some_and(|ports| ports.split(',').any(|p| p.trim() == wanted)) {
+                return protocol;
+            }
+        }
+    }
+    Protocol::Plain
+}
+
+/// The circuit breakers in a Service's annotations; what is not a positive number is not set.
+pub(crate) fn circuit_breakers(annotations: &BTreeMap<String, String>) -> CircuitBreakers {
+    let number = |key: &str| {
+        annotations.get(&format!("projectcontour.io/{key}")).and_then(|v| v.trim().parse().ok()).filter(|v| *v > 0)
+    };
+    CircuitBreakers {
+        max_connections: number("max-connections"),
+        max_pending_requests: number("max-pending-requests"),
+        max_requests: number("max-requests"),
+        max_retries: number("max-retries"),
+        per_host_max_connections: number("per-host-max-connections"),
+    }
+}
+
+fn validation(
+    b: &mut Build<'_>,
+    proxy: &Proxy,
+    reference: &ServiceRef,
+    protocol: Protocol,
+) -> Result<Option<UpstreamValidation>, Reported> {
+    let Some(policy) = reference.validation.as_deref() else { return Ok(None) };
+    if !protocol.is_tls() {
+        let message = format!("services \"{}\": validation has no effect without protocol tls or h2", reference.name);
+        b.warn(&proxy.name, "SpecError", "IgnoredField", message);
+        return Ok(None);
+    }
+    let invalid = |b: &mut Build<'_>, why: String| {
+        let message = format!(
+            "Service [{}:{}] TLS upstream validation policy error: {why}",
+            reference.name, reference.port
+        );
+        b.error(&proxy.name, "ServiceError", "TLSUpstreamValidation", message)
+    };
+    let subject_names = subject_names(policy);
+    if subject_names.is_empty() {
+        return Err(invalid(b, "no subject name is given".to_owned()));
+    }
+    let secret = NamespacedName::parse(&policy.ca_secret, &proxy.name.namespace);
+    match b.ca(&secret, &proxy.name.namespace) {
+        Ok(ca) => Ok(Some(UpstreamValidation { secret, ca, subject_names })),
+        Err(SecretProblem::NotDelegated) => {
+            let message =
+                format!("services.validation.caSecret: Secret \"{secret}\" is not configured for certificate delegation");
+            Err(b.error(&proxy.name, "TLSError", "CACertificateNotDelegated", message))
+        }
+        Err(SecretProblem::Unusable(why)) => Err(invalid(b, why)),
+    }
+}
+
+fn subject_names(policy: &ValidationRef) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in std::iter::once(&policy.subject_name).chain(&policy.subject_names) {
+        if !name.is_empty() && !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}

@@ -1,0 +1,143 @@
+//! What is told to the owner of an HTTPProxy.
+//!
+//! The stages below collect [`Issue`]s; a [`ProxyStatus`] is what one object's owner reads: Contour's `Valid` condition with its errors and
+//! warnings (reference 1.12), `currentStatus` and `description`.
+
+use std::fmt;
+
+use contour_crds::HTTPProxyStatus;
+use contour_crds::status::{ConditionStatus, DetailedCondition, SubCondition};
+use contour_objects::NamespacedName;
+
+/// Longest message the API server takes in a condition, in bytes, as Contour cuts it.
+const LONGEST_MESSAGE: usize = 32_760;
+
+/// One error or warning: the type and reason are Contour's identifiers, the message is for people.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Issue {
+    /// Condition type, for example `RouteError`.
+    pub kind: &'static str,
+    /// Reason, for example `TimeoutPolicyNotValid`.
+    pub reason: &'static str,
+    /// What is wrong, with the value and the way out.
+    pub message: String,
+}
+
+impl Issue {
+    /// An issue with this type, reason and message.
+    pub fn new(kind: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { kind, reason, message: message.into() }
+    }
+}
+
+impl fmt::Display for Issue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}: {}", self.kind, self.reason, self.message)
+    }
+}
+
+/// `status.currentStatus`, without `NotReconciled`, which only the CRD's default writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// `valid`
+    Valid,
+    /// `invalid`
+    Invalid,
+    /// `orphaned`
+    Orphaned,
+}
+
+impl State {
+    /// As written into `status.currentStatus`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Invalid => "invalid",
+            Self::Orphaned => "orphaned",
+        }
+    }
+}
+
+/// The status of one HTTPProxy, as the last build saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyStatus {
+    /// The HTTPProxy.
+    pub object: NamespacedName,
+    /// The generation the build read.
+    pub generation: i64,
+    /// Why it does not serve, or not all of it.
+    pub errors: Vec<Issue>,
+    /// What is ignored.
+    pub warnings: Vec<Issue>,
+}
+
+impl ProxyStatus {
+    /// The summary of errors.
+    pub fn state(&self) -> State {
+        match self.errors.as_slice() {
+            [] => State::Valid,
+            errors if errors.iter().any(|e| e.kind == "Orphaned") => State::Orphaned,
+            _ => State::Invalid,
+        }
+    }
+
+    /// `status.description`: the condition's message, or the orphan's.
+    pub fn description(&self) -> &str {
+        match self.errors.iter().find(|e| e.kind == "Orphaned") {
+            Some(orphan) => &orphan.message,
+            None if self.errors.is_empty() => "Valid HTTPProxy",
+            None => "At least one error present, see Errors for details",
+        }
+    }
+
+    /// The status to write over `existing`, or `None` where it already says this (transition times aside) or is newer.
+    /// Conditions of other types, and the load balancer's addresses, are left alone. `now` is RFC 3339, in seconds.
+    pub fn merge(&self, existing: &HTTPProxyStatus, now: &str) -> Option<HTTPProxyStatus> {
+        let mut merged = existing.clone();
+        let mut valid = self.condition();
+        let found = merged.conditions.iter_mut().find(|c| c.type_ == "Valid");
+        if found.as_ref().is_some_and(|c| c.observed_generation > self.generation) {
+            return None;
+        }
+        valid.last_transition_time = match &found {
+            Some(old) if old.status == valid.status => old.last_transition_time.clone(),
+            _ => now.to_owned(),
+        };
+        match found {
+            Some(old) => *old = valid,
+            None => merged.conditions.push(valid),
+        }
+        merged.current_status = Some(self.state().as_str().to_owned());
+        merged.description = Some(self.description().to_owned());
+        (merged != *existing).then_some(merged)
+    }
+
+    fn condition(&self) -> DetailedCondition {
+        let valid = self.errors.is_empty();
+        let message = if valid { "Valid HTTPProxy" } else { "At least one error present, see Errors for details" };
+        DetailedCondition {
+            type_: "Valid".to_owned(),
+            status: if valid { ConditionStatus::True } else { ConditionStatus::False },
+            reason: if valid { "Valid" } else { "ErrorPresent" }.to_owned(),
+            message: message.to_owned(),
+            observed_generation: self.generation,
+            last_transition_time: String::new(),
+            errors: self.errors.iter().map(sub_condition).collect(),
+            warnings: self.warnings.iter().map(sub_condition).collect(),
+        }
+    }
+}
+
+fn sub_condition(issue: &Issue) -> SubCondition {
+    let mut message = issue.message.clone();
+    if message.len() > LONGEST_MESSAGE {
+        let cut = (0..=LONGEST_MESSAGE).rev().find(|&i| message.is_char_boundary(i)).unwrap_or(0);
+        message.truncate(cut);
+    }
+    SubCondition {
+        type_: issue.kind.to_owned(),
+        status: ConditionStatus::True,
+        reason: issue.reason.to_owned(),
+        message,
+    }
+}
