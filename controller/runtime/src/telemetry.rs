@@ -1,0 +1,100 @@
+//! Logs: text or JSON on standard error, by level or by `RUST_LOG`.
+
+use std::env;
+
+use clap::ValueEnum;
+use thiserror::Error;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::util::TryInitError;
+use tracing_subscriber::{fmt, prelude::*};
+
+/// Libraries that say little of use to our users at `debug`.
+const QUIET: [&str; 7] = ["h2", "hyper", "hyper_util", "rustls", "tonic", "tower", "kube_client"];
+
+/// `--log-format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One line per event, for people.
+    #[default]
+    Text,
+    /// One JSON object per event: `timestamp`, `level`, `message`, `target` and the event's own fields.
+    Json,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Telemetry {
+    /// `--log-format`
+    pub format: LogFormat,
+    /// `--debug`: our own events at `debug` instead of `info`.
+    pub debug: bool,
+    /// `--kubernetes-debug`: 0 quiet, 1 to 5 the Kubernetes client at `debug`, 6 and more at `trace`.
+    pub kubernetes_debug: u8,
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, Error)]
+pub enum TelemetryError {
+    /// `RUST_LOG` is not a filter.
+    #[error("RUST_LOG={value:?} is not a log filter; unset it or use e.g. RUST_LOG=info,contour_xds=debug")]
+    Filter {
+        /// The value found.
+        value: String,
+        /// What is wrong with it.
+        source: ParseError,
+    },
+    /// Someone set up logging before.
+    #[error("logging was already set up; do it once, at the start of main")]
+    Repeated(#[from] TryInitError),
+}
+
+impl Telemetry {
+    /// Starts logging to standard error. `RUST_LOG`, if set, replaces the levels. Fails if it is no filter, or the
+    /// second time.
+    pub fn init(self) -> Result<(), TelemetryError> {
+        let filter = match env::var("RUST_LOG") {
+            Ok(value) if !value.is_empty() => EnvFilter::builder()
+                .parse(&value)
+                .map_err(|source| TelemetryError::Filter { value: value.clone(), source })?,
+            _ => EnvFilter::new(self.directives()),
+        };
+        let registry = tracing_subscriber::registry().with(filter);
+        let layer = fmt::layer().with_writer(std::io::stderr);
+        match self.format {
+            LogFormat::Text => registry.with(layer.with_ansi(false)).try_init()?,
+            LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init()?,
+        }
+        Ok(())
+    }
+
+    /// Levels without `RUST_LOG`, in its syntax.
+    fn directives(self) -> String {
+        let mut directives = vec![String::from(if self.debug { "debug" } else { "info" })];
+        directives.extend(QUIET.iter().map(|library| format!("{library}=info")));
+        match self.kubernetes_debug {
+            0 => {}
+            1..=5 => directives.push(String::from("kube=debug,kube_client=debug,kube_runtime=debug")),
+            _ => directives.push(String::from("kube=trace,kube_client=trace,kube_runtime=trace")),
+        }
+        directives.join(",")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_makes_a_valid_filter() {
+        for debug in [false, true] {
+            for kubernetes_debug in [0, 1, 6, 255] {
+                let telemetry = Telemetry { format: LogFormat::Text, debug, kubernetes_debug };
+                EnvFilter::builder().parse(telemetry.directives()).unwrap();
+            }
+        }
+        assert!(Telemetry { debug: true, ..Telemetry::default() }.directives().starts_with("debug,"));
+        let loud = Telemetry { kubernetes_debug: 8, ..Telemetry::default() }.directives();
+        assert!(loud.ends_with("kube_client=trace,kube_runtime=trace"), "{loud}");
+    }
+}
