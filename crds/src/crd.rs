@@ -80,6 +80,8 @@ fn definition<K: CustomResourceExt + JsonSchema>(kind: &Kind) -> CustomResourceD
     let mut crd = K::crd();
     let schema = serde_json::from_value(root_schema::<K>(kind))
         .expect("a structural schema is made of what a custom resource definition can hold");
+    // Said in so many words, as an update of a definition keeps the stored value otherwise.
+    crd.spec.preserve_unknown_fields = Some(false);
     let names = &mut crd.spec.names;
     names.list_kind = Some(format!("{}List", names.kind));
     let version = crd.spec.versions.first_mut().expect("kube derives one version per kind");

@@ -51,7 +51,7 @@ pub struct DetailedCondition {
     pub warnings: Vec<SubCondition>,
 }
 
-/// One error or warning of a [`DetailedCondition`].
+/// One error or warning of a condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SubCondition {
