@@ -92,7 +92,9 @@ impl<'a> Build<'a> {
         }
         self.read(Kind::Secret, secret);
         let found = self.store.secret(secret).ok_or_else(|| {
-            SecretProblem::Unusable(format!("Secret \"{secret}\" does not exist, or is of a type that cannot be used"))
+            SecretProblem::Unusable(format!(
+                "Secret \"{secret}\" does not exist, or is of a type that cannot be used"
+            ))
         })?;
         part(found).map_err(|e| SecretProblem::Unusable(format!("Secret \"{secret}\" cannot be used: {e}")))
     }

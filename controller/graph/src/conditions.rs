@@ -22,7 +22,7 @@ pub(crate) fn check_paths(conditions: &[MatchCondition], include: bool) -> Resul
             if field == "regex" {
                 check_regex(value)?;
             }
-            if value.chars().any(|c| c.is_control()) {
+            if value.chars().any(char::is_control) {
                 return Err(format!("{field} condition {value:?} has control characters"));
             }
         }
@@ -43,7 +43,10 @@ fn path_fields(condition: &MatchCondition) -> impl Iterator<Item = (&'static str
 pub(crate) fn check_regex(text: &str) -> Result<(), String> {
     Regex::new(text).map(|_| ()).map_err(|e| {
         let cause = e.to_string();
-        format!("regular expression \"{text}\" does not compile: {}", cause.lines().last().unwrap_or_default())
+        format!(
+            "regular expression \"{text}\" does not compile: {}",
+            cause.lines().last().unwrap_or_default()
+        )
     })
 }
 
@@ -60,7 +63,9 @@ pub(crate) fn check_headers<'c>(conditions: impl Iterator<Item = &'c MatchCondit
         }
         for (field, opposite, value) in header_fields(header) {
             if field == "exact" && seen.iter().any(|(n, f, v)| *n == name && *f == field && *v != value) {
-                return Err(format!("header \"{name}\" cannot equal two values: more than one exact condition"));
+                return Err(format!(
+                    "header \"{name}\" cannot equal two values: more than one exact condition"
+                ));
             }
             if seen.contains(&(name.clone(), opposite, value.clone())) {
                 return Err(format!("header \"{name}\" has both {opposite} and {field} for the same value"));

@@ -5,16 +5,8 @@ use std::time::Duration;
 use crate::model::Timeout;
 
 /// Nanoseconds in each of Go's units, longest unit name first where one starts another.
-const UNITS: [(&str, f64); 8] = [
-    ("ns", 1.0),
-    ("us", 1e3),
-    ("µs", 1e3),
-    ("μs", 1e3),
-    ("ms", 1e6),
-    ("s", 1e9),
-    ("m", 60e9),
-    ("h", 3600e9),
-];
+const UNITS: [(&str, f64); 8] =
+    [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
 
 /// Longest duration taken, in nanoseconds: about 100 years, below what Envoy's protobuf durations hold.
 const LONGEST: f64 = 3.2e18;

@@ -116,10 +116,12 @@ impl Graph {
     /// Notes which hosts an HTTPProxy or Ingress names now; those and the ones it named before are dirty.
     fn claim(&mut self, store: &Store, reference: &ObjectRef, dirty: &mut BTreeSet<Arc<str>>) {
         let now = claimed(store, &self.settings, reference);
-        let before = match now.is_empty() {
-            true => self.claims.remove(reference).unwrap_or_default(),
-            false => self.claims.insert(reference.clone(), now.clone()).unwrap_or_default(),
+        let before = if now.is_empty() {
+            self.claims.remove(reference)
+        } else {
+            self.claims.insert(reference.clone(), now.clone())
         };
+        let before = before.unwrap_or_default();
         for fqdn in before {
             if !now.contains(&fqdn)
                 && let Some(claimants) = self.claimants.get_mut(&fqdn)

@@ -38,7 +38,8 @@ const OPERATORS: [&str; 24] = [
 
 /// A whole `REQ` operator or a TLS fingerprint, from its `%` to its `%`.
 static REQUEST_HEADER: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"^%(?:REQ\(:?[\w-]+(?:\?:?[\w-]+)?\)(?::\d+)?|TLS_JA[34]_FINGERPRINT)%").expect("the pattern is constant")
+    Regex::new(r"^%(?:REQ\(:?[\w-]+(?:\?:?[\w-]+)?\)(?::\d+)?|TLS_JA[34]_FINGERPRINT)%")
+        .expect("the pattern is constant")
 });
 
 /// `%REQ(Name)%` alone, as a Host rewrite may be.
@@ -138,7 +139,11 @@ pub(crate) fn policy(policy: Option<&HeadersPolicy>, place: Place<'_>) -> Result
 }
 
 fn check_name(name: &str) -> Result<String, String> {
-    if is_token(name) { Ok(name.to_ascii_lowercase()) } else { Err(format!("\"{name}\" is not a header name")) }
+    if is_token(name) {
+        Ok(name.to_ascii_lowercase())
+    } else {
+        Err(format!("\"{name}\" is not a header name"))
+    }
 }
 
 fn host_rewrite(value: &str, place: Place<'_>) -> Result<HostRewrite, String> {
@@ -147,7 +152,9 @@ fn host_rewrite(value: &str, place: Place<'_>) -> Result<HostRewrite, String> {
     }
     if let Some(found) = HOST_FROM_HEADER.captures(value) {
         if !matches!(place, Place::RouteRequest { .. }) {
-            return Err("rewriting \"Host\" from a header is supported on routes only, not on services".to_owned());
+            return Err(
+                "rewriting \"Host\" from a header is supported on routes only, not on services".to_owned()
+            );
         }
         return Ok(HostRewrite::FromHeader(found[1].to_owned()));
     }

@@ -121,7 +121,8 @@ fn add_roots(b: &mut Build<'_>, fqdn: &str, roots: &[Arc<Proxy>], parts: &mut Ho
             let mut names: Vec<String> = several.iter().map(|r| r.name.to_string()).collect();
             names.sort();
             for root in several {
-                let message = format!("fqdn \"{fqdn}\" is used in multiple HTTPProxies: {}", names.join(", "));
+                let message =
+                    format!("fqdn \"{fqdn}\" is used in multiple HTTPProxies: {}", names.join(", "));
                 b.error(&root.name, "VirtualHostError", "DuplicateVhost", message);
             }
         }
@@ -141,9 +142,9 @@ fn pair_slashes(mut routes: BTreeMap<RouteMatch, Route>) -> Vec<Route> {
         if base.is_empty() || (written.contains(&without) && written.contains(&with)) {
             continue;
         }
-        let bare = replacement.trim_end_matches('/');
-        let root_or_bare = if bare.is_empty() { "/" } else { bare };
-        for (matches, rewrite) in [(without, root_or_bare.to_owned()), (with, format!("{bare}/"))] {
+        let trimmed = replacement.trim_end_matches('/');
+        let root_or_bare = if trimmed.is_empty() { "/" } else { trimmed };
+        for (matches, rewrite) in [(without, root_or_bare.to_owned()), (with, format!("{trimmed}/"))] {
             let mut copy = Route { matches: matches.clone(), ..route.clone() };
             if let Action::Forward(forward) = &mut copy.action {
                 forward.rewrite = Some(PathRewrite::Prefix(rewrite));
@@ -156,10 +157,10 @@ fn pair_slashes(mut routes: BTreeMap<RouteMatch, Route>) -> Vec<Route> {
 
 fn rewritten_prefix(route: &Route) -> Option<(String, String)> {
     match (&route.matches.path, &route.action) {
-        (PathMatch::Prefix(prefix), Action::Forward(forward)) => match &forward.rewrite {
-            Some(PathRewrite::Prefix(replacement)) => Some((prefix.clone(), replacement.clone())),
-            None => None,
-        },
+        (PathMatch::Prefix(prefix), Action::Forward(forward)) => {
+            let PathRewrite::Prefix(replacement) = forward.rewrite.as_ref()?;
+            Some((prefix.clone(), replacement.clone()))
+        }
         _ => None,
     }
 }

@@ -65,17 +65,13 @@ impl Walk {
             return Err(b.error(&proxy.name, "IncludeError", "DuplicateMatchConditions", message));
         }
         let name = target(proxy, include.namespace.as_deref(), &include.name);
-        match child(b, proxy, &name, "IncludeError") {
-            Ok(child) => self.descend(b, proxy, &child, &below),
-            Err(Reported) => {
-                if !include.conditions.is_empty() {
-                    let matches = conditions::merge(below.iter().copied());
-                    let route = Route { matches, action: refuse(BAD_INCLUDE), origin: origin(proxy) };
-                    self.routes.push(BuiltRoute { route, permit_insecure: false });
-                }
-                Err(Reported)
-            }
+        let found = child(b, proxy, &name, "IncludeError");
+        if found.is_err() && !include.conditions.is_empty() {
+            let matches = conditions::merge(below.iter().copied());
+            let route = Route { matches, action: refuse(BAD_INCLUDE), origin: origin(proxy) };
+            self.routes.push(BuiltRoute { route, permit_insecure: false });
         }
+        self.descend(b, proxy, &found?, &below)
     }
 
     fn descend(
@@ -87,7 +83,8 @@ impl Walk {
     ) -> Result<(), Reported> {
         check_cycle(b, &self.path, &child.name, "IncludeError")?;
         if self.nodes >= MOST_NODES {
-            let message = format!("the tree of includes has more than {MOST_NODES} nodes; the rest is not served");
+            let message =
+                format!("the tree of includes has more than {MOST_NODES} nodes; the rest is not served");
             return Err(b.error(&proxy.name, "IncludeError", "TooManyIncludes", message));
         }
         self.node(b, child, chain);
@@ -137,8 +134,9 @@ pub(crate) fn check_cycle(
 
 fn check_conditions(b: &mut Build<'_>, proxy: &Proxy, list: &[MatchCondition]) -> Result<(), Reported> {
     let name = &proxy.name;
-    conditions::check_paths(list, true)
-        .map_err(|why| b.error(name, "IncludeError", "PathMatchConditionsNotValid", format!("include: {why}")))?;
+    conditions::check_paths(list, true).map_err(|why| {
+        b.error(name, "IncludeError", "PathMatchConditionsNotValid", format!("include: {why}"))
+    })?;
     conditions::check_headers(list.iter())
         .map_err(|why| b.error(name, "RouteError", "HeaderMatchConditionsNotValid", why))?;
     conditions::check_query(list.iter())

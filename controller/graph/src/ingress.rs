@@ -78,7 +78,9 @@ fn insert(routes: &mut BTreeMap<RouteMatch, Route>, route: Option<Route>) {
 fn plain(ingress: &Ingress, mut routes: Vec<Route>) -> Vec<Route> {
     let is = |key: &str, value: &str| ingress.annotations.get(key).is_some_and(|v| v == value);
     if is("ingress.kubernetes.io/force-ssl-redirect", "true") {
-        routes.iter_mut().for_each(|route| route.action = Action::UpgradeToHttps);
+        for route in &mut routes {
+            route.action = Action::UpgradeToHttps;
+        }
         return routes;
     }
     if is("kubernetes.io/ingress.allow-http", "false") {
@@ -208,8 +210,10 @@ fn termination(b: &mut Build<'_>, ingress: &Ingress, fqdn: &str) -> Option<Termi
     let annotation = |key: &str| ingress.annotations.get(&format!("projectcontour.io/{key}"));
     let lists = |hosts: &Option<Vec<String>>| hosts.iter().flatten().any(|h| h.eq_ignore_ascii_case(fqdn));
     let tls = ingress.spec.tls.iter().flatten().find(|tls| lists(&tls.hosts))?;
-    let home = annotation("tls-cert-namespace").map_or_else(|| Arc::clone(&ingress.name.namespace), |n| n.as_str().into());
-    let secret = NamespacedName { namespace: home, name: tls.secret_name.as_deref().unwrap_or_default().into() };
+    let home = annotation("tls-cert-namespace")
+        .map_or_else(|| Arc::clone(&ingress.name.namespace), |n| n.as_str().into());
+    let secret =
+        NamespacedName { namespace: home, name: tls.secret_name.as_deref().unwrap_or_default().into() };
     let pair = match b.tls_pair(&secret, &ingress.name.namespace) {
         Ok(pair) => pair,
         Err(problem) => {
@@ -228,7 +232,10 @@ fn termination(b: &mut Build<'_>, ingress: &Ingress, fqdn: &str) -> Option<Termi
     let minimum = limit("tls-minimum-protocol-version", TlsVersion::V1_2).max(b.settings.tls_minimum);
     let maximum = limit("tls-maximum-protocol-version", TlsVersion::V1_3).min(b.settings.tls_maximum);
     if maximum < minimum {
-        b.note(&ingress.name, format!("host \"{fqdn}\" is not served over TLS: its minimum version is above its maximum"));
+        b.note(
+            &ingress.name,
+            format!("host \"{fqdn}\" is not served over TLS: its minimum version is above its maximum"),
+        );
         return None;
     }
     Some(Termination { secret, pair, minimum, maximum })

@@ -22,6 +22,7 @@ mod service;
 mod settings;
 pub mod status;
 mod tcp;
+mod text;
 mod unsupported;
 
 pub use duration::{parse_duration, parse_timeout};

@@ -232,7 +232,7 @@ pub struct Forward {
     pub retry: Option<Retry>,
     /// Change of the path.
     pub rewrite: Option<PathRewrite>,
-    /// Inputs of consistent hashing (Cookie and RequestHash strategies).
+    /// Inputs of consistent hashing (strategies `Cookie` and `RequestHash`).
     pub hash: Vec<HashInput>,
     /// Changes to the request's headers, including the Host rewrite.
     pub request_headers: HeaderPolicy,

@@ -80,7 +80,9 @@ fn retry_condition(on: RetryOn) -> &'static str {
 }
 
 /// Reads `loadBalancerPolicy` of routes: the strategy, its hash inputs, and what was ignored.
-pub(crate) fn load_balancer(policy: Option<&LoadBalancerPolicy>) -> (LoadBalancer, Vec<HashInput>, Vec<String>) {
+pub(crate) fn load_balancer(
+    policy: Option<&LoadBalancerPolicy>,
+) -> (LoadBalancer, Vec<HashInput>, Vec<String>) {
     let Some(policy) = policy else { return (LoadBalancer::RoundRobin, Vec::new(), Vec::new()) };
     match policy.strategy.as_deref().unwrap_or_default() {
         "WeightedLeastRequest" => (LoadBalancer::WeightedLeastRequest, Vec::new(), Vec::new()),
@@ -106,7 +108,10 @@ fn request_hash(policies: &[RequestHashPolicy]) -> (LoadBalancer, Vec<HashInput>
         }
     }
     if inputs.is_empty() {
-        ignored.push("ignoring invalid request hash policies, setting load balancer strategy to default RoundRobin".to_owned());
+        ignored.push(
+            "ignoring invalid request hash policies, setting load balancer strategy to default RoundRobin"
+                .to_owned(),
+        );
         return (LoadBalancer::RoundRobin, Vec::new(), ignored);
     }
     (LoadBalancer::RequestHash, inputs, ignored)
@@ -123,7 +128,9 @@ fn hash_source(policy: &RequestHashPolicy) -> Result<HashSource, String> {
         (None, Some(query), false) if query.parameter_name.is_empty() => {
             Err("the query parameter has no name".to_owned())
         }
-        (None, Some(query), false) => Ok(HashSource::QueryParameter(query.parameter_name.to_ascii_lowercase())),
+        (None, Some(query), false) => {
+            Ok(HashSource::QueryParameter(query.parameter_name.to_ascii_lowercase()))
+        }
         (None, None, true) => Ok(HashSource::SourceIp),
         (None, None, false) => Err("it names neither header, query parameter nor source IP".to_owned()),
         _ => Err("it names more than one of header, query parameter and source IP".to_owned()),
@@ -137,7 +144,9 @@ pub(crate) fn plain_load_balancer(policy: Option<&LoadBalancerPolicy>) -> (LoadB
         "Random" => (LoadBalancer::Random, None),
         hashing @ ("Cookie" | "RequestHash") => (
             LoadBalancer::RoundRobin,
-            Some(format!("ignoring field loadBalancerPolicy; {hashing} load balancer policy is not supported for TCPProxies")),
+            Some(format!(
+                "ignoring field loadBalancerPolicy; {hashing} load balancer policy is not supported for TCPProxies"
+            )),
         ),
         _ => (LoadBalancer::RoundRobin, None),
     }

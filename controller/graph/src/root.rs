@@ -74,10 +74,18 @@ fn secure_part(
 fn check_root(b: &mut Build<'_>, proxy: &Proxy, host: &VirtualHost) -> Result<(), Reported> {
     let name = &proxy.name;
     if host.fqdn.is_empty() {
-        return Err(b.error(name, "VirtualHostError", "FQDNNotSpecified", "Spec.VirtualHost.Fqdn must be specified"));
+        return Err(b.error(
+            name,
+            "VirtualHostError",
+            "FQDNNotSpecified",
+            "Spec.VirtualHost.Fqdn must be specified",
+        ));
     }
     if !is_fqdn(&host.fqdn) {
-        let message = format!("Spec.VirtualHost.Fqdn \"{}\" is not a DNS name, with at most one leading \"*.\"", host.fqdn);
+        let message = format!(
+            "Spec.VirtualHost.Fqdn \"{}\" is not a DNS name, with at most one leading \"*.\"",
+            host.fqdn
+        );
         return Err(b.error(name, "VirtualHostError", "FQDNNotSpecified", message));
     }
     if !b.settings.root_allowed(&name.namespace) {
@@ -106,18 +114,23 @@ pub(crate) fn is_fqdn(text: &str) -> bool {
 }
 
 fn root_tls(b: &mut Build<'_>, proxy: &Proxy, tls: &Tls) -> Result<RootTls, Reported> {
-    let error = |b: &mut Build<'_>, reason, message: &str| Err(b.error(&proxy.name, "TLSError", reason, message));
+    let error =
+        |b: &mut Build<'_>, reason, message: &str| Err(b.error(&proxy.name, "TLSError", reason, message));
     if tls.passthrough && tls.enable_fallback_certificate {
         let message = "Spec.VirtualHost.TLS: both Passthrough and enableFallbackCertificate were specified";
         return error(b, "TLSIncompatibleFeatures", message);
     }
     match (&tls.secret_name, tls.passthrough) {
-        (Some(_), true) => {
-            error(b, "TLSConfigNotValid", "Spec.VirtualHost.TLS: both Passthrough and SecretName were specified")
-        }
-        (None, false) => {
-            error(b, "TLSConfigNotValid", "Spec.VirtualHost.TLS: neither Passthrough nor SecretName were specified")
-        }
+        (Some(_), true) => error(
+            b,
+            "TLSConfigNotValid",
+            "Spec.VirtualHost.TLS: both Passthrough and SecretName were specified",
+        ),
+        (None, false) => error(
+            b,
+            "TLSConfigNotValid",
+            "Spec.VirtualHost.TLS: neither Passthrough nor SecretName were specified",
+        ),
         (None, true) => Ok(RootTls::Passthrough),
         (Some(secret), false) => termination(b, proxy, tls, secret).map(RootTls::Terminate),
     }
@@ -139,8 +152,10 @@ fn termination(b: &mut Build<'_>, proxy: &Proxy, tls: &Tls, secret: &str) -> Res
             b.error(&proxy.name, "TLSError", "SecretNotValid", message)
         }
     })?;
-    let minimum = version(tls.minimum_protocol_version.as_deref(), TlsVersion::V1_2).max(b.settings.tls_minimum);
-    let maximum = version(tls.maximum_protocol_version.as_deref(), TlsVersion::V1_3).min(b.settings.tls_maximum);
+    let minimum =
+        version(tls.minimum_protocol_version.as_deref(), TlsVersion::V1_2).max(b.settings.tls_minimum);
+    let maximum =
+        version(tls.maximum_protocol_version.as_deref(), TlsVersion::V1_3).min(b.settings.tls_maximum);
     if maximum < minimum {
         let message = "Spec.VirtualHost.TLS: the minimum protocol version is higher than the maximum protocol version, \
                        taking the installation's limits into account";

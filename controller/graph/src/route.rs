@@ -60,7 +60,8 @@ fn check_action_count(b: &mut Build<'_>, proxy: &Proxy, spec: &RouteSpec) -> Res
     if actions.into_iter().filter(|set| *set).count() == 1 {
         return Ok(());
     }
-    let message = "must set exactly one of route.services or route.requestRedirectPolicy or route.directResponsePolicy";
+    let message =
+        "must set exactly one of route.services or route.requestRedirectPolicy or route.directResponsePolicy";
     Err(b.error(&proxy.name, "RouteError", "RouteActionCountNotValid", message))
 }
 
@@ -119,16 +120,19 @@ fn policies(
     matches: &RouteMatch,
 ) -> Result<Forward, Reported> {
     let namespace = &proxy.name.namespace;
-    let request_headers = headers::policy(spec.request_headers_policy.as_deref(), Place::RouteRequest { namespace })
-        .map_err(|why| {
-            let message = format!("{why} on request headers");
-            b.error(&proxy.name, "RouteError", "RequestHeadersPolicyInvalid", message)
-        })?;
+    let request_headers =
+        headers::policy(spec.request_headers_policy.as_deref(), Place::RouteRequest { namespace }).map_err(
+            |why| {
+                let message = format!("{why} on request headers");
+                b.error(&proxy.name, "RouteError", "RequestHeadersPolicyInvalid", message)
+            },
+        )?;
     let response_headers =
-        headers::policy(spec.response_headers_policy.as_deref(), Place::RouteResponse { namespace }).map_err(|why| {
-            let message = format!("{why} on response headers");
-            b.error(&proxy.name, "RouteError", "ResponseHeaderPolicyInvalid", message)
-        })?;
+        headers::policy(spec.response_headers_policy.as_deref(), Place::RouteResponse { namespace })
+            .map_err(|why| {
+                let message = format!("{why} on response headers");
+                b.error(&proxy.name, "RouteError", "ResponseHeaderPolicyInvalid", message)
+            })?;
     let timeouts = policy::timeouts(spec.timeout_policy.as_deref()).map_err(|why| {
         let message = format!("route.timeoutPolicy failed to parse: {why}");
         b.error(&proxy.name, "RouteError", "TimeoutPolicyNotValid", message)
@@ -167,7 +171,10 @@ fn rewrite(
     for (at, one) in replacements.iter().enumerate() {
         if replacements[..at].iter().any(|other| other.prefix == one.prefix) {
             return Err(match &one.prefix {
-                Some(prefix) => error("DuplicateReplacement", &format!("conflicting replacements for prefix \"{prefix}\"")),
+                Some(prefix) => error(
+                    "DuplicateReplacement",
+                    &format!("conflicting replacements for prefix \"{prefix}\""),
+                ),
                 None => error("AmbiguousReplacement", "more than one replacement without a prefix"),
             });
         }
@@ -218,10 +225,11 @@ fn clusters(
         }
         let (namespace, service, port) = (&*proxy.name.namespace, reference.name.as_str(), reference.port);
         let place = Place::ServiceRequest { namespace, service, port };
-        let request_headers = headers::policy(reference.request_headers_policy.as_deref(), place).map_err(|why| {
-            let message = format!("{why} on request headers");
-            b.error(&proxy.name, "ServiceError", "RequestHeadersPolicyInvalid", message)
-        })?;
+        let request_headers =
+            headers::policy(reference.request_headers_policy.as_deref(), place).map_err(|why| {
+                let message = format!("{why} on request headers");
+                b.error(&proxy.name, "ServiceError", "RequestHeadersPolicyInvalid", message)
+            })?;
         let place = Place::ServiceResponse { namespace, service, port };
         let response_headers =
             headers::policy(reference.response_headers_policy.as_deref(), place).map_err(|why| {
@@ -230,7 +238,9 @@ fn clusters(
             })?;
         let host = request_headers.host.as_ref().or(route_headers.host.as_ref());
         let unresolved = ("ServiceError", "Spec.Routes");
-        let Some(cluster) = service::cluster(b, proxy, reference, policy, host, unresolved)? else { continue };
+        let Some(cluster) = service::cluster(b, proxy, reference, policy, host, unresolved)? else {
+            continue;
+        };
         let weight = weight(b, proxy, reference.weight)?;
         clusters.push(WeightedCluster { cluster: cluster.into(), weight, request_headers, response_headers });
     }
@@ -247,9 +257,13 @@ pub(crate) fn weight(b: &mut Build<'_>, proxy: &Proxy, weight: i64) -> Result<u3
 }
 
 /// Envoy takes weights that add up to no more than 32 bits.
-pub(crate) fn check_sum(b: &mut Build<'_>, proxy: &Proxy, clusters: &[WeightedCluster]) -> Result<(), Reported> {
+pub(crate) fn check_sum(
+    b: &mut Build<'_>,
+    proxy: &Proxy,
+    clusters: &[WeightedCluster],
+) -> Result<(), Reported> {
     let sum: u64 = clusters.iter().map(|c| u64::from(c.weight)).sum();
-    if sum <= u64::from(u32::MAX) {
+    if u32::try_from(sum).is_ok() {
         return Ok(());
     }
     let message = format!("services.weight: the weights add up to {sum}, more than {}", u32::MAX);

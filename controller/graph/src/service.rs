@@ -130,7 +130,8 @@ fn health_port(
         _ => return Ok(None),
     };
     let port = service.ports.iter().find(|p| p.port == number && p.tcp);
-    let port = port.ok_or_else(|| format!("healthPort \"{number}\" on Service \"{}\" not matched", service.name))?;
+    let port =
+        port.ok_or_else(|| format!("healthPort \"{number}\" on Service \"{}\" not matched", service.name))?;
     Ok(Some(HealthPort { number, name: port.name.clone() }))
 }
 
@@ -179,7 +180,10 @@ pub(crate) fn protocol_of(service: &Service, port: &ServicePort) -> Protocol {
 /// The circuit breakers in a Service's annotations; what is not a positive number is not set.
 pub(crate) fn circuit_breakers(annotations: &BTreeMap<String, String>) -> CircuitBreakers {
     let number = |key: &str| {
-        annotations.get(&format!("projectcontour.io/{key}")).and_then(|v| v.trim().parse().ok()).filter(|v| *v > 0)
+        annotations
+            .get(&format!("projectcontour.io/{key}"))
+            .and_then(|v| v.trim().parse().ok())
+            .filter(|v| *v > 0)
     };
     CircuitBreakers {
         max_connections: number("max-connections"),
@@ -198,7 +202,8 @@ fn validation(
 ) -> Result<Option<UpstreamValidation>, Reported> {
     let Some(policy) = reference.validation.as_deref() else { return Ok(None) };
     if !protocol.is_tls() {
-        let message = format!("services \"{}\": validation has no effect without protocol tls or h2", reference.name);
+        let message =
+            format!("services \"{}\": validation has no effect without protocol tls or h2", reference.name);
         b.warn(&proxy.name, "SpecError", "IgnoredField", message);
         return Ok(None);
     }
@@ -217,8 +222,9 @@ fn validation(
     match b.ca(&secret, &proxy.name.namespace) {
         Ok(ca) => Ok(Some(UpstreamValidation { secret, ca, subject_names })),
         Err(SecretProblem::NotDelegated) => {
-            let message =
-                format!("services.validation.caSecret: Secret \"{secret}\" is not configured for certificate delegation");
+            let message = format!(
+                "services.validation.caSecret: Secret \"{secret}\" is not configured for certificate delegation"
+            );
             Err(b.error(&proxy.name, "TLSError", "CACertificateNotDelegated", message))
         }
         Err(SecretProblem::Unusable(why)) => Err(invalid(b, why)),

@@ -114,7 +114,8 @@ impl ProxyStatus {
 
     fn condition(&self) -> DetailedCondition {
         let valid = self.errors.is_empty();
-        let message = if valid { "Valid HTTPProxy" } else { "At least one error present, see Errors for details" };
+        let message =
+            if valid { "Valid HTTPProxy" } else { "At least one error present, see Errors for details" };
         DetailedCondition {
             type_: "Valid".to_owned(),
             status: if valid { ConditionStatus::True } else { ConditionStatus::False },

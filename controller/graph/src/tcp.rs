@@ -47,7 +47,12 @@ fn node(
 }
 
 fn nothing_defined(b: &mut Build<'_>, proxy: &Proxy) -> Reported {
-    b.error(&proxy.name, "TCPProxyError", "NothingDefined", "either services or inclusion must be specified in tcpproxy")
+    b.error(
+        &proxy.name,
+        "TCPProxyError",
+        "NothingDefined",
+        "either services or inclusion must be specified in tcpproxy",
+    )
 }
 
 fn leaf(b: &mut Build<'_>, proxy: &Proxy, spec: &TcpSpec) -> Result<TcpProxy, Reported> {
@@ -77,7 +82,9 @@ fn leaf(b: &mut Build<'_>, proxy: &Proxy, spec: &TcpSpec) -> Result<TcpProxy, Re
     }
     check_sum(b, proxy, &clusters)?;
     if clusters.iter().all(|c| c.weight == 0) {
-        clusters.iter_mut().for_each(|c| c.weight = 1);
+        for cluster in &mut clusters {
+            cluster.weight = 1;
+        }
     }
     clusters.retain(|c| c.weight > 0);
     Ok(TcpProxy { clusters, origin: origin(proxy) })

@@ -12,7 +12,11 @@ use crate::build::{Build, Reported};
 const NOT_SUPPORTED: &str = "FeatureNotSupported";
 
 /// Reports the fields of a virtual host that do not work yet. An error means that the host must not be served.
-pub(crate) fn virtual_host(b: &mut Build<'_>, proxy: &NamespacedName, host: &VirtualHost) -> Result<(), Reported> {
+pub(crate) fn virtual_host(
+    b: &mut Build<'_>,
+    proxy: &NamespacedName,
+    host: &VirtualHost,
+) -> Result<(), Reported> {
     let client_validation = host.tls.as_ref().is_some_and(|tls| tls.client_validation.is_some());
     let protecting = [
         ("JWTVerificationError", "virtualhost.jwtProviders", !host.jwt_providers.is_empty()),
@@ -25,7 +29,8 @@ pub(crate) fn virtual_host(b: &mut Build<'_>, proxy: &NamespacedName, host: &Vir
     let mut result = Ok(());
     for (kind, field, set) in protecting {
         if set {
-            let message = format!("spec.{field} is not supported yet; the host is not served without its protection");
+            let message =
+                format!("spec.{field} is not supported yet; the host is not served without its protection");
             result = Err(b.error(proxy, kind, NOT_SUPPORTED, message));
         }
     }
@@ -47,7 +52,9 @@ pub(crate) fn route(b: &mut Build<'_>, proxy: &NamespacedName, route: &Route) ->
     let mut result = Ok(());
     for (kind, field, set) in protecting {
         if set {
-            let message = format!("routes.{field} is not supported yet; the route is not served without its protection");
+            let message = format!(
+                "routes.{field} is not supported yet; the route is not served without its protection"
+            );
             result = Err(b.error(proxy, kind, NOT_SUPPORTED, message));
         }
     }

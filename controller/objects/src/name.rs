@@ -117,7 +117,10 @@ impl fmt::Display for ObjectRef {
 
 /// The name in an object's metadata. The API server guarantees a name; an object without one has an empty name.
 pub(crate) fn name_of(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> NamespacedName {
-    NamespacedName::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+    NamespacedName::new(
+        meta.namespace.as_deref().unwrap_or_default(),
+        meta.name.as_deref().unwrap_or_default(),
+    )
 }
 
 /// The ingress class an object asks for: Contour's annotation, then the older one, then the field (reference 3.1).

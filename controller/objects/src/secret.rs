@@ -36,7 +36,7 @@ pub struct TlsPair {
 
 impl fmt::Debug for TlsPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TlsPair({})", hex(&self.fingerprint[..5]))
+        write!(f, "TlsPair({:02x?})", &self.fingerprint[..5])
     }
 }
 
@@ -115,7 +115,10 @@ fn pair(certificate: Vec<u8>, key: Vec<u8>) -> Result<Arc<TlsPair>, SecretError>
             .map_err(|e| invalid("tls.crt", format!("holds a certificate that does not parse: {e}")))?;
     }
     if !names_somebody(&chain[0]) {
-        return Err(invalid("tls.crt", "has a first certificate with neither common name nor subject alternative name"));
+        return Err(invalid(
+            "tls.crt",
+            "has a first certificate with neither common name nor subject alternative name",
+        ));
     }
     let keys: Result<Vec<_>, _> = PrivateKeyDer::pem_slice_iter(&key).collect();
     let keys = keys.map_err(|_| invalid("tls.key", "is not valid PEM"))?;
@@ -137,7 +140,10 @@ fn names_somebody(der: &CertificateDer<'_>) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
     let common_name = certificate.subject().iter_common_name().next().is_some();
     let alternative = certificate.subject_alternative_name().ok().flatten().is_some_and(|san| {
-        san.value.general_names.iter().any(|n| matches!(n, GeneralName::DNSName(_) | GeneralName::IPAddress(_)))
+        san.value
+            .general_names
+            .iter()
+            .any(|n| matches!(n, GeneralName::DNSName(_) | GeneralName::IPAddress(_)))
     });
     common_name || alternative
 }
@@ -147,9 +153,4 @@ fn belongs(der: &CertificateDer<'_>, key: &PrivateKeyDer<'_>) -> Option<bool> {
     let public = any_supported_type(key).ok()?.public_key()?.to_vec();
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     Some(certificate.public_key().raw == public.as_slice())
-}
-
-/// Lower-case hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

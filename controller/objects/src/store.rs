@@ -102,32 +102,36 @@ impl Store {
             Event::Replace(scope, objects) => {
                 let listed: BTreeSet<ObjectRef> = objects.iter().map(Object::reference).collect();
                 let gone: Vec<_> = self.names(&scope).filter(|r| !listed.contains(r)).collect();
-                gone.iter().for_each(|reference| self.remove(reference, changes));
-                objects.into_iter().for_each(|object| self.set(object, changes));
+                for reference in &gone {
+                    self.remove(reference, changes);
+                }
+                for object in objects {
+                    self.set(object, changes);
+                }
             }
         }
     }
 
     fn set(&mut self, object: Object, changes: &mut Changes) {
         let reference = object.reference();
-        let changed = match object {
+        let differs = match object {
             Object::HttpProxy(o) => put(&mut self.proxies, o.name.clone(), o),
             Object::Ingress(o) => put(&mut self.ingresses, o.name.clone(), o),
             Object::Service(o) => put(&mut self.services, o.name.clone(), o),
             Object::Secret(o) => put(&mut self.secrets, o.name.clone(), o),
             Object::Namespace(o) => put(&mut self.namespaces, o.name.clone(), o),
             Object::Delegation(o) => put(&mut self.delegations, o.name.clone(), o),
-            Object::EndpointSlice(o) => return self.set_slice(o, changes),
+            Object::EndpointSlice(o) => return self.set_slice(&o, changes),
         };
-        if changed {
+        if differs {
             changes.objects.insert(reference);
         }
     }
 
-    fn set_slice(&mut self, slice: Arc<EndpointSlice>, changes: &mut Changes) {
+    fn set_slice(&mut self, slice: &Arc<EndpointSlice>, changes: &mut Changes) {
         let (name, service) = (slice.name.clone(), slice.service.clone());
-        match self.slices.insert(name.clone(), Arc::clone(&slice)) {
-            Some(old) if old == slice => return,
+        match self.slices.insert(name.clone(), Arc::clone(slice)) {
+            Some(old) if old == *slice => return,
             Some(old) if old.service != service => self.unlink_slice(&old, changes),
             _ => {}
         }
