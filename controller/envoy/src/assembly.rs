@@ -1,0 +1,227 @@
+//! From changed hosts and endpoints to the next step of what xDS serves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use contour_graph::model::{Cluster, Discovery, EndpointsOf, Origin, VirtualHost};
+use contour_objects::{NamespacedName, Store, TlsPair};
+use contour_resource::{ResourceType, Transaction};
+
+use crate::host::{HostParts, Translator};
+use crate::layout::SecureHosts;
+use crate::plain::PlainHosts;
+use crate::shared::{Change, Shared};
+use crate::{Settings, cluster, endpoints, names, runtime, secret, stats};
+
+/// The incremental aggregator: a changed host is translated and encoded once; everything else is shared with what was published before.
+///
+/// Each [`Transaction`] leads from one complete state to the next: a route never refers to a cluster that is not in it, and a cluster
+/// found by EDS never to missing endpoints.
+pub struct Assembly {
+    settings: Settings,
+    translator: Translator,
+    hosts: BTreeMap<Arc<str>, Host>,
+    plain: PlainHosts,
+    secure: SecureHosts,
+    /// Used by hosts.
+    clusters: Shared<Arc<Cluster>>,
+    /// Used by hosts.
+    secrets: Shared<Arc<TlsPair>>,
+    /// Used by clusters.
+    assignments: Shared<EndpointsOf>,
+    /// The assignments that show each Service's endpoints, with their published versions.
+    assignments_of: BTreeMap<NamespacedName, BTreeMap<Arc<str>, u64>>,
+}
+
+/// What a host refers to.
+#[derive(Debug, Default)]
+struct Host {
+    clusters: BTreeSet<Arc<str>>,
+    secret: Option<Arc<str>>,
+    origins: BTreeSet<Origin>,
+}
+
+/// Who stands behind a resource or a part of one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    /// The host.
+    pub host: Arc<str>,
+    /// The objects the host comes from.
+    pub origins: Vec<Origin>,
+}
+
+impl Assembly {
+    /// An aggregator without hosts.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            translator: Translator::new(&settings),
+            hosts: BTreeMap::new(),
+            plain: PlainHosts::new(&settings),
+            secure: SecureHosts::new(&settings),
+            clusters: Shared::default(),
+            secrets: Shared::default(),
+            assignments: Shared::default(),
+            assignments_of: BTreeMap::new(),
+            settings,
+        }
+    }
+
+    /// What exists whatever is served: the listeners for probes and administration, the runtime layer, and the empty
+    /// RouteConfiguration `ingress_http`. To be published together with the first hosts.
+    pub fn initial(&mut self) -> Transaction {
+        let mut out = Transaction::default();
+        let listeners = stats::listeners(&self.settings).into_iter();
+        out.set.extend(listeners.map(|listener| (ResourceType::Listener, Arc::new(listener))));
+        out.set.push((ResourceType::Runtime, Arc::new(runtime::resource(&self.settings.runtime))));
+        self.plain.publish(&mut out);
+        out
+    }
+
+    /// Takes in hosts that changed; `None`: the host is gone. Endpoints of newly used Services are looked up in `store`.
+    pub fn hosts(
+        &mut self,
+        store: &Store,
+        changed: impl IntoIterator<Item = (Arc<str>, Option<Arc<VirtualHost>>)>,
+    ) -> Transaction {
+        for (fqdn, host) in changed {
+            let parts = host.map(|host| self.translator.translate(&fqdn, &host));
+            self.put(&fqdn, parts);
+        }
+        self.publish(store)
+    }
+
+    /// Takes in that endpoints of these Services changed: only what shows them is computed again.
+    pub fn endpoints(&mut self, store: &Store, services: &BTreeSet<NamespacedName>) -> Transaction {
+        let mut out = Transaction::default();
+        for service in services {
+            let Some(assignments) = self.assignments_of.get_mut(service) else { continue };
+            for (name, version) in assignments {
+                let Some(of) = self.assignments.get(name) else { continue };
+                let resource = endpoints::resource(name, of, store);
+                if resource.version() != std::mem::replace(version, resource.version()) {
+                    out.set.push((ResourceType::Endpoints, Arc::new(resource)));
+                }
+            }
+        }
+        out
+    }
+
+    /// Who stands behind a resource, or behind one of its parts (`part` is the part's id, empty for its head): to tell whom a rejection
+    /// concerns. Empty for what nobody but this controller decides.
+    pub fn owners(&self, resource: ResourceType, name: &str, part: &str) -> Vec<Owner> {
+        let hosts: BTreeSet<&Arc<str>> = match resource {
+            ResourceType::Secret => self.secrets.users(name).collect(),
+            ResourceType::Cluster => self.clusters.users(name).collect(),
+            ResourceType::Endpoints => {
+                self.assignments.users(name).flat_map(|cluster| self.clusters.users(cluster)).collect()
+            }
+            ResourceType::Listener => self.known(part).collect(),
+            ResourceType::Route => self
+                .known(part)
+                .chain(names::host_of_routes(name).and_then(|host| self.known(host).next()))
+                .collect(),
+            ResourceType::Runtime => BTreeSet::new(),
+        };
+        hosts.into_iter().filter_map(|host| self.owner(host)).collect()
+    }
+
+    fn known(&self, fqdn: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.hosts.get_key_value(fqdn).map(|(fqdn, _)| fqdn).into_iter()
+    }
+
+    fn owner(&self, fqdn: &Arc<str>) -> Option<Owner> {
+        let host = self.hosts.get(fqdn)?;
+        Some(Owner { host: Arc::clone(fqdn), origins: host.origins.iter().cloned().collect() })
+    }
+
+    /// Replaces or removes a host.
+    fn put(&mut self, fqdn: &Arc<str>, parts: Option<HostParts>) {
+        let parts = parts.unwrap_or_default();
+        let old = self.hosts.remove(fqdn).unwrap_or_default();
+        for (name, cluster) in &parts.clusters {
+            self.clusters.acquire(name, fqdn, cluster);
+        }
+        for name in old.clusters.iter().filter(|name| !parts.clusters.contains_key(*name)) {
+            self.clusters.release(name, fqdn);
+        }
+        let secret = parts.secret.as_ref().map(|(name, pair)| {
+            self.secrets.acquire(name, fqdn, pair);
+            Arc::clone(name)
+        });
+        if let Some(name) = old.secret.filter(|name| secret.as_ref() != Some(name)) {
+            self.secrets.release(&name, fqdn);
+        }
+        if parts.plain.is_some() || parts.secure.is_some() {
+            let clusters = parts.clusters.into_keys().collect();
+            self.hosts.insert(Arc::clone(fqdn), Host { clusters, secret, origins: parts.origins });
+        }
+        self.plain.put(fqdn, parts.plain);
+        self.secure.put(fqdn, parts.secure);
+    }
+
+    fn publish(&mut self, store: &Store) -> Transaction {
+        let mut out = Transaction::default();
+        for Change { name, after, .. } in self.secrets.publish() {
+            match after {
+                Some(pair) => out.set.push((ResourceType::Secret, Arc::new(secret::resource(&name, &pair)))),
+                None => out.remove.push((ResourceType::Secret, name)),
+            }
+        }
+        for change in self.clusters.publish() {
+            self.publish_cluster(change, &mut out);
+        }
+        for change in self.assignments.publish() {
+            self.publish_assignment(change, store, &mut out);
+        }
+        self.plain.publish(&mut out);
+        self.secure.publish(&mut out);
+        out
+    }
+
+    fn publish_cluster(&mut self, change: Change<Arc<Cluster>>, out: &mut Transaction) {
+        let Change { name, before, after } = change;
+        let old = before.as_deref().and_then(assignment);
+        let new = after.as_deref().and_then(assignment);
+        if let Some((assignment, of)) = &new {
+            self.assignments.acquire(assignment, &name, of);
+        }
+        if let Some((assignment, _)) = old.filter(|old| new.as_ref().is_none_or(|new| new.0 != old.0)) {
+            self.assignments.release(&assignment, &name);
+        }
+        match after {
+            Some(cluster) => {
+                let resource = cluster::resource(&name, &cluster, &self.settings.cluster);
+                out.set.push((ResourceType::Cluster, Arc::new(resource)));
+            }
+            None => out.remove.push((ResourceType::Cluster, name)),
+        }
+    }
+
+    fn publish_assignment(&mut self, change: Change<EndpointsOf>, store: &Store, out: &mut Transaction) {
+        let Change { name, before, after } = change;
+        if let Some(of) = &before
+            && let Some(assignments) = self.assignments_of.get_mut(&of.service)
+        {
+            assignments.remove(&name);
+            if assignments.is_empty() {
+                self.assignments_of.remove(&of.service);
+            }
+        }
+        let Some(of) = after else {
+            out.remove.push((ResourceType::Endpoints, name));
+            return;
+        };
+        let resource = endpoints::resource(&name, &of, store);
+        let assignments = self.assignments_of.entry(of.service).or_default();
+        assignments.insert(name, resource.version());
+        out.set.push((ResourceType::Endpoints, Arc::new(resource)));
+    }
+}
+
+/// The endpoints a cluster waits for.
+fn assignment(cluster: &Cluster) -> Option<(Arc<str>, EndpointsOf)> {
+    match &cluster.discovery {
+        Discovery::Slices(of) => Some((names::assignment(of), of.clone())),
+        Discovery::Dns { .. } => None,
+    }
+}

@@ -1,0 +1,155 @@
+//! How the hosts of the TLS listener become resources.
+//!
+//! This is the interface another layout would have (a listener in shards, say): it takes what each host needs and yields the listener's
+//! resources. The present one is Contour's: one filter chain for each SNI, with a RouteConfiguration of its own.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use contour_resource::{Part, Resource, ResourceType, Transaction};
+use prost::Message;
+
+use crate::{Settings, listener, names, virtual_host};
+
+/// What one host needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SecureParts {
+    /// Its filter chain.
+    pub(crate) chain: Arc<Part>,
+    /// Its RouteConfiguration, unless it proxies TCP.
+    pub(crate) routes: Option<Arc<Part>>,
+}
+
+/// Removed RouteConfigurations that are still answered for.
+const TOMBSTONES: usize = 4096;
+
+/// One filter chain for each host.
+pub(crate) struct SecureHosts {
+    head: Arc<Part>,
+    hosts: BTreeMap<Arc<str>, SecureParts>,
+    wildcards: BTreeSet<Arc<str>>,
+    chains_changed: bool,
+    routes_changed: BTreeSet<Arc<str>>,
+    listening: bool,
+    tombstones: VecDeque<Arc<str>>,
+}
+
+impl SecureHosts {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            head: Arc::new(Part::new("", listener::secure(settings).encode_to_vec())),
+            hosts: BTreeMap::new(),
+            wildcards: BTreeSet::new(),
+            chains_changed: false,
+            routes_changed: BTreeSet::new(),
+            listening: false,
+            tombstones: VecDeque::new(),
+        }
+    }
+
+    /// Sets or removes a host.
+    pub(crate) fn put(&mut self, fqdn: &Arc<str>, parts: Option<SecureParts>) {
+        let old = self.hosts.get(fqdn);
+        let (old_chain, new_chain) = (old.map(|p| &p.chain), parts.as_ref().map(|p| &p.chain));
+        let existence = old_chain.is_some() != new_chain.is_some();
+        self.chains_changed |= old_chain != new_chain;
+        if old.map(|p| &p.routes) != parts.as_ref().map(|p| &p.routes) {
+            self.routes_changed.insert(Arc::clone(fqdn));
+        }
+        if existence {
+            // Wildcard hosts above must not answer for this host, or again may.
+            let above = wildcards_above(fqdn).filter_map(|above| self.wildcards.get(above.as_str()));
+            self.routes_changed.extend(above.cloned());
+        }
+        if fqdn.starts_with('*') && existence {
+            match parts {
+                Some(_) => self.wildcards.insert(Arc::clone(fqdn)),
+                None => self.wildcards.remove(fqdn),
+            };
+        }
+        match parts {
+            Some(parts) => self.hosts.insert(Arc::clone(fqdn), parts),
+            None => self.hosts.remove(fqdn),
+        };
+    }
+
+    /// Adds what changed since the last call. Chains are shared with what was published before: only pointers are copied.
+    pub(crate) fn publish(&mut self, out: &mut Transaction) {
+        for fqdn in std::mem::take(&mut self.routes_changed) {
+            self.publish_routes(&fqdn, out);
+        }
+        if !std::mem::take(&mut self.chains_changed) {
+            return;
+        }
+        if self.hosts.is_empty() {
+            if std::mem::take(&mut self.listening) {
+                out.remove.push((ResourceType::Listener, names::INGRESS_HTTPS.into()));
+            }
+            return;
+        }
+        self.listening = true;
+        let chains = self.hosts.values().map(|parts| &parts.chain);
+        let parts = std::iter::once(&self.head).chain(chains).cloned().collect();
+        out.set.push((ResourceType::Listener, Arc::new(Resource::new(names::INGRESS_HTTPS, parts))));
+    }
+
+    fn publish_routes(&mut self, fqdn: &Arc<str>, out: &mut Transaction) {
+        let name = names::secure_routes(fqdn);
+        let Some(routes) = self.hosts.get(fqdn).and_then(|parts| parts.routes.as_ref()) else {
+            return self.bury(fqdn, name, out);
+        };
+        let mut parts = vec![Arc::clone(routes)];
+        if let Some(suffix) = fqdn.strip_prefix('*') {
+            parts.extend(self.under(fqdn, suffix));
+        }
+        self.tombstones.retain(|buried| buried != fqdn);
+        out.set.push((ResourceType::Route, Arc::new(Resource::new(name, parts))));
+    }
+
+    /// The hosts under a wildcard that have a filter chain of their own: over a connection of the wildcard's chain they are misdirected.
+    fn under(&self, wildcard: &str, suffix: &str) -> impl Iterator<Item = Arc<Part>> {
+        let hosts = self.hosts.keys().filter(move |host| host.ends_with(suffix) && ***host != *wildcard);
+        hosts.map(|host| Arc::new(Part::new(Arc::clone(host), virtual_host::misdirected(host))))
+    }
+
+    /// Empties the RouteConfiguration of a host that is gone. Envoy drains the connections of a removed filter chain for minutes and ignores
+    /// the removal of its RouteConfiguration: with the last one it had, those connections would be routed to clusters that no longer
+    /// exist (503). So the host is emptied (404) and stays so; nobody but the draining chains ever asks for it. Only the
+    /// latest few thousand are kept.
+    fn bury(&mut self, fqdn: &Arc<str>, name: Arc<str>, out: &mut Transaction) {
+        if self.tombstones.contains(fqdn) {
+            return;
+        }
+        let empty = virtual_host::configuration(&name);
+        out.set.push((ResourceType::Route, Arc::new(Resource::whole(name, empty))));
+        self.tombstones.push_back(Arc::clone(fqdn));
+        if self.tombstones.len() > TOMBSTONES
+            && let Some(oldest) = self.tombstones.pop_front()
+        {
+            out.remove.push((ResourceType::Route, names::secure_routes(&oldest)));
+        }
+    }
+}
+
+/// The wildcard hosts that cover a host: `*.b.c`, `*.c` and `*` for `a.b.c`; `*.c` and `*` for `*.b.c`.
+fn wildcards_above(fqdn: &str) -> impl Iterator<Item = String> {
+    let labels = fqdn.strip_prefix("*.").unwrap_or(fqdn);
+    let dots = labels.match_indices('.').map(|(at, _)| format!("*{}", &labels[at..]));
+    dots.chain((fqdn != "*").then(|| "*".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn above(fqdn: &str) -> Vec<String> {
+        wildcards_above(fqdn).collect()
+    }
+
+    #[test]
+    fn wildcards_above_a_host() {
+        assert_eq!(above("a.b.c"), ["*.b.c", "*.c", "*"]);
+        assert_eq!(above("*.b.c"), ["*.c", "*"]);
+        assert_eq!(above("*"), Vec::<String>::new());
+    }
+}
