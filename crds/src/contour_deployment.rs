@@ -127,6 +127,13 @@ pub enum EnvoyLogLevel {
 /// The certificates between Envoy and the controller.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.lifetime) || duration(self.lifetime) >= duration('1h')",
+    "message": "lifetime must be at least 1h"
+}, {
+    "rule": "!has(self.caLifetime) || duration(self.caLifetime) >= duration(has(self.lifetime) ? self.lifetime : '8760h')",
+    "message": "caLifetime must not be less than lifetime, which is 8760h by default"
+}]))]
 pub struct CertificateSettings {
     /// How long a certificate is valid, as a Go duration; a year (`8760h`) by default.
     #[serde(default, deserialize_with = "non_empty", skip_serializing_if = "unset")]

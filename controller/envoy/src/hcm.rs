@@ -11,10 +11,12 @@ use envoy_types::pb::envoy::extensions::filters::http::grpc_stats::v3::FilterCon
 use envoy_types::pb::envoy::extensions::filters::http::grpc_web::v3::GrpcWeb;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
+use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher;
+use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use pb::http_connection_manager::{CodecType, RouteSpecifier, ServerHeaderTransformation};
 use prost::{Message, Name};
 
-use crate::proto::{ads, any, boolean, duration, extension, timeout, uint32};
+use crate::proto::{ads, any, boolean, duration, extension, string_matcher, timeout, uint32};
 use crate::{Compression, HttpVersions, ServerHeader, Settings, accesslog};
 
 /// What is compressed: Envoy's defaults and gRPC-Web.
@@ -148,7 +150,7 @@ fn compressor(compression: Compression) -> Option<pb::HttpFilter> {
         Compression::Disabled => return None,
     };
     let common = compressor::compressor::CommonDirectionConfig {
-        content_type: COMPRESSED.iter().map(|&t| t.to_owned()).collect(),
+        content_type_matcher: COMPRESSED.iter().map(|&t| exactly(t)).collect(),
         ..Default::default()
     };
     let compressor = compressor::Compressor {
@@ -160,6 +162,10 @@ fn compressor(compression: Compression) -> Option<pb::HttpFilter> {
         ..Default::default()
     };
     Some(filter("envoy.filters.http.compressor", &compressor))
+}
+
+fn exactly(text: &str) -> StringMatcher {
+    string_matcher(MatchPattern::Exact(text.to_owned()), false)
 }
 
 fn filter<M: Message + Name>(name: &str, config: &M) -> pb::HttpFilter {

@@ -1,1 +1,27 @@
 //! The same objects from a directory of YAML: the embedded mode.
+//!
+//! - [`Directory`] reads every `*.yaml`, `*.yml` and `*.json` file below a directory, checks each document as the API server would
+//!   (schema, defaults, unknown fields, names), and answers with [`Event`](contour_objects::Event)s and [`FileProblem`]s. What is broken
+//!   keeps its last good state.
+//! - [`watch`] does so whenever a file changes.
+//! - [`StatusFiles`] writes the statuses a cluster would hold into files.
+
+mod builtin;
+mod directory;
+mod document;
+mod file;
+mod generations;
+mod problem;
+mod rules;
+mod schema;
+mod status;
+mod walk;
+mod watch;
+mod write;
+mod yaml;
+
+pub use directory::{Deployment, Directory, Report};
+pub use problem::{FileProblem, Severity};
+pub use status::StatusFiles;
+pub use watch::watch;
+pub use write::write_atomically;

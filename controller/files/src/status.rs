@@ -1,0 +1,128 @@
+//! Statuses as files, as a cluster would hold them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use contour_crds::HTTPProxyStatus;
+use contour_graph::status::ProxyStatus;
+use contour_objects::NamespacedName;
+use serde::{Deserialize, Serialize};
+
+use crate::problem::FileProblem;
+use crate::write::write_atomically;
+
+const SUFFIX: &str = ".httpproxy.yaml";
+
+/// The directory `status`: one file per HTTPProxy, `<namespace>/<name>.httpproxy.yaml`, and `problems.yaml`.
+#[derive(Debug)]
+pub struct StatusFiles {
+    directory: PathBuf,
+    written: BTreeMap<NamespacedName, HTTPProxyStatus>,
+}
+
+/// An HTTPProxy as `kubectl get -o yaml` would show it, without its spec.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    api_version: String,
+    kind: String,
+    metadata: Metadata,
+    status: HTTPProxyStatus,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Metadata {
+    name: String,
+    namespace: String,
+    generation: i64,
+}
+
+#[derive(Serialize)]
+struct Problems<'a> {
+    problems: &'a [FileProblem],
+}
+
+impl StatusFiles {
+    /// Statuses in `directory`, which is made when there is something to write.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into(), written: BTreeMap::new() }
+    }
+
+    /// Where the status of an HTTPProxy is.
+    pub fn path(&self, object: &NamespacedName) -> PathBuf {
+        self.directory.join(&*object.namespace).join(format!("{}{SUFFIX}", object.name))
+    }
+
+    /// Writes a status, unless the file already says so. Whether it was written. `now` is RFC 3339.
+    ///
+    /// # Errors
+    /// The operating system's; the next call tries again.
+    pub fn set(&mut self, status: &ProxyStatus, now: &str) -> io::Result<bool> {
+        let path = self.path(&status.object);
+        let existing = self.written.get(&status.object).cloned().or_else(|| read(&path)).unwrap_or_default();
+        let Some(merged) = status.merge(&existing, now) else { return Ok(false) };
+        let body = Body {
+            api_version: "projectcontour.io/v1".to_owned(),
+            kind: "HTTPProxy".to_owned(),
+            metadata: Metadata {
+                name: status.object.name.to_string(),
+                namespace: status.object.namespace.to_string(),
+                generation: status.generation,
+            },
+            status: merged,
+        };
+        write_atomically(&path, yaml(&body)?.as_bytes())?;
+        self.written.insert(status.object.clone(), body.status);
+        Ok(true)
+    }
+
+    /// Removes the files of all other HTTPProxies, those of earlier processes included.
+    ///
+    /// # Errors
+    /// The operating system's, for the first file that cannot be removed.
+    pub fn retain(&mut self, objects: &BTreeSet<NamespacedName>) -> io::Result<()> {
+        self.written.retain(|object, _| objects.contains(object));
+        let keep: BTreeSet<PathBuf> = objects.iter().map(|object| self.path(object)).collect();
+        for namespace in entries(&self.directory)?.into_iter().filter(|path| path.is_dir()) {
+            let files = entries(&namespace)?;
+            let ours = files.iter().filter(|path| path.to_string_lossy().ends_with(SUFFIX));
+            for path in ours.filter(|path| !keep.contains(*path)) {
+                fs::remove_file(path)?;
+            }
+            // Fails where something is left in it, which is right.
+            let _ = fs::remove_dir(&namespace);
+        }
+        Ok(())
+    }
+
+    /// Writes `problems.yaml`: what is wrong with the files at present.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn problems(&self, problems: &[FileProblem]) -> io::Result<()> {
+        let path = self.directory.join("problems.yaml");
+        let text = yaml(&Problems { problems })?;
+        if fs::read(&path).is_ok_and(|existing| existing == text.as_bytes()) {
+            return Ok(());
+        }
+        write_atomically(&path, text.as_bytes())
+    }
+}
+
+fn read(path: &Path) -> Option<HTTPProxyStatus> {
+    serde_saphyr::from_str::<Body>(&fs::read_to_string(path).ok()?).ok().map(|body| body.status)
+}
+
+fn yaml(value: &impl Serialize) -> io::Result<String> {
+    serde_saphyr::to_string(value).map_err(io::Error::other)
+}
+
+/// Paths in a directory; none where it does not exist.
+fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    match directory.read_dir() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
+    }
+}

@@ -1,0 +1,338 @@
+//! Watches: one function for every kind.
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use contour_graph::status::{Issue, ProxyStatus};
+use contour_objects::{Event, Kind, NamespacedName, Object, ObjectRef, Scope};
+use futures::StreamExt;
+use kube::runtime::watcher::{self, InitialListStrategy, watcher};
+use kube::{Api, Client};
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::decode::{Observed, Wire, decode, reference, resource};
+use crate::metrics::{ErrorLabels, Metrics};
+use crate::statuses::{ProxyStatuses, Recorded};
+use crate::trouble::{Cause, Trouble};
+
+/// Secrets that can hold no certificate for Contour and are often large or many: never sent to us.
+const SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token";
+
+/// Why watching ended although nobody asked it to.
+#[derive(Debug, Error)]
+pub enum SourcesError {
+    /// Nobody takes the events any more.
+    #[error("the receiver of object events is gone: this is a defect, please report it")]
+    Closed,
+    /// A watch panicked.
+    #[error("a watch panicked: this is a defect, please report it")]
+    Panicked(#[from] JoinError),
+}
+
+/// What to watch, and who is told.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The client.
+    pub client: Client,
+    /// `--watch-namespaces`: objects of these namespaces only; empty: of all.
+    pub watch_namespaces: BTreeSet<String>,
+    /// Learns the recorded status of each HTTPProxy before the event about it is sent.
+    pub statuses: Arc<ProxyStatuses>,
+    /// Counts errors and lists.
+    pub metrics: Metrics,
+}
+
+impl Sources {
+    /// The scopes that are watched. The store is complete once each was the subject of a first [`Event::Replace`].
+    pub fn scopes(&self) -> Vec<Scope> {
+        let places: Vec<Option<Arc<str>>> = match self.watch_namespaces.is_empty() {
+            true => vec![None],
+            false => self.watch_namespaces.iter().map(|n| Some(n.as_str().into())).collect(),
+        };
+        let scopes = Kind::ALL.iter().flat_map(|&kind| {
+            places.iter().map(move |namespace| Scope { kind, namespace: namespace.clone() })
+        });
+        scopes.collect()
+    }
+
+    /// Watches until the token is cancelled. Each complete list is one [`Event::Replace`]; changes after it are `Apply` and `Delete`.
+    ///
+    /// A watch that fails is taken up again with growing pauses, for ever. An object that cannot be understood is logged, counted, and does
+    /// not exist for the receiver; if it is an HTTPProxy, its status says why. Fails only by defects.
+    pub async fn run(self, events: mpsc::Sender<Event>, token: CancellationToken) -> Result<(), SourcesError> {
+        let mut watches = JoinSet::new();
+        for scope in self.scopes() {
+            let watch = Watch::new(&self, scope, events.clone());
+            watches.spawn(token.clone().run_until_cancelled_owned(watch.run()));
+        }
+        drop(events);
+        while let Some(ended) = watches.join_next().await {
+            match ended? {
+                // Cancelled.
+                None => {}
+                Some(Closed) => return Err(SourcesError::Closed),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Nobody receives events any more.
+struct Closed;
+
+/// Whether to go on with a stream.
+enum Next {
+    Poll,
+    Pause,
+    Reopen,
+}
+
+/// A list that is being received.
+#[derive(Default)]
+struct Listing {
+    objects: Vec<Object>,
+    recorded: Vec<(NamespacedName, Recorded)>,
+    unreadable: Vec<ProxyStatus>,
+}
+
+/// The watch of one scope.
+struct Watch {
+    scope: Scope,
+    client: Client,
+    events: mpsc::Sender<Event>,
+    statuses: Arc<ProxyStatuses>,
+    metrics: Metrics,
+    strategy: InitialListStrategy,
+    listing: Option<Listing>,
+    /// What was last told to be wrong.
+    told: Option<Cause>,
+    pauses: ExponentialBackoff,
+}
+
+impl Watch {
+    fn new(sources: &Sources, scope: Scope, events: mpsc::Sender<Event>) -> Self {
+        Self {
+            scope,
+            client: sources.client.clone(),
+            events,
+            statuses: Arc::clone(&sources.statuses),
+            metrics: sources.metrics.clone(),
+            strategy: InitialListStrategy::StreamingList,
+            listing: None,
+            told: None,
+            pauses: pauses(),
+        }
+    }
+
+    /// Watches until nobody listens.
+    async fn run(mut self) -> Closed {
+        loop {
+            self.listing = None;
+            let mut stream = pin!(watcher(self.api(), self.config()));
+            while let Some(item) = stream.next().await {
+                match self.take(item).await {
+                    Ok(Next::Poll) => {}
+                    Ok(Next::Pause) => self.pause().await,
+                    Ok(Next::Reopen) => break,
+                    Err(closed) => return closed,
+                }
+            }
+            self.pause().await;
+        }
+    }
+
+    fn api(&self) -> Api<Wire> {
+        let resource = resource(self.scope.kind);
+        match &self.scope.namespace {
+            Some(namespace) if self.scope.kind != Kind::Namespace => {
+                Api::namespaced_with(self.client.clone(), namespace, &resource)
+            }
+            _ => Api::all_with(self.client.clone(), &resource),
+        }
+    }
+
+    fn config(&self) -> watcher::Config {
+        let fields = match (self.scope.kind, &self.scope.namespace) {
+            (Kind::Secret, _) => Some(SECRETS.to_owned()),
+            (Kind::Namespace, Some(only)) => Some(format!("metadata.name={only}")),
+            _ => None,
+        };
+        watcher::Config {
+            field_selector: fields,
+            initial_list_strategy: self.strategy.clone(),
+            ..watcher::Config::default()
+        }
+    }
+
+    async fn pause(&mut self) {
+        // The iterator has no end; were it to end, a full pause is the safe choice.
+        sleep(self.pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+    }
+
+    async fn take(&mut self, item: watcher::Result<watcher::Event<Wire>>) -> Result<Next, Closed> {
+        match item {
+            Ok(watcher::Event::Init) => {
+                // A streamed list that ended before its end: an old server that does not know the request. Take pages from now on.
+                let broken = self.listing.replace(Listing::default()).is_some();
+                if broken && self.told.is_none() && self.strategy == InitialListStrategy::StreamingList {
+                    return Ok(self.take_pages());
+                }
+                return Ok(Next::Poll);
+            }
+            Ok(watcher::Event::InitApply(wire)) => {
+                self.list_item(wire);
+                return Ok(Next::Poll);
+            }
+            Ok(watcher::Event::InitDone) => self.listed().await?,
+            Ok(watcher::Event::Apply(wire)) => self.applied(wire).await?,
+            Ok(watcher::Event::Delete(wire)) => self.deleted(reference(self.scope.kind, &wire)).await?,
+            Err(error) => return Ok(self.failed(&error)),
+        }
+        self.works();
+        Ok(Next::Poll)
+    }
+
+    fn list_item(&mut self, wire: Wire) {
+        let Observed { reference, object, recorded } = decode(self.scope.kind, wire);
+        let recorded = recorded.map(|recorded| (reference.name.clone(), recorded));
+        let unreadable = object.as_ref().err().map(|cause| self.unreadable(&reference, recorded.as_ref(), cause));
+        let listing = self.listing.get_or_insert_default();
+        listing.objects.extend(object.ok().flatten());
+        listing.recorded.extend(recorded);
+        listing.unreadable.extend(unreadable.flatten());
+    }
+
+    async fn listed(&mut self) -> Result<(), Closed> {
+        let Listing { objects, recorded, unreadable } = self.listing.take().unwrap_or_default();
+        self.metrics.lists.get_or_create(&self.scope.kind.into()).inc();
+        if self.scope.kind == Kind::HttpProxy {
+            self.statuses.replace(self.scope.namespace.as_deref(), recorded);
+        }
+        // Namespaces have none, so a scope of one of them does not cover it: say that it is gone.
+        if let (Kind::Namespace, Some(only), true) = (self.scope.kind, &self.scope.namespace, objects.is_empty()) {
+            let name = NamespacedName::new("", Arc::clone(only));
+            self.send(Event::Delete(ObjectRef::new(Kind::Namespace, name))).await?;
+        }
+        tracing::debug!(kind = %self.scope.kind, namespace = self.scope.namespace.as_deref(), objects = objects.len(), "listed");
+        self.send(Event::Replace(self.scope.clone(), objects)).await?;
+        self.statuses.offer(unreadable);
+        Ok(())
+    }
+
+    async fn applied(&mut self, wire: Wire) -> Result<(), Closed> {
+        let Observed { reference, object, recorded } = decode(self.scope.kind, wire);
+        let recorded = recorded.map(|recorded| (reference.name.clone(), recorded));
+        let unreadable = match &object {
+            Err(cause) => self.unreadable(&reference, recorded.as_ref(), cause),
+            Ok(_) => None,
+        };
+        if let Some((name, recorded)) = recorded {
+            self.statuses.record(name, recorded);
+        }
+        let event = match object {
+            Ok(Some(object)) => Event::Apply(object),
+            Ok(None) | Err(_) => Event::Delete(reference),
+        };
+        self.send(event).await?;
+        self.statuses.offer(unreadable);
+        Ok(())
+    }
+
+    async fn deleted(&mut self, reference: ObjectRef) -> Result<(), Closed> {
+        if reference.kind == Kind::HttpProxy {
+            self.statuses.forget(&reference.name);
+        }
+        self.send(Event::Delete(reference)).await
+    }
+
+    /// Tells about an object that does not fit its type; the status to write, where it has one.
+    fn unreadable(
+        &self,
+        reference: &ObjectRef,
+        recorded: Option<&(NamespacedName, Recorded)>,
+        cause: &str,
+    ) -> Option<ProxyStatus> {
+        self.metrics.unreadable.get_or_create(&reference.kind.into()).inc();
+        tracing::warn!("{reference} cannot be read and is ignored until it is corrected: {cause}");
+        recorded.map(|(name, recorded)| ProxyStatus {
+            object: name.clone(),
+            generation: recorded.generation,
+            errors: vec![Issue::new(
+                "SpecError",
+                "ObjectNotReadable",
+                format!("this object cannot be read and is ignored until it is corrected: {cause}"),
+            )],
+            warnings: Vec::new(),
+        })
+    }
+
+    /// Takes pages instead of a stream from now on, at once.
+    fn take_pages(&mut self) -> Next {
+        tracing::debug!(kind = %self.scope.kind, "the API server does not stream lists: taking pages");
+        self.strategy = InitialListStrategy::ListWatch;
+        Next::Reopen
+    }
+
+    fn failed(&mut self, error: &watcher::Error) -> Next {
+        let trouble = Trouble::new(&self.scope, error);
+        let labels = ErrorLabels::new(self.scope.kind, trouble.cause.as_str());
+        self.metrics.watch_errors.get_or_create(&labels).inc();
+        if self.strategy == InitialListStrategy::StreamingList && trouble.rejects_streaming() {
+            return self.take_pages();
+        }
+        let reopen = trouble.cannot_resume();
+        if trouble.cause == Cause::Expired {
+            tracing::debug!("{trouble}");
+        } else if self.told != Some(trouble.cause) {
+            tracing::warn!("{trouble} (trying again until it works)");
+            self.told = Some(trouble.cause);
+        }
+        if reopen { Next::Reopen } else { Next::Pause }
+    }
+
+    /// Something arrived.
+    fn works(&mut self) {
+        self.pauses = pauses();
+        if self.told.take().is_some() {
+            tracing::info!(kind = %self.scope.kind, namespace = self.scope.namespace.as_deref(), "the watch works again");
+        }
+    }
+
+    async fn send(&self, event: Event) -> Result<(), Closed> {
+        self.events.send(event).await.map_err(|_| Closed)
+    }
+}
+
+/// With jitter, which adds up to as much again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// Pauses between attempts: from half a second to half a minute.
+fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(500))
+        .with_max_delay(LONGEST_PAUSE)
+        .with_factor(2.0)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_have_no_end() {
+        let pauses: Vec<_> = pauses().take(100).collect();
+        assert_eq!(pauses.len(), 100);
+        assert!(pauses[0] < Duration::from_secs(1));
+        assert!(pauses[99] >= LONGEST_PAUSE && pauses[99] <= 2 * LONGEST_PAUSE, "{:?}", pauses[99]);
+    }
+}
