@@ -67,7 +67,7 @@ fn check_without_each_optional_field<K: DeserializeOwned>(schema: &Value) {
     let full = object(schema, Pick::Greatest);
     let mut optional = Vec::new();
     collect_optional(schema, "", &mut optional);
-    assert!(optional.iter().any(|(parent, _)| parent.starts_with("/spec/")), "{optional:?}");
+    assert!(optional.len() > 4, "only {optional:?} are optional");
     for (parent, name) in optional {
         let mut object = full.clone();
         let fields = object.pointer_mut(&parent).and_then(Value::as_object_mut);
