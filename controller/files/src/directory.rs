@@ -11,7 +11,7 @@ use crate::document::{Content, Document, Key};
 use crate::file::File;
 use crate::generations::Generations;
 use crate::problem::{FileProblem, Severity};
-use crate::walk::{Walk, identity, walk};
+use crate::walk::{identity, walk};
 
 /// A directory of YAML, its objects and its problems. Reading does IO and nothing else waits: call it where blocking is fine.
 #[derive(Debug)]
@@ -81,14 +81,9 @@ impl Directory {
         for (path, content) in &found.files {
             self.files.entry(path.clone()).or_default().update(path, content);
         }
-        for (path, why) in &found.unreadable {
-            self.files
-                .iter_mut()
-                .filter(|(file, _)| file.starts_with(path))
-                .for_each(|(file, state)| state.refuse(file, why));
-        }
-        let mut problems: Vec<_> = self.files.values().flat_map(|file| file.problems.clone()).collect();
-        problems.extend(self.places_without_files(&found));
+        let unreadable = found.unreadable.iter().map(|(path, why)| self.refuse(path, why));
+        let mut problems: Vec<_> = unreadable.collect();
+        problems.extend(self.files.values().flat_map(|file| file.problems.clone()));
         let (documents, repeated) = merge(&self.files);
         problems.extend(repeated);
         let (deployment, superfluous) = only_deployment(&documents);
@@ -104,19 +99,18 @@ impl Directory {
         Report { problems, deployment, proxies, counts }
     }
 
-    /// Problems of paths that hold no file known so far.
-    fn places_without_files(&self, found: &Walk) -> Vec<FileProblem> {
-        let new =
-            found.unreadable.iter().filter(|(path, _)| !self.files.keys().any(|file| file.starts_with(path)));
-        let problem = |(path, why): (&PathBuf, &String)| FileProblem {
-            file: if path.as_os_str().is_empty() { self.root.clone() } else { path.clone() },
+    /// Leaves every file below a path that cannot be read as it was.
+    fn refuse(&mut self, path: &Path, why: &str) -> FileProblem {
+        let below = self.files.iter_mut().filter(|(file, _)| file.starts_with(path));
+        let kept = below.map(|(_, file)| file.unreadable()).fold(false, |any, kept| any | kept);
+        FileProblem {
+            file: if path.as_os_str().is_empty() { self.root.clone() } else { path.to_owned() },
             line: 0,
             object: None,
             severity: Severity::Error,
-            kept: false,
-            message: why.clone(),
-        };
-        new.map(problem).collect()
+            kept,
+            message: why.to_owned(),
+        }
     }
 
     /// What changed since the last call: one `Replace` of every kind at first, and differences afterwards.

@@ -37,10 +37,12 @@ impl File {
         }
     }
 
-    /// The file cannot be read: all stays as it was.
-    pub(crate) fn refuse(&mut self, path: &Path, why: &str) {
+    /// The file cannot be read: all stays as it was. Whether there is anything to stay.
+    pub(crate) fn unreadable(&mut self) -> bool {
         self.digest = None;
-        self.fail(path, 0, why);
+        self.problems.clear();
+        self.kept.append(&mut self.fresh);
+        !self.kept.is_empty()
     }
 
     fn fail(&mut self, path: &Path, line: u32, message: &str) {

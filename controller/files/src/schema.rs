@@ -15,6 +15,7 @@ use crate::rules;
 /// A structural schema (OpenAPI v3.0 with Kubernetes' extensions), ready to be applied.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[expect(clippy::struct_excessive_bools, reason = "the keywords of the format are what they are")]
 pub(crate) struct Schema {
     r#type: Option<Type>,
     nullable: bool,
@@ -96,12 +97,12 @@ fn from_go(pattern: &str) -> String {
         match (c, rest.peek()) {
             ('\\', Some(&escaped)) => {
                 rest.next();
-                out += &match escaped {
-                    'd' => class("0-9"),
-                    's' => class("\\t\\n\\f\\r "),
-                    'w' => class("0-9A-Za-z_"),
-                    _ => format!("\\{escaped}"),
-                };
+                match escaped {
+                    'd' => out += &class("0-9"),
+                    's' => out += &class("\\t\\n\\f\\r "),
+                    'w' => out += &class("0-9A-Za-z_"),
+                    _ => out.extend([c, escaped]),
+                }
                 continue;
             }
             ('[', next) if bracket && next != Some(&':') => out.push('\\'),
@@ -275,7 +276,7 @@ impl Check {
         let identity = |item: &Value| match schema.list_type.as_deref() {
             Some("set") => Some(item.to_string()),
             Some("map") => {
-                Some(schema.list_map_keys.iter().map(|key| format!("{key}={} ", item[key])).collect())
+                Some(schema.list_map_keys.iter().map(|key| item[key].clone()).collect::<Value>().to_string())
             }
             _ => None,
         };
@@ -283,7 +284,7 @@ impl Check {
         for (index, item) in items.iter().enumerate() {
             if identity(item).is_some_and(|identity| !seen.insert(identity)) {
                 self.within(Step::Index(index), |check| {
-                    check.report("repeats an earlier item of the list".to_owned())
+                    check.report("repeats an earlier item of the list".to_owned());
                 });
             }
         }
