@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use hyper::header::{HeaderValue, USER_AGENT};
 use kube::Client;
-use kube::config::{Config, InClusterError, InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{
+    Config, InClusterError, InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError,
+};
 use thiserror::Error;
 use tokio::time::timeout;
 
@@ -33,7 +35,9 @@ pub enum ClientError {
     )]
     InCluster(#[source] InClusterError),
     /// The file cannot be read or is incomplete.
-    #[error("kubeconfig {path:?} cannot be used; pass another with --kubeconfig FILE, or --incluster in a pod")]
+    #[error(
+        "kubeconfig {path:?} cannot be used; pass another with --kubeconfig FILE, or --incluster in a pod"
+    )]
     Kubeconfig {
         /// The file.
         path: PathBuf,

@@ -136,7 +136,9 @@ fn object(kind: Kind, content: Value) -> Result<Option<Object>, String> {
         Kind::Namespace => Object::Namespace(typed::<Namespace, _>(content)?),
         Kind::Delegation => Object::Delegation(typed::<TLSCertificateDelegation, _>(content)?),
         // The error may quote the value, and the value may be a key.
-        Kind::Secret => Object::Secret(typed::<Secret, _>(content).map_err(|_| "it has not the shape of a Secret")?),
+        Kind::Secret => {
+            Object::Secret(typed::<Secret, _>(content).map_err(|_| "it has not the shape of a Secret")?)
+        }
         Kind::EndpointSlice => {
             let slice = serde_json::from_value(content).map_err(|e| e.to_string())?;
             return Ok(EndpointSlice::parse(slice).map(Arc::new).map(Object::EndpointSlice));
@@ -183,7 +185,9 @@ mod tests {
     fn a_broken_status_does_not_harm_the_object() {
         let observed = decode(
             Kind::HttpProxy,
-            wire(json!({"metadata": {"name": "a", "namespace": "b"}, "spec": {}, "status": {"conditions": 7}})),
+            wire(
+                json!({"metadata": {"name": "a", "namespace": "b"}, "spec": {}, "status": {"conditions": 7}}),
+            ),
         );
         assert!(matches!(observed.object, Ok(Some(_))));
         assert_eq!(observed.recorded.unwrap().status, HTTPProxyStatus::default());
@@ -207,7 +211,8 @@ mod tests {
 
     #[test]
     fn a_secret_never_shows() {
-        let secret = wire(json!({"metadata": {"name": "s", "namespace": "n"}, "data": {"tls.key": "hunter2!"}}));
+        let secret =
+            wire(json!({"metadata": {"name": "s", "namespace": "n"}, "data": {"tls.key": "hunter2!"}}));
         assert!(!format!("{secret:?}").contains("hunter2"));
         let observed = decode(Kind::Secret, secret);
         assert!(!format!("{observed:?}").contains("hunter2"));
@@ -216,7 +221,9 @@ mod tests {
 
     #[test]
     fn a_slice_of_no_service_is_of_no_interest() {
-        let slice = wire(json!({"metadata": {"name": "s", "namespace": "n"}, "addressType": "IPv4", "endpoints": []}));
+        let slice = wire(
+            json!({"metadata": {"name": "s", "namespace": "n"}, "addressType": "IPv4", "endpoints": []}),
+        );
         assert!(matches!(decode(Kind::EndpointSlice, slice).object, Ok(None)));
     }
 }

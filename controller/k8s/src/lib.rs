@@ -24,7 +24,7 @@ mod watch;
 mod writer;
 
 pub use client::{ClientError, ClientSource, HealthError, api_health, connect};
-pub use lease::{Election, LeaseSettings, always_leading, identity};
+pub use lease::{Election, LeaseSettings, LeaseTimesError, always_leading, identity};
 pub use metrics::Metrics;
 pub use statuses::{ProxyStatuses, Recorded};
 pub use watch::{Sources, SourcesError};

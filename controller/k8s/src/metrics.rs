@@ -96,9 +96,21 @@ impl Metrics {
         let metrics = Self::default();
         let m = metrics.clone();
         registry.register("contour_watch_errors", "Failed or broken watches, by cause", m.watch_errors);
-        registry.register("contour_watch_lists", "Complete lists read, at start and after a lost watch", m.lists);
-        registry.register("contour_unreadable_objects", "Objects read that could not be understood", m.unreadable);
-        registry.register("contour_status_update", "Total number of status updates by object kind", m.updates);
+        registry.register(
+            "contour_watch_lists",
+            "Complete lists read, at start and after a lost watch",
+            m.lists,
+        );
+        registry.register(
+            "contour_unreadable_objects",
+            "Objects read that could not be understood",
+            m.unreadable,
+        );
+        registry.register(
+            "contour_status_update",
+            "Total number of status updates by object kind",
+            m.updates,
+        );
         registry.register(
             "contour_status_update_success",
             "Number of status updates that succeeded by object kind",
@@ -119,7 +131,11 @@ impl Metrics {
             "Number of status updates that are no-ops by object kind",
             m.noops,
         );
-        registry.register("contour_status_update_pending", "Status updates that wait to be written", m.pending);
+        registry.register(
+            "contour_status_update_pending",
+            "Status updates that wait to be written",
+            m.pending,
+        );
         registry.register_with_unit(
             "contour_status_update_duration",
             "How long a status update takes to finish",

@@ -130,7 +130,8 @@ impl ProxyStatuses {
             wanted.into_iter().for_each(|name| state.wants(name));
         } else {
             state.queue.clear();
-            let settled = state.objects.values_mut().filter(|e| matches!(e.step, Step::Queued | Step::Waiting));
+            let settled =
+                state.objects.values_mut().filter(|e| matches!(e.step, Step::Queued | Step::Waiting));
             settled.for_each(|entry| entry.step = Step::Idle);
         }
     }
@@ -140,7 +141,9 @@ impl ProxyStatuses {
         let mut state = self.state();
         while let Some(name) = state.queue.pop_front() {
             // Deleted, or deleted and made again, since it was queued.
-            let Some(entry) = state.objects.get_mut(&name).filter(|e| e.step == Step::Queued) else { continue };
+            let Some(entry) = state.objects.get_mut(&name).filter(|e| e.step == Step::Queued) else {
+                continue;
+            };
             let Some(wanted) = entry.wanted.clone() else { continue };
             entry.step = Step::Writing;
             return Some(Job { wanted, recorded: Arc::clone(&entry.recorded) });

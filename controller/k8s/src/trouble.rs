@@ -65,7 +65,8 @@ impl<'a> Trouble<'a> {
 
     /// Whether the server does not support, or does not allow here, that a watch begins with the list.
     pub(crate) fn rejects_streaming(&self) -> bool {
-        matches!(self.error, Error::WatchStartFailed(_)) && status(self.error).is_some_and(|s| matches!(s.code, 400 | 422))
+        matches!(self.error, Error::WatchStartFailed(_))
+            && status(self.error).is_some_and(|s| matches!(s.code, 400 | 422))
     }
 
     /// Whether the point at which the watch was to go on is gone, and the server told so before it began.
@@ -87,13 +88,21 @@ impl fmt::Display for Trouble<'_> {
                     None => "in all namespaces".to_owned(),
                 };
                 let verb = if matches!(self.error, Error::InitialListFailed(_)) { "list" } else { "watch" };
-                write!(f, "not allowed to {verb} {name} {place}: let a Role or ClusterRole give this service account get, list and watch")
+                write!(
+                    f,
+                    "not allowed to {verb} {name} {place}: let a Role or ClusterRole give this service account get, list and watch"
+                )
             }
             Cause::Unauthorized => {
-                write!(f, "the API server does not accept our credentials to watch {name}: check token or certificate")
+                write!(
+                    f,
+                    "the API server does not accept our credentials to watch {name}: check token or certificate"
+                )
             }
             Cause::Expired => write!(f, "the watch of {name} fell too far behind: listing again"),
-            Cause::Refused => write!(f, "the API server refuses to let us watch {name}: {}", innermost(self.error)),
+            Cause::Refused => {
+                write!(f, "the API server refuses to let us watch {name}: {}", innermost(self.error))
+            }
             Cause::Unreachable => write!(f, "the watch of {name} is interrupted: {}", innermost(self.error)),
         }
     }
@@ -137,7 +146,10 @@ mod tests {
         let error = Error::InitialListFailed(api(403));
         let scope = Scope { kind: Kind::EndpointSlice, namespace: Some("web".into()) };
         let text = Trouble::new(&scope, &error).to_string();
-        assert!(text.starts_with("not allowed to list endpointslices.discovery.k8s.io in namespace web:"), "{text}");
+        assert!(
+            text.starts_with("not allowed to list endpointslices.discovery.k8s.io in namespace web:"),
+            "{text}"
+        );
         let text = told(Kind::Secret, &Error::WatchStartFailed(api(403)));
         assert!(text.starts_with("not allowed to watch secrets in all namespaces:"), "{text}");
     }

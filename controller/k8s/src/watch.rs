@@ -37,7 +37,7 @@ pub enum SourcesError {
 }
 
 /// What to watch, and who is told.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Sources {
     /// The client.
     pub client: Client,
@@ -66,7 +66,11 @@ impl Sources {
     ///
     /// A watch that fails is taken up again with growing pauses, for ever. An object that cannot be understood is logged, counted, and does
     /// not exist for the receiver; if it is an HTTPProxy, its status says why. Fails only by defects.
-    pub async fn run(self, events: mpsc::Sender<Event>, token: CancellationToken) -> Result<(), SourcesError> {
+    pub async fn run(
+        self,
+        events: mpsc::Sender<Event>,
+        token: CancellationToken,
+    ) -> Result<(), SourcesError> {
         let mut watches = JoinSet::new();
         for scope in self.scopes() {
             let watch = Watch::new(&self, scope, events.clone());
@@ -90,7 +94,6 @@ struct Closed;
 /// Whether to go on with a stream.
 enum Next {
     Poll,
-    Pause,
     Reopen,
 }
 
@@ -113,7 +116,8 @@ struct Watch {
     listing: Option<Listing>,
     /// What was last told to be wrong.
     told: Option<Cause>,
-    pauses: ExponentialBackoff,
+    /// Since the last thing that arrived.
+    pauses: Option<ExponentialBackoff>,
 }
 
 impl Watch {
@@ -127,7 +131,7 @@ impl Watch {
             strategy: InitialListStrategy::StreamingList,
             listing: None,
             told: None,
-            pauses: pauses(),
+            pauses: None,
         }
     }
 
@@ -139,12 +143,10 @@ impl Watch {
             while let Some(item) = stream.next().await {
                 match self.take(item).await {
                     Ok(Next::Poll) => {}
-                    Ok(Next::Pause) => self.pause().await,
                     Ok(Next::Reopen) => break,
                     Err(closed) => return closed,
                 }
             }
-            self.pause().await;
         }
     }
 
@@ -173,7 +175,7 @@ impl Watch {
 
     async fn pause(&mut self) {
         // The iterator has no end; were it to end, a full pause is the safe choice.
-        sleep(self.pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+        sleep(self.pauses.get_or_insert_with(pauses).next().unwrap_or(LONGEST_PAUSE)).await;
     }
 
     async fn take(&mut self, item: watcher::Result<watcher::Event<Wire>>) -> Result<Next, Closed> {
@@ -193,7 +195,7 @@ impl Watch {
             Ok(watcher::Event::InitDone) => self.listed().await?,
             Ok(watcher::Event::Apply(wire)) => self.applied(wire).await?,
             Ok(watcher::Event::Delete(wire)) => self.deleted(reference(self.scope.kind, &wire)).await?,
-            Err(error) => return Ok(self.failed(&error)),
+            Err(error) => return Ok(self.failed(&error).await),
         }
         self.works();
         Ok(Next::Poll)
@@ -202,7 +204,8 @@ impl Watch {
     fn list_item(&mut self, wire: Wire) {
         let Observed { reference, object, recorded } = decode(self.scope.kind, wire);
         let recorded = recorded.map(|recorded| (reference.name.clone(), recorded));
-        let unreadable = object.as_ref().err().map(|cause| self.unreadable(&reference, recorded.as_ref(), cause));
+        let unreadable =
+            object.as_ref().err().map(|cause| self.unreadable(&reference, recorded.as_ref(), cause));
         let listing = self.listing.get_or_insert_default();
         listing.objects.extend(object.ok().flatten());
         listing.recorded.extend(recorded);
@@ -216,7 +219,9 @@ impl Watch {
             self.statuses.replace(self.scope.namespace.as_deref(), recorded);
         }
         // Namespaces have none, so a scope of one of them does not cover it: say that it is gone.
-        if let (Kind::Namespace, Some(only), true) = (self.scope.kind, &self.scope.namespace, objects.is_empty()) {
+        if let (Kind::Namespace, Some(only), true) =
+            (self.scope.kind, &self.scope.namespace, objects.is_empty())
+        {
             let name = NamespacedName::new("", Arc::clone(only));
             self.send(Event::Delete(ObjectRef::new(Kind::Namespace, name))).await?;
         }
@@ -280,7 +285,8 @@ impl Watch {
         Next::Reopen
     }
 
-    fn failed(&mut self, error: &watcher::Error) -> Next {
+    /// Counts, tells, and pauses.
+    async fn failed(&mut self, error: &watcher::Error) -> Next {
         let trouble = Trouble::new(&self.scope, error);
         let labels = ErrorLabels::new(self.scope.kind, trouble.cause.as_str());
         self.metrics.watch_errors.get_or_create(&labels).inc();
@@ -294,12 +300,13 @@ impl Watch {
             tracing::warn!("{trouble} (trying again until it works)");
             self.told = Some(trouble.cause);
         }
-        if reopen { Next::Reopen } else { Next::Pause }
+        self.pause().await;
+        if reopen { Next::Reopen } else { Next::Poll }
     }
 
     /// Something arrived.
     fn works(&mut self) {
-        self.pauses = pauses();
+        self.pauses = None;
         if self.told.take().is_some() {
             tracing::info!(kind = %self.scope.kind, namespace = self.scope.namespace.as_deref(), "the watch works again");
         }

@@ -1,0 +1,219 @@
+//! Writes the statuses of HTTPProxies.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contour_crds::{HTTPProxy, HTTPProxyStatus};
+use contour_objects::{Kind, NamespacedName};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+use kube::api::{ObjectMeta, PostParams, TypeMeta};
+use kube::core::Resource;
+use kube::{Api, Client};
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::client::innermost;
+use crate::decode::{Wire, decode, resource};
+use crate::metrics::{DurationLabels, KindLabel, Metrics};
+use crate::statuses::{Job, Outcome, ProxyStatuses, Recorded};
+
+/// Writes in flight at a time.
+const CONCURRENT: usize = 32;
+/// How long one request may take.
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+/// How often a conflict is answered at once, with the object as it is then.
+const CONFLICTS: usize = 5;
+
+/// Makes the API server's statuses those that were offered, while leading.
+///
+/// A status is written with `update` of the subresource, the only verb that Contour's ClusterRole gives, at the resource version that it was
+/// merged from: what others wrote meanwhile is never lost. What the API server already holds is not written.
+pub struct StatusWriter {
+    client: Client,
+    statuses: Arc<ProxyStatuses>,
+    leading: watch::Receiver<bool>,
+    metrics: Metrics,
+}
+
+impl StatusWriter {
+    /// Writes what is offered to `statuses` while `leading` holds.
+    pub fn new(
+        client: Client,
+        statuses: Arc<ProxyStatuses>,
+        leading: watch::Receiver<bool>,
+        metrics: Metrics,
+    ) -> Self {
+        Self { client, statuses, leading, metrics }
+    }
+
+    /// Writes until the token is cancelled. What fails is tried again with growing pauses.
+    pub async fn run(mut self, token: CancellationToken) {
+        let leading = *self.leading.borrow_and_update();
+        self.statuses.lead(leading);
+        let mut writes = FuturesUnordered::new();
+        let mut pauses = FuturesUnordered::new();
+        loop {
+            while writes.len() < CONCURRENT {
+                let Some(job) = self.statuses.take() else { break };
+                writes.push(Write::new(&self.client, &self.metrics, job).run());
+            }
+            self.tell_pending();
+            tokio::select! {
+                () = token.cancelled() => return,
+                () = self.statuses.offered() => {}
+                leading = changed(&mut self.leading) => self.statuses.lead(leading),
+                Some((name, outcome)) = writes.next() => {
+                    if let Some(pause) = self.statuses.finish(&name, outcome) {
+                        pauses.push(async move { sleep(pause).await; name });
+                    }
+                }
+                Some(name) = pauses.next() => self.statuses.retry(&name),
+            }
+        }
+    }
+
+    fn tell_pending(&self) {
+        let pending = i64::try_from(self.statuses.pending()).unwrap_or(i64::MAX);
+        self.metrics.pending.get_or_create(&KIND.into()).set(pending);
+    }
+}
+
+const KIND: Kind = Kind::HttpProxy;
+
+/// The next value; never, if nobody is left to change it.
+async fn changed(leading: &mut watch::Receiver<bool>) -> bool {
+    match leading.changed().await {
+        Ok(()) => *leading.borrow_and_update(),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// What is sent: no more of the object than the server needs to find its status.
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(flatten)]
+    types: TypeMeta,
+    metadata: ObjectMeta,
+    status: &'a HTTPProxyStatus,
+}
+
+/// Why a write did not work.
+enum Refusal {
+    Conflict,
+    Gone,
+    Failed(String),
+}
+
+impl From<kube::Error> for Refusal {
+    fn from(error: kube::Error) -> Self {
+        match &error {
+            kube::Error::Api(status) if status.is_not_found() => Self::Gone,
+            kube::Error::Api(status) if status.is_conflict() => Self::Conflict,
+            _ => Self::Failed(innermost(&error)),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Conflict => write!(f, "the object changed {CONFLICTS} times meanwhile"),
+            Self::Gone => f.write_str("the object does not exist"),
+            Self::Failed(cause) => f.write_str(cause),
+        }
+    }
+}
+
+/// The write of one status.
+struct Write {
+    api: Api<Wire>,
+    name: NamespacedName,
+    metrics: Metrics,
+    label: KindLabel,
+    job: Job,
+}
+
+impl Write {
+    fn new(client: &Client, metrics: &Metrics, job: Job) -> Self {
+        let name = job.wanted.object.clone();
+        let api = Api::namespaced_with(client.clone(), &name.namespace, &resource(KIND));
+        Self { api, name, metrics: metrics.clone(), label: KIND.into(), job }
+    }
+
+    async fn run(self) -> (NamespacedName, Outcome) {
+        let started = Instant::now();
+        self.metrics.updates.get_or_create(&self.label).inc();
+        let result = self.settle().await;
+        // An object that was deleted meanwhile is no failure of ours.
+        let error = !matches!(result, Ok(_) | Err(Refusal::Gone));
+        let counter = if error { &self.metrics.updates_failed } else { &self.metrics.updates_succeeded };
+        counter.get_or_create(&self.label).inc();
+        let labels = DurationLabels::new(KIND, error);
+        self.metrics.duration.get_or_create(&labels).observe(started.elapsed().as_secs_f64());
+        let outcome = match result {
+            Ok(written) => Outcome::Settled(written),
+            Err(Refusal::Gone) => Outcome::Gone,
+            Err(refusal) => {
+                tracing::warn!(
+                    "status of HTTPProxy {} cannot be written, trying again later: {refusal}",
+                    self.name
+                );
+                Outcome::Failed
+            }
+        };
+        (self.name, outcome)
+    }
+
+    /// Makes the API server hold the wanted status. What was written, if anything had to be.
+    async fn settle(&self) -> Result<Option<Recorded>, Refusal> {
+        let mut recorded = Arc::clone(&self.job.recorded);
+        for _ in 0..CONFLICTS {
+            // Conditions hold whole seconds.
+            let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+            let Some(status) = self.job.wanted.merge(&recorded.status, &now) else {
+                self.metrics.noops.get_or_create(&self.label).inc();
+                return Ok(Some(Recorded::clone(&recorded)));
+            };
+            match self.put(&recorded.resource_version, &status).await {
+                Ok(written) => return Ok(Some(written)),
+                Err(Refusal::Conflict) => {
+                    self.metrics.conflicts.get_or_create(&self.label).inc();
+                    recorded = Arc::new(self.get().await?);
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Err(Refusal::Conflict)
+    }
+
+    async fn put(&self, resource_version: &str, status: &HTTPProxyStatus) -> Result<Recorded, Refusal> {
+        let metadata = ObjectMeta {
+            name: Some(self.name.name.to_string()),
+            namespace: Some(self.name.namespace.to_string()),
+            resource_version: Some(resource_version.to_owned()),
+            ..ObjectMeta::default()
+        };
+        let body = Body { types: TypeMeta::resource::<HTTPProxy>(), metadata, status };
+        let params = PostParams::default();
+        let put = self.api.replace_subresource("status", &self.name.name, &params, &body);
+        self.recorded(timeout(REQUEST_LIMIT, put).await)
+    }
+
+    async fn get(&self) -> Result<Recorded, Refusal> {
+        self.recorded(timeout(REQUEST_LIMIT, self.api.get(&self.name.name)).await)
+    }
+
+    fn recorded(
+        &self,
+        answer: Result<Result<Wire, kube::Error>, tokio::time::error::Elapsed>,
+    ) -> Result<Recorded, Refusal> {
+        let wire = answer.map_err(|_| Refusal::Failed(format!("no answer within {REQUEST_LIMIT:?}")))??;
+        debug_assert_eq!(wire.meta().name.as_deref(), Some(&*self.name.name));
+        Ok(decode(KIND, wire).recorded.unwrap_or_default())
+    }
+}
