@@ -22,9 +22,6 @@ const AUTHORITY_NAME: &str = "Project Contour";
 /// `id-at-serialNumber` of X.520: tells our CAs apart by name, so that a bundle of two is never ambiguous.
 const DN_SERIAL_NUMBER: [u64; 4] = [2, 5, 4, 5];
 
-/// The last second that X.509 can express, 9999-12-31T23:59:59Z (RFC 5280 4.1.2.5).
-const END_OF_TIME: i64 = 253_402_300_799;
-
 /// Why a certificate cannot be issued or used.
 #[derive(Debug, Error)]
 pub enum IssueError {
@@ -36,7 +33,7 @@ pub enum IssueError {
     RsaGeneration,
     /// Zero, or beyond the year 9999.
     #[error(
-        "a certificate cannot be valid for {days} days from {now}; choose 1 day or more, ending before the year 10000"
+        "a certificate cannot be valid for {days} days from {now}; choose 1 day or more, between 1970 and the year 10000"
     )]
     Lifetime {
         /// Days asked for.
@@ -265,16 +262,13 @@ fn leaf_params(request: &LeafRequest) -> Result<CertificateParams, IssueError> {
     Ok(params)
 }
 
-/// End of a validity that starts `now`.
+/// End of a validity that starts `now`. What a timestamp can hold ends with the year 9999, as X.509 does
+/// (RFC 5280 4.1.2.5).
 fn expiry(now: Timestamp, lifetime: Duration) -> Result<Timestamp, IssueError> {
-    let end = later(now, seconds(lifetime));
-    if lifetime.as_secs() == 0
-        || end.as_second() > END_OF_TIME
-        || now.as_second() < seconds(BACKDATE).as_secs()
-    {
-        return Err(IssueError::Lifetime { days: lifetime.as_secs() / (24 * 60 * 60), now });
-    }
-    Ok(end)
+    let end = SignedDuration::try_from(lifetime).ok().and_then(|lifetime| now.checked_add(lifetime).ok());
+    let past_1970 = now.as_second() >= seconds(BACKDATE).as_secs();
+    end.filter(|_| lifetime.as_secs() > 0 && past_1970)
+        .ok_or(IssueError::Lifetime { days: lifetime.as_secs() / (24 * 60 * 60), now })
 }
 
 /// Both ends are checked by [`expiry`]: not before 1970, not after 9999, which the calendar of rcgen holds.

@@ -41,7 +41,7 @@ impl Default for Policy {
             key_algorithm: KeyAlgorithm::default(),
             ca_lifetime: Duration::from_hours(3 * 365 * 24),
             leaf_lifetime: Duration::from_hours(365 * 24),
-            settle: Duration::from_secs(60),
+            settle: Duration::from_mins(1),
         }
     }
 }
@@ -117,10 +117,13 @@ pub fn advance(held: Held, now: Timestamp, policy: &Policy) -> Result<Step, Issu
     let Held { authority, trusted, contour, envoy } = held;
     let mut changes = Vec::new();
     let (authority, former) = renew_authority(authority, now, policy, &mut changes)?;
-    let mut held = Held { authority: None, trusted, contour, envoy };
-    held.trusted.extend(former);
-    held.trusted.retain(|other| other != authority.certificate());
-
+    let mut others: Vec<Certificate> = Vec::new();
+    for other in trusted.into_iter().chain(former) {
+        if other != *authority.certificate() && !others.contains(&other) {
+            others.push(other);
+        }
+    }
+    let mut held = Held { authority: None, trusted: others, contour, envoy };
     for party in Party::ALL {
         if leaf_is_due(&held, party, &authority, now, policy) {
             let request = policy.request(party);
@@ -129,17 +132,11 @@ pub fn advance(held: Held, now: Timestamp, policy: &Policy) -> Result<Step, Issu
             changes.push(Change::LeafIssued(party));
         }
     }
-    let trusted = std::mem::take(&mut held.trusted);
-    for other in trusted {
-        if held.trusted.contains(&other) {
-            continue;
-        }
-        if other.is_valid_at(now) && is_needed(&held, &other, &authority, now, policy) {
-            held.trusted.push(other);
-        } else {
-            changes.push(Change::AuthorityDropped);
-        }
-    }
+    let (needed, dropped): (Vec<_>, Vec<_>) = std::mem::take(&mut held.trusted)
+        .into_iter()
+        .partition(|other| other.is_valid_at(now) && is_needed(&held, other, &authority, now, policy));
+    held.trusted = needed;
+    changes.extend(dropped.iter().map(|_| Change::AuthorityDropped));
     let next = next_step(&held, authority.certificate(), policy);
     held.authority = Some(authority);
     Ok(Step { held, changes, next })

@@ -125,11 +125,6 @@ impl Stored {
         if self.certificate.is_none() && self.key.is_none() {
             return None;
         }
-        let text = |name, content: Option<&'_ [u8]>| match content.map(str::from_utf8) {
-            Some(Ok(text)) => Ok(text),
-            Some(Err(_)) => Err(Unusable::NoText(name)),
-            None => Err(Unusable::Missing(name)),
-        };
         let [_, (certificate_file, certificate), (key_file, key)] = self.files();
         Some(
             text(certificate_file, certificate)
@@ -159,7 +154,7 @@ impl Stored {
     /// Copies the files to a new directory beside.
     fn set_aside(&self, directory: &Path) -> Result<PathBuf, BundleError> {
         let free = |number: &u32| !directory.join(format!("unusable-{number}")).exists();
-        let number = (1..).find(free).expect("a directory holds fewer than 2^32 entries");
+        let number = (1..=u32::MAX).find(free).expect("a directory holds fewer than 2^32 entries");
         let aside = directory.join(format!("unusable-{number}")).join(self.name);
         make_directory(&aside)?;
         for (name, content) in self.files() {
@@ -169,6 +164,12 @@ impl Stored {
         }
         Ok(aside)
     }
+}
+
+/// The content of a file as text.
+fn text<'a>(name: &'static str, content: Option<&'a [u8]>) -> Result<&'a str, Unusable> {
+    let content = content.ok_or(Unusable::Missing(name))?;
+    str::from_utf8(content).map_err(|_| Unusable::NoText(name))
 }
 
 /// Why certificate and key of a directory cannot be used.
