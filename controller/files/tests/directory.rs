@@ -3,6 +3,8 @@
 //! Each case of `cases/` is a text: `== name` begins a step, `-- file --` a file; a file with the sole word `(delete)` is removed. The
 //! snapshot of a case holds what each step told.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
