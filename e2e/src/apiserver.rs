@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use rcgen::{KeyPair, PublicKeyData as _};
+use rcgen::KeyPair;
 use serde_json::json;
 use sha2::Digest as _;
 use tempfile::TempDir;
@@ -227,8 +227,9 @@ fn recipe(module: &Path) -> Result<String> {
         let path = module.join(file);
         digest.update(std::fs::read(&path).with_context(|| path.display().to_string())?);
     }
-    let hex: String = digest.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("-{hex}"))
+    let digest = digest.finalize();
+    // Six bytes are the twelve digits that the script cuts.
+    Ok(digest.iter().take(6).fold(String::from("-"), |text, byte| text + &format!("{byte:02x}")))
 }
 
 /// A directory that names the process it belongs to, after removing those of processes that are gone.
@@ -251,13 +252,10 @@ fn state_dir() -> Result<TempDir> {
 
 /// Three different ports of 127.0.0.1 that are free now.
 fn free_ports() -> Result<[u16; 3]> {
+    let bind = || std::net::TcpListener::bind(("127.0.0.1", 0));
     // Held at the same time, so that they differ.
     let held = [bind()?, bind()?, bind()?];
-    return Ok([held[0].local_addr()?.port(), held[1].local_addr()?.port(), held[2].local_addr()?.port()]);
-
-    fn bind() -> Result<std::net::TcpListener> {
-        Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?)
-    }
+    Ok([held[0].local_addr()?.port(), held[1].local_addr()?.port(), held[2].local_addr()?.port()])
 }
 
 fn start_etcd(binaries: &Path, dir: &Path, client_url: &str, peer_port: u16) -> Result<Process> {
@@ -297,7 +295,7 @@ fn write_credentials(dir: &Path, port: u16) -> Result<()> {
         ("serving.crt", serving.cert_pem),
         ("serving.key", serving.key_pem),
         ("accounts.key", accounts.serialize_pem()),
-        ("accounts.pub", accounts.subject_public_key_info_pem()?),
+        ("accounts.pub", accounts.public_key_pem()),
         ("tokens.csv", format!("{ADMIN_TOKEN},admin,admin,\"system:masters\"\n")),
         // JSON is YAML.
         ("admin.kubeconfig", serde_json::to_string_pretty(&kubeconfig)?),

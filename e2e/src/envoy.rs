@@ -17,7 +17,7 @@ use crate::process::Process;
 use crate::wait::{SOON, eventually};
 
 /// How long Envoy may take until its admin interface answers.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// The Envoy binary: `ENVOY_BIN`, or what `make envoy` installed, or the first `envoy` on `PATH`.
 pub fn binary() -> Result<PathBuf> {
@@ -118,6 +118,8 @@ impl Launch {
             // Instances on one machine must not look for each other.
             .arg("--disable-hot-restart")
             .args(["--concurrency", &self.concurrency.to_string()])
+            // A page of what the build contains would be all that a failing test shows.
+            .args(["--component-log-level", "main:warning"])
             .args(&self.args)
             .current_dir(dir.path());
         let process = Process::spawn("envoy", command, dir.path().join("envoy.log"))?;

@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Answer, Request, Tls, within_exchange};
+use super::{Answer, Request, Sni, Tls, within_exchange};
 use crate::echo::{WEBSOCKET_KEY, websocket_accept};
 
 /// An open connection. Dropping it closes it.
@@ -130,8 +130,11 @@ async fn handshake(
     config.alpn_protocols = alpn.map(<[u8]>::to_vec).into_iter().collect();
     let host = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _port)| name).to_owned());
     let name = match &tls.sni {
-        Some(stated) => stated.clone(),
-        None => Some(host.context("TLS without HTTP needs a server name: Tls::sni or Tls::without_sni")?),
+        Sni::Name(name) => Some(name.clone()),
+        Sni::Absent => None,
+        Sni::Host => {
+            Some(host.context("TLS without HTTP needs a server name: Tls::sni or Tls::without_sni")?)
+        }
     };
     config.enable_sni = name.is_some();
     // Without a name the address stands in: it is never sent, and only Tls::trusting_anyone accepts its certificate.

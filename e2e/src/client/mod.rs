@@ -125,8 +125,7 @@ impl Request {
 #[derive(Clone, Debug)]
 pub struct Tls {
     trust: Trust,
-    /// `None`: the host of the request. `Some(None)`: none.
-    sni: Option<Option<String>>,
+    sni: Sni,
     identity: Option<Leaf>,
     only: Option<&'static rustls::SupportedProtocolVersion>,
 }
@@ -143,20 +142,20 @@ impl Tls {
     }
 
     fn new(trust: Trust) -> Self {
-        Self { trust, sni: None, identity: None, only: None }
+        Self { trust, sni: Sni::Host, identity: None, only: None }
     }
 
     /// Asks for this server name and not for the request's host.
     #[must_use]
     pub fn sni(mut self, name: &str) -> Self {
-        self.sni = Some(Some(name.to_owned()));
+        self.sni = Sni::Name(name.to_owned());
         self
     }
 
     /// Asks for no server name.
     #[must_use]
     pub fn without_sni(mut self) -> Self {
-        self.sni = Some(None);
+        self.sni = Sni::Absent;
         self
     }
 
@@ -173,6 +172,17 @@ impl Tls {
         self.only = Some(version);
         self
     }
+}
+
+/// The server name that a client asks for.
+#[derive(Clone, Debug)]
+enum Sni {
+    /// The request's host.
+    Host,
+    /// This one.
+    Name(String),
+    /// None at all.
+    Absent,
 }
 
 /// What came back.
@@ -230,5 +240,8 @@ pub async fn tcp_exchange(to: SocketAddr, tls: Option<&Tls>, payload: &[u8]) -> 
 }
 
 async fn within_exchange<T>(exchange: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(EXCHANGE, exchange).await.with_context(|| format!("not done after {EXCHANGE:?}"))?
+    // Boxed, since a TLS handshake is too large a future to pass around by value.
+    tokio::time::timeout(EXCHANGE, Box::pin(exchange))
+        .await
+        .with_context(|| format!("not done after {EXCHANGE:?}"))?
 }

@@ -63,8 +63,8 @@ impl Watcher {
     pub async fn until_status(&mut self, status: u16) -> Result<Vec<Run>> {
         let wanted = Outcome::Status(status);
         let reached = self.runs.wait_for(|runs| runs.last().is_some_and(|run| run.outcome == wanted));
-        let waited = tokio::time::timeout(SOON, reached).await.map(|runs| runs.map(|runs| runs.clone()));
-        match waited {
+        let reached = tokio::time::timeout(SOON, reached).await.map(|runs| runs.map(|runs| runs.clone()));
+        match reached {
             Ok(runs) => runs.context("the watching task has ended"),
             Err(_) => anyhow::bail!("no status {status} within {SOON:?}, but {:?}", *self.runs.borrow()),
         }

@@ -28,10 +28,10 @@ const LONGEST_DELAY: Duration = Duration::from_mins(1);
 type Body = BoxBody<Bytes, Infallible>;
 
 /// The `sec-websocket-key` that this crate's client sends: the example of RFC 6455, section 1.3.
-pub const WEBSOCKET_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+pub(crate) const WEBSOCKET_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
 /// The `sec-websocket-accept` that answers a `sec-websocket-key` (RFC 6455, section 4.2.2).
-pub fn websocket_accept(key: &str) -> String {
+pub(crate) fn websocket_accept(key: &str) -> String {
     let digest = sha1::Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     base64::engine::general_purpose::STANDARD.encode(digest.finalize())
 }
@@ -167,7 +167,7 @@ fn grpc(message: Bytes) -> Response<Body> {
     let trailers =
         HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
     let frames = [Ok(Frame::data(message)), Ok(Frame::trailers(trailers))];
-    let mut response = Response::new(BodyExt::boxed(StreamBody::new(stream::iter(frames))));
+    let mut response = Response::new(StreamBody::new(stream::iter(frames)).boxed());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }
