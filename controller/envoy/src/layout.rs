@@ -53,7 +53,8 @@ impl SecureHosts {
         let (old_chain, new_chain) = (old.map(|p| &p.chain), parts.as_ref().map(|p| &p.chain));
         let existence = old_chain.is_some() != new_chain.is_some();
         self.chains_changed |= old_chain != new_chain;
-        if old.map(|p| &p.routes) != parts.as_ref().map(|p| &p.routes) {
+        let routes = |parts: Option<&SecureParts>| parts.and_then(|parts| parts.routes.clone());
+        if routes(old) != routes(parts.as_ref()) {
             self.routes_changed.insert(Arc::clone(fqdn));
         }
         if existence {

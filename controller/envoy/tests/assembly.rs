@@ -1,0 +1,301 @@
+//! Steps from one state to the next.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use contour_envoy::{Assembly, Owner, Settings};
+use contour_graph::model::*;
+use contour_objects::Store;
+use contour_resource::{ResourceType, Transaction};
+use proptest::prelude::*;
+use support::*;
+
+fn said(transaction: &Transaction) -> Vec<String> {
+    let set = transaction.set.iter().map(|(kind, r)| format!("+{} {}", kind.short(), r.name()));
+    let removed = transaction.remove.iter().map(|(kind, name)| format!("-{} {name}", kind.short()));
+    set.chain(removed).collect()
+}
+
+fn to_root(service: &str) -> Vec<Route> {
+    vec![route(prefix("/"), to(service))]
+}
+
+/// An assembly with these hosts, and what it published.
+fn start(hosts: Vec<VirtualHost>) -> (Assembly, Served) {
+    let mut assembly = Assembly::new(Settings::default());
+    let served = Served::of(&mut assembly, &Store::default(), hosts);
+    (assembly, served)
+}
+
+#[test]
+fn one_changed_host_says_only_what_changed() {
+    let (mut assembly, mut served) = start(vec![plain("a", to_root("one")), plain("b", to_root("one"))]);
+    let store = Store::default();
+    let mut step = |changes: Vec<Change>| {
+        let transaction = assembly.hosts(&store, changes);
+        served.apply(&transaction);
+        served.assert_complete();
+        said(&transaction)
+    };
+    assert_eq!(step(vec![set(plain("a", to_root("one")))]), Vec::<String>::new(), "nothing changed");
+    assert_eq!(
+        step(vec![set(plain("a", to_root("two")))]),
+        ["+cds default/two/80/da39a3ee5e", "+eds default/two", "+rds ingress_http"]
+    );
+    assert_eq!(
+        step(vec![gone("b")]),
+        ["+rds ingress_http", "-cds default/one/80/da39a3ee5e", "-eds default/one"]
+    );
+    assert_eq!(
+        step(vec![gone("a")]),
+        ["+rds ingress_http", "-cds default/two/80/da39a3ee5e", "-eds default/two", "-lds ingress_http"]
+    );
+    assert_eq!(step(vec![gone("a"), gone("never")]), Vec::<String>::new());
+}
+
+#[test]
+fn the_first_transaction_is_what_always_exists() {
+    let first = Assembly::new(Settings::default()).initial();
+    assert_eq!(said(&first), ["+lds stats-health", "+lds envoy-admin", "+rtds dynamic", "+rds ingress_http"]);
+    let without = Settings { admin_port: 0, ..Settings::default() };
+    assert!(!said(&Assembly::new(without).initial()).contains(&"+lds envoy-admin".to_owned()));
+}
+
+#[test]
+fn a_part_that_did_not_change_is_not_encoded_again() {
+    let (mut assembly, served) = start(vec![plain("a", to_root("one")), plain("b", to_root("one"))]);
+    let before = served.resource(ResourceType::Route, "ingress_http").parts().to_vec();
+    let step = assembly.hosts(&Store::default(), [set(plain("b", to_root("two")))]);
+    let (_, after) = step.set.iter().find(|(kind, _)| *kind == ResourceType::Route).expect("routes changed");
+    assert!(Arc::ptr_eq(&before[0], &after.parts()[0]), "the head");
+    assert!(Arc::ptr_eq(&before[1], &after.parts()[1]), "host a");
+    assert_ne!(before[2], after.parts()[2]);
+}
+
+#[test]
+fn a_removed_tls_host_leaves_an_empty_table() {
+    let host = || secure("a.example.com", "default/cert", to_root("one"));
+    let (mut assembly, mut served) =
+        start(vec![host(), secure("b.example.com", "default/cert", to_root("two"))]);
+    let secret = served.names(ResourceType::Secret)[0].to_owned();
+
+    let step = assembly.hosts(&Store::default(), [gone("a.example.com")]);
+    assert_eq!(
+        said(&step),
+        [
+            "+rds ingress_http",
+            "+rds https/a.example.com",
+            "+lds ingress_https",
+            "-cds default/one/80/da39a3ee5e",
+            "-eds default/one"
+        ]
+    );
+    served.apply(&step);
+    assert_eq!(served.routes("https/a.example.com").virtual_hosts, []);
+    assert_eq!(served.names(ResourceType::Secret), [&*secret], "the other host still presents it");
+
+    served.apply(&assembly.hosts(&Store::default(), [set(host())]));
+    assert_eq!(served.routes("https/a.example.com").virtual_hosts.len(), 2, "the host is back");
+
+    let step = assembly.hosts(&Store::default(), [gone("a.example.com"), gone("b.example.com")]);
+    assert!(said(&step).contains(&"-lds ingress_https".to_owned()));
+    assert!(said(&step).contains(&format!("-sds {secret}")));
+}
+
+#[test]
+fn a_new_certificate_is_a_new_secret() {
+    let host = |pair| {
+        let tls = termination("default/cert", pair);
+        let secure = Some(SecureHost::Http { tls, routes: to_root("one") });
+        VirtualHost { fqdn: "a".into(), plain: Vec::new(), secure }
+    };
+    let (mut assembly, served) = start(vec![host(pair("old"))]);
+    let old = served.names(ResourceType::Secret)[0].to_owned();
+    let step = said(&assembly.hosts(&Store::default(), [set(host(pair("new")))]));
+    assert!(step.contains(&format!("-sds {old}")), "{step:?}");
+    assert!(step.contains(&"+lds ingress_https".to_owned()), "{step:?}");
+    assert!(!step.iter().any(|s| s.contains("rds")), "the routes are the same: {step:?}");
+}
+
+#[test]
+fn a_host_under_a_wildcard_changes_the_wildcard() {
+    let (mut assembly, mut served) = start(vec![secure("*.example.com", "default/cert", to_root("all"))]);
+    let own = || secure("a.example.com", "default/cert", to_root("one"));
+    let hosts = |served: &Served| {
+        let table = served.routes("https/*.example.com");
+        table.virtual_hosts.iter().map(|h| h.domains[0].clone()).collect::<Vec<_>>()
+    };
+    served.apply(&assembly.hosts(&Store::default(), [set(own())]));
+    assert_eq!(hosts(&served), ["*.example.com", "*", "a.example.com"]);
+    let again =
+        assembly.hosts(&Store::default(), [set(secure("a.example.com", "default/cert", to_root("two")))]);
+    assert!(!said(&again).contains(&"+rds https/*.example.com".to_owned()), "{:?}", said(&again));
+    served.apply(&again);
+    served.apply(&assembly.hosts(&Store::default(), [gone("a.example.com")]));
+    assert_eq!(hosts(&served), ["*.example.com", "*"]);
+}
+
+#[test]
+fn endpoints_change_alone_and_only_where_they_are_shown() {
+    let mut store = Store::default();
+    let mut assembly = Assembly::new(Settings::default());
+    Served::of(&mut assembly, &store, vec![plain("a", to_root("one"))]);
+    let ports = [(None, 8080)];
+    let mut step = |service: &str, endpoints: &[(&str, bool)]| {
+        let changes = apply(&mut store, slice(service, service, endpoints, &ports));
+        said(&assembly.endpoints(&store, &changes.endpoints))
+    };
+    assert_eq!(step("one", &[("10.0.0.1", true)]), ["+eds default/one"]);
+    assert_eq!(step("one", &[("10.0.0.1", true), ("10.0.0.2", false)]), Vec::<String>::new(), "not ready");
+    assert_eq!(step("unused", &[("10.0.0.1", true)]), Vec::<String>::new());
+}
+
+#[test]
+fn a_renamed_port_moves_the_cluster_to_other_endpoints() {
+    let host = |port: Option<&str>| {
+        let of = EndpointsOf { service: name("one"), port_name: port.map(Into::into), health_port: None };
+        let cluster = Cluster { discovery: Discovery::Slices(of), ..cluster("one") };
+        let action = Action::Forward(Box::new(forward(vec![weighted(cluster, 1)])));
+        plain("a", vec![route(prefix("/"), action)])
+    };
+    let (mut assembly, mut served) = start(vec![host(None)]);
+    let step = assembly.hosts(&Store::default(), [set(host(Some("http")))]);
+    assert_eq!(said(&step), ["+cds default/one/80/da39a3ee5e", "+eds default/one/http", "-eds default/one"]);
+    served.apply(&step);
+    served.assert_complete();
+}
+
+#[test]
+fn owners_of_what_may_be_rejected() {
+    let (assembly, served) = start(vec![
+        plain("a", to_root("shared")),
+        plain("b", to_root("shared")),
+        secure("c", "default/cert", to_root("own")),
+    ]);
+    let hosts = |kind, name: &str, part: &str| {
+        let owners = assembly.owners(kind, name, part);
+        owners.iter().for_each(|o: &Owner| assert_eq!(o.origins, [origin()]));
+        owners.into_iter().map(|o| o.host.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(hosts(ResourceType::Route, "ingress_http", "a"), ["a"]);
+    assert_eq!(hosts(ResourceType::Route, "ingress_http", ""), Vec::<String>::new());
+    assert_eq!(hosts(ResourceType::Route, "https/c", ""), ["c"]);
+    assert_eq!(hosts(ResourceType::Listener, "ingress_https", "c"), ["c"]);
+    assert_eq!(hosts(ResourceType::Cluster, "default/shared/80/da39a3ee5e", ""), ["a", "b"]);
+    assert_eq!(hosts(ResourceType::Endpoints, "default/own", ""), ["c"]);
+    assert_eq!(hosts(ResourceType::Secret, served.names(ResourceType::Secret)[0], ""), ["c"]);
+    assert_eq!(hosts(ResourceType::Runtime, "dynamic", ""), Vec::<String>::new());
+}
+
+#[test]
+fn bytes_are_the_same_every_time() {
+    let settings = || {
+        let runtime = (0..20).map(|n| (format!("key.{n}"), serde_json::json!({"a": n, "b": [n], "c": "x"})));
+        Settings { runtime: runtime.collect(), ..Settings::default() }
+    };
+    let hosts = || {
+        vec![
+            plain("a", to_root("one")),
+            secure("b", "default/cert", to_root("two")),
+            plain("c", vec![route(prefix("/"), Action::Respond { status: 200, body: "x".to_owned() })]),
+        ]
+    };
+    let first = Served::of(&mut Assembly::new(settings()), &Store::default(), hosts()).versions();
+    for _ in 0..20 {
+        // Every HashMap has another order: one anywhere below would show.
+        assert_eq!(Served::of(&mut Assembly::new(settings()), &Store::default(), hosts()).versions(), first);
+    }
+}
+
+const HOSTS: [&str; 6] = [
+    "a.example.com",
+    "b.example.com",
+    "*.example.com",
+    "x.a.example.com",
+    "*.a.example.com",
+    "a.example.org",
+];
+
+fn action() -> impl Strategy<Value = Action> {
+    let service = prop::sample::select(vec!["one", "two", "three"]);
+    let discovery = prop::sample::select(vec![None, Some("http"), Some("admin")]);
+    prop_oneof![
+        4 => (service, discovery, any::<bool>()).prop_map(|(service, health, tls)| {
+            let health_port = health.map(|h| HealthPort { number: 81, name: Some(h.into()) });
+            let of = EndpointsOf { service: name(service), port_name: None, health_port };
+            let protocol = if tls { Protocol::Tls } else { Protocol::Plain };
+            let cluster = Cluster { discovery: Discovery::Slices(of), protocol, ..cluster(service) };
+            Action::Forward(Box::new(forward(vec![weighted(cluster, 1)])))
+        }),
+        1 => Just(Action::UpgradeToHttps),
+    ]
+}
+
+fn host(fqdn: &'static str) -> impl Strategy<Value = Option<VirtualHost>> {
+    let routes = || prop::collection::vec((prop::sample::select(vec!["/", "/a", "/b"]), action()), 0..3);
+    let secret = prop::sample::select(vec!["default/one", "default/two"]);
+    (0..5, routes(), routes(), secret).prop_map(move |(kind, plain, secure, secret)| {
+        let all = |routes: Vec<(&str, Action)>| {
+            let routes: BTreeMap<_, _> = routes.into_iter().collect();
+            routes.into_iter().map(|(path, action)| route(prefix(path), action)).collect::<Vec<_>>()
+        };
+        let mut routes = all(secure);
+        if routes.is_empty() {
+            routes = to_root("one");
+        }
+        let secure = match kind {
+            0 => return None,
+            1 => None,
+            2 => passthrough(fqdn, "two").secure,
+            _ => Some(SecureHost::Http { tls: termination(secret, pair(secret)), routes }),
+        };
+        Some(VirtualHost { fqdn: fqdn.into(), plain: all(plain), secure })
+    })
+}
+
+fn changes() -> impl Strategy<Value = Vec<Vec<(&'static str, Option<VirtualHost>)>>> {
+    let change =
+        prop::sample::select(HOSTS.to_vec()).prop_flat_map(|fqdn| host(fqdn).prop_map(move |h| (fqdn, h)));
+    prop::collection::vec(prop::collection::vec(change, 0..4), 1..8)
+}
+
+/// Without the emptied tables of hosts that are gone, which a fresh start does not know of.
+fn without_tombstones(served: &Served) -> BTreeMap<(ResourceType, Arc<str>), u64> {
+    let mut versions = served.versions();
+    versions.retain(|(kind, name), _| {
+        *kind != ResourceType::Route
+            || &**name == "ingress_http"
+            || !served.routes(name).virtual_hosts.is_empty()
+    });
+    versions
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn steps_lead_where_a_fresh_start_leads(batches in changes()) {
+        let store = Store::default();
+        let (mut assembly, mut served) = start(Vec::new());
+        let mut now: BTreeMap<&str, VirtualHost> = BTreeMap::new();
+        for batch in batches {
+            let transaction = assembly.hosts(&store, batch.iter().map(|(fqdn, host)| ((*fqdn).into(), host.clone().map(Arc::new))));
+            served.apply(&transaction);
+            served.assert_complete();
+            for (fqdn, host) in batch {
+                match host {
+                    Some(host) => now.insert(fqdn, host),
+                    None => now.remove(fqdn),
+                };
+            }
+        }
+        let (mut fresh, expected) = start(now.values().cloned().collect());
+        prop_assert_eq!(without_tombstones(&served), without_tombstones(&expected));
+        let again = fresh.hosts(&store, now.into_values().map(set));
+        prop_assert!(again.is_empty(), "saying the same again changes nothing: {:?}", again);
+        let services: BTreeSet<_> = ["one", "two", "three"].into_iter().map(name).collect();
+        prop_assert!(assembly.endpoints(&store, &services).is_empty());
+    }
+}
