@@ -7,7 +7,8 @@
 //!
 //! Three rules hold for every type:
 //!
-//! - **Whatever the schema accepts can be deserialised.** A field is only as narrow as its schema.
+//! - **Whatever the schema accepts can be deserialised.** A field is only as narrow as its schema. No field
+//!   reads `null`: the API server removes such fields, as no schema allows null, and so must any other source.
 //! - **Absent is the zero value, where Contour does not tell them apart.** A flag or a number for which
 //!   "not given" and zero mean the same is a plain `bool` or integer; a text for which "not given" and
 //!   empty mean the same is an `Option<String>` that is never `Some("")`. Everywhere else `Option` tells
@@ -15,6 +16,9 @@
 //! - **Serialising leaves out what is unset**, so that nothing is written that was not given.
 //!
 //! The doc comment of a field is its description in the generated definition ([`all_crds`]).
+
+/// The release of Contour whose API the types of the group `projectcontour.io` are.
+pub const CONTOUR_RELEASE: &str = "1.33.8";
 
 pub mod contour_configuration;
 pub mod contour_deployment;

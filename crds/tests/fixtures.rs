@@ -15,8 +15,9 @@ fn accepted_objects_can_be_read() {
     assert!(files.len() > 40, "only {} fixtures are left", files.len());
     for file in files {
         let text = fs::read_to_string(&file).expect("the fixture can be read");
-        let object: Value = serde_saphyr::from_str(&text)
+        let mut object: Value = serde_saphyr::from_str(&text)
             .unwrap_or_else(|error| panic!("{} is not YAML: {error}", file.display()));
+        remove_nulls(&mut object);
         match object["kind"].as_str() {
             Some("HTTPProxy") => check::<HTTPProxy>(&file, &object),
             Some("TLSCertificateDelegation") => check::<TLSCertificateDelegation>(&file, &object),
@@ -37,6 +38,19 @@ fn check<K: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(file: &P
     let first = read(object);
     let written = serde_json::to_value(&first).expect("the object can be written");
     assert_eq!(read(&written), first, "{}", file.display());
+}
+
+/// Removes every field that is null, as the API server does before it fills in defaults: no field of these
+/// schemas may be null, and a null one counts as not given. So the types never get to see a null.
+fn remove_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, field| !field.is_null());
+            fields.values_mut().for_each(remove_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(remove_nulls),
+        _ => {}
+    }
 }
 
 fn accepted_files() -> Vec<PathBuf> {
