@@ -1,0 +1,259 @@
+//! The engine: events in; resources to the xDS cache and news to the owners of objects out.
+//!
+//! One task owns the store, the graph and the assembly. It takes all events that are waiting as one batch, so that a burst costs one build,
+//! and never waits for anybody downstream: streams read the cache at their own pace, and a [`Sink`] must not block.
+
+mod metrics;
+mod rejections;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use contour_envoy::Assembly;
+use contour_graph::model::VirtualHost;
+use contour_graph::status::ProxyStatus;
+use contour_graph::{Graph, IngressNote};
+use contour_objects::{Changes, Event, Kind, NamespacedName, Scope, Store};
+use contour_resource::Transaction;
+use contour_runtime::ReadinessHandle;
+use contour_xds::{Cache, Events, NodeEvent};
+use prometheus_client::registry::Registry;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use metrics::EngineMetrics;
+use rejections::Rejections;
+
+/// The most events taken in one batch. More only wait for the next.
+const BATCH: usize = 4096;
+
+/// How long a start may be silent about what it waits for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a step of the engine has to tell, after the configuration it describes was published.
+#[derive(Clone, Debug, Default)]
+pub struct News {
+    /// HTTPProxies with a new status.
+    pub statuses: Vec<ProxyStatus>,
+    /// HTTPProxies that are gone or of another class.
+    pub gone: Vec<NamespacedName>,
+    /// Hosts that were built again, with what they serve now.
+    pub hosts: Vec<(Arc<str>, Option<Arc<VirtualHost>>)>,
+    /// What Ingresses of these hosts have to tell.
+    pub notes: Vec<IngressNote>,
+}
+
+impl News {
+    fn is_empty(&self) -> bool {
+        self.statuses.is_empty() && self.gone.is_empty() && self.hosts.is_empty() && self.notes.is_empty()
+    }
+}
+
+/// Where news goes: the API server's statuses, or files and a terminal.
+pub trait Sink: Send + Sync {
+    /// Takes news. Must not block.
+    fn tell(&self, news: News);
+}
+
+/// What the engine is made of; see the module.
+pub struct Engine {
+    store: Arc<RwLock<Store>>,
+    graph: Graph,
+    assembly: Assembly,
+    cache: Cache,
+    sink: Arc<dyn Sink>,
+    awaiting: BTreeSet<Scope>,
+    pending: Changes,
+    rejections: Rejections,
+    metrics: EngineMetrics,
+    ready: Option<ReadinessHandle>,
+}
+
+/// A look into the engine from outside, for debug pages.
+#[derive(Clone)]
+pub struct Inspector {
+    store: Arc<RwLock<Store>>,
+    settings: contour_graph::Settings,
+}
+
+impl Inspector {
+    /// Every host and what it serves, built for this call, as text.
+    pub fn hosts(&self) -> String {
+        let store = self.store.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut graph = Graph::new(self.settings.clone());
+        let update = graph.update(&store, &everything(&store));
+        update.hosts.iter().filter_map(|(_, host)| host.as_ref()).map(ToString::to_string).collect()
+    }
+}
+
+/// All objects that name hosts, as one change: what a build from scratch starts with.
+pub fn everything(store: &Store) -> Changes {
+    use contour_objects::ObjectRef;
+    let proxies = store.proxies().map(|p| ObjectRef::new(Kind::HttpProxy, p.name.clone()));
+    let ingresses = store.ingresses().map(|i| ObjectRef::new(Kind::Ingress, i.name.clone()));
+    Changes { objects: proxies.chain(ingresses).collect(), ..Changes::default() }
+}
+
+/// What the engine needs from its surroundings.
+pub struct Wiring {
+    /// Settings of the graph.
+    pub graph: contour_graph::Settings,
+    /// Settings of the translation.
+    pub envoy: contour_envoy::Settings,
+    /// Where resources are published.
+    pub cache: Cache,
+    /// Where news goes.
+    pub sink: Arc<dyn Sink>,
+    /// Scopes that must have been listed before anything is published.
+    pub scopes: Vec<Scope>,
+    /// Released with the first complete snapshot.
+    pub ready: ReadinessHandle,
+}
+
+impl Engine {
+    /// An engine that has seen nothing yet.
+    pub fn new(wiring: Wiring, registry: &mut Registry) -> (Self, Inspector) {
+        let store = Arc::new(RwLock::new(Store::default()));
+        let inspector = Inspector { store: Arc::clone(&store), settings: wiring.graph.clone() };
+        let engine = Self {
+            store,
+            graph: Graph::new(wiring.graph),
+            assembly: Assembly::new(wiring.envoy),
+            cache: wiring.cache,
+            sink: wiring.sink,
+            awaiting: wiring.scopes.into_iter().collect(),
+            pending: Changes::default(),
+            rejections: Rejections::default(),
+            metrics: EngineMetrics::register(registry),
+            ready: Some(wiring.ready),
+        };
+        (engine, inspector)
+    }
+
+    /// Runs until `token` is cancelled or every source is gone.
+    pub async fn run(mut self, mut events: mpsc::Receiver<Event>, nodes: Events, token: CancellationToken) {
+        let mut batch = Vec::new();
+        let started = Instant::now();
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return,
+                count = events.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.step(batch.drain(..));
+                }
+                event = nodes.next() => self.heard(event),
+                () = tokio::time::sleep(PATIENCE), if self.ready.is_some() => self.complain(started),
+            }
+        }
+    }
+
+    /// Takes in a batch of events and publishes what they change.
+    pub fn step(&mut self, events: impl IntoIterator<Item = Event>) {
+        {
+            let mut store = self.store.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            for event in events {
+                self.metrics.event(&event);
+                if let Event::Replace(scope, _) = &event {
+                    self.awaiting.remove(scope);
+                }
+                store.apply(event, &mut self.pending);
+            }
+        }
+        if !self.awaiting.is_empty() || (self.pending.is_empty() && self.ready.is_none()) {
+            return;
+        }
+        let changes = std::mem::take(&mut self.pending);
+        self.publish(&changes);
+    }
+
+    fn publish(&mut self, changes: &Changes) {
+        let started = Instant::now();
+        let store = Arc::clone(&self.store);
+        let store = store.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let first = self.ready.take();
+        let mut transaction = if first.is_some() { self.assembly.initial() } else { Transaction::default() };
+        let update = self.graph.update(&store, changes);
+        extend(&mut transaction, self.assembly.hosts(&store, update.hosts.iter().cloned()));
+        extend(&mut transaction, self.assembly.endpoints(&store, &changes.endpoints));
+        let published = self.cache.commit(transaction);
+        if let Some(ready) = first {
+            self.cache.open();
+            ready.release();
+            info!(hosts = self.graph.hosts().count(), "the first complete configuration is published");
+        }
+        if published {
+            debug!(hosts = update.hosts.len(), services = changes.endpoints.len(), "published");
+        }
+        self.metrics.built(started.elapsed(), update.hosts.len());
+        self.metrics.counted(&store);
+        let mut news =
+            News { statuses: update.statuses, gone: update.gone, hosts: update.hosts, notes: update.notes };
+        for note in &news.notes {
+            warn!(ingress = %note.ingress, host = %note.host, "{}", note.message);
+        }
+        for status in &mut news.statuses {
+            self.rejections.add_to(status);
+        }
+        self.metrics.proxies(&store, &news.statuses, &news.gone);
+        drop(store);
+        self.tell(news);
+    }
+
+    /// Takes in what an Envoy said.
+    fn heard(&mut self, event: NodeEvent) {
+        let affected = match event {
+            NodeEvent::Rejected { stream, node, kind, resource, part, message } => {
+                warn!(%node, kind = kind.short(), %resource, %part, message, "Envoy rejected configuration; its last good version stays");
+                let owners = self.assembly.owners(kind, &resource, &part);
+                self.rejections.insert(stream, (kind, resource, part), &node, &message, &owners)
+            }
+            NodeEvent::Recovered { stream, node, kind, resource, part } => {
+                info!(%node, kind = kind.short(), %resource, %part, "Envoy accepts again");
+                self.rejections.remove(stream, &(kind, resource, part))
+            }
+            NodeEvent::Disconnected { stream, node } => {
+                info!(%node, "Envoy disconnected");
+                self.rejections.forget(stream)
+            }
+            NodeEvent::Connected { node, .. } => {
+                info!(%node, "Envoy connected");
+                return;
+            }
+            NodeEvent::Acked { .. } => return,
+        };
+        let statuses = affected.iter().filter_map(|name| self.graph.status(name)).cloned();
+        let statuses = statuses.map(|mut status| {
+            self.rejections.add_to(&mut status);
+            status
+        });
+        self.tell(News { statuses: statuses.collect(), ..News::default() });
+    }
+
+    fn tell(&self, news: News) {
+        if !news.is_empty() {
+            self.sink.tell(news);
+        }
+    }
+
+    fn complain(&self, started: Instant) {
+        let waiting: Vec<String> = self
+            .awaiting
+            .iter()
+            .map(|scope| match &scope.namespace {
+                Some(namespace) => format!("{} in {namespace}", scope.kind),
+                None => scope.kind.to_string(),
+            })
+            .collect();
+        let seconds = started.elapsed().as_secs();
+        warn!(waiting = waiting.join(", "), seconds, "nothing is published before every kind was listed once");
+    }
+}
+
+fn extend(transaction: &mut Transaction, more: Transaction) {
+    transaction.set.extend(more.set);
+    transaction.remove.extend(more.remove);
+}
