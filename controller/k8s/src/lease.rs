@@ -215,9 +215,10 @@ impl Election {
         lease.metadata.managed_fields = None;
         lease.spec = Some(self.spec(lease.spec.take().unwrap_or_default()));
         let params = PostParams::default();
-        let written = match exists {
-            true => self.api().replace(&self.settings.name, &params, &lease).await,
-            false => self.api().create(&params, &lease).await,
+        let written = if exists {
+            self.api().replace(&self.settings.name, &params, &lease).await
+        } else {
+            self.api().create(&params, &lease).await
         };
         match written {
             Ok(lease) => {

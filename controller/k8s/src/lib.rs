@@ -10,7 +10,7 @@
 //! | [`Metrics`] | what of this Prometheus sees |
 //!
 //! Each part that does IO is a value with `run(token)`: a future that goes on until the token is cancelled. Requests are those that Contour's
-//! ClusterRole and Role permit: `get`, `list` and `watch` of what is read, `update` of statuses, `create` and `update` of the Lease, `create`
+//! stock roles permit: `get`, `list` and `watch` of what is read, `update` of statuses, `create` and `update` of the Lease, `create`
 //! of Events.
 
 mod client;

@@ -127,7 +127,9 @@ impl ProxyStatuses {
         if leading {
             let wanted: Vec<_> =
                 state.objects.iter().filter(|(_, e)| e.wanted.is_some()).map(|(n, _)| n.clone()).collect();
-            wanted.into_iter().for_each(|name| state.wants(name));
+            for name in wanted {
+                state.wants(name);
+            }
         } else {
             state.queue.clear();
             let settled =

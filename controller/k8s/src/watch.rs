@@ -52,9 +52,10 @@ pub struct Sources {
 impl Sources {
     /// The scopes that are watched. The store is complete once each was the subject of a first [`Event::Replace`].
     pub fn scopes(&self) -> Vec<Scope> {
-        let places: Vec<Option<Arc<str>>> = match self.watch_namespaces.is_empty() {
-            true => vec![None],
-            false => self.watch_namespaces.iter().map(|n| Some(n.as_str().into())).collect(),
+        let places: Vec<Option<Arc<str>>> = if self.watch_namespaces.is_empty() {
+            vec![None]
+        } else {
+            self.watch_namespaces.iter().map(|n| Some(n.as_str().into())).collect()
         };
         let scopes = Kind::ALL.iter().flat_map(|&kind| {
             places.iter().map(move |namespace| Scope { kind, namespace: namespace.clone() })

@@ -31,7 +31,7 @@ const CONFLICTS: usize = 5;
 
 /// Makes the API server's statuses those that were offered, while leading.
 ///
-/// A status is written with `update` of the subresource, the only verb that Contour's ClusterRole gives, at the resource version that it was
+/// A status is written with `update` of the subresource, the only verb that Contour's stock role gives, at the resource version that it was
 /// merged from: what others wrote meanwhile is never lost. What the API server already holds is not written.
 pub struct StatusWriter {
     client: Client,

@@ -1,0 +1,96 @@
+//! The rights that Contour's stock manifests give are enough, and missing ones are waited for.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use contour_crds::{HTTPProxy, all_crds};
+use contour_e2e::apiserver::{self, ApiServer};
+use contour_e2e::wait::{SOON, eventually};
+use contour_k8s::{Election, LeaseSettings, StatusWriter, api_health};
+use contour_objects::{Kind, Scope};
+use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use kube::api::{ListParams, PostParams};
+use kube::{Api, Client};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Measured, Watching, create, object, proxy, valid};
+
+const USER: &str = "system:serviceaccount:projectcontour:contour";
+
+/// The rules of Contour 1.33's stock roles that concern what this crate does.
+async fn grant(client: &Client, namespace: &str) -> Result<()> {
+    let read = ["get", "list", "watch"];
+    let role = json!({"metadata": {"name": "contour"}, "rules": [
+        {"apiGroups": [""], "resources": ["configmaps", "namespaces", "secrets", "services"], "verbs": read},
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": read},
+        {"apiGroups": ["networking.k8s.io"], "resources": ["ingresses"], "verbs": read},
+        {"apiGroups": ["projectcontour.io"], "resources": ["httpproxies", "tlscertificatedelegations"], "verbs": read},
+        {"apiGroups": ["projectcontour.io"], "resources": ["httpproxies/status"], "verbs": ["create", "get", "update"]},
+    ]});
+    Api::<ClusterRole>::all(client.clone()).create(&PostParams::default(), &object(role)).await?;
+    let subject = json!([{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": USER}]);
+    let reference = |kind| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "contour"});
+    let binding =
+        json!({"metadata": {"name": "contour"}, "roleRef": reference("ClusterRole"), "subjects": subject});
+    Api::<ClusterRoleBinding>::all(client.clone()).create(&PostParams::default(), &object(binding)).await?;
+
+    let write = ["create", "get", "update"];
+    let role = json!({"metadata": {"name": "contour"}, "rules": [
+        {"apiGroups": [""], "resources": ["events"], "verbs": write},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": write},
+    ]});
+    create::<Role>(client, namespace, role).await?;
+    let binding = json!({"metadata": {"name": "contour"}, "roleRef": reference("Role"), "subjects": subject});
+    create::<RoleBinding>(client, namespace, binding).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_stock_roles_are_enough_and_are_waited_for() -> Result<()> {
+    if apiserver::require().await.is_none() {
+        return Ok(());
+    }
+    let api = ApiServer::start().await?;
+    api.install_crds(&all_crds()).await?;
+    let (admin, ours) = (api.client().await?, api.client_as(USER).await?);
+    let namespace = api.namespace("contour").await?;
+    let proxies: Api<HTTPProxy> = Api::namespaced(admin.clone(), &namespace);
+    proxies.create(&PostParams::default(), &proxy("site")).await?;
+
+    let measured = Measured::new();
+    let mut watching = Watching::start(ours.clone(), &[], &measured.metrics);
+    eventually(SOON, || async {
+        for kind in Kind::ALL {
+            let series = format!("contour_watch_errors_total{{kind=\"{kind}\",reason=\"forbidden\"}}");
+            anyhow::ensure!(measured.value(&series) > 0, "{kind} is not forbidden");
+        }
+        Ok(())
+    })
+    .await?;
+    grant(&admin, &namespace).await?;
+    let lists = watching.synced().await?;
+    assert_eq!(lists[&Scope { kind: Kind::HttpProxy, namespace: None }].len(), 1);
+    api_health(ours.clone()).await?;
+
+    let settings = LeaseSettings::new(&namespace, "pod_1");
+    let (election, leading) = Election::new(ours.clone(), settings, measured.metrics.clone())?;
+    let token = CancellationToken::new();
+    let _stop = token.clone().drop_guard();
+    tokio::spawn(election.run(token.clone()));
+    let statuses = Arc::clone(&watching.statuses);
+    tokio::spawn(StatusWriter::new(ours, statuses, leading, measured.metrics.clone()).run(token));
+    watching.statuses.offer([valid(&namespace, "site")]);
+    eventually(SOON, || async {
+        let status = proxies.get("site").await?.status.and_then(|s| s.current_status);
+        anyhow::ensure!(status.as_deref() == Some("valid"), "{status:?}");
+        let events = Api::<Event>::namespaced(admin.clone(), &namespace).list(&ListParams::default()).await?;
+        anyhow::ensure!(
+            events.iter().any(|e| e.message.as_deref() == Some("pod_1 became leader")),
+            "no Event"
+        );
+        Ok(())
+    })
+    .await
+}
