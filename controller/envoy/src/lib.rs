@@ -5,6 +5,7 @@
 
 mod accesslog;
 mod assembly;
+pub mod bootstrap;
 mod cluster;
 mod endpoints;
 mod hcm;
