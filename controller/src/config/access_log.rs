@@ -82,9 +82,8 @@ fn check_operator(text: &str) -> Result<&str, String> {
     let (operator, rest) = text.split_at(end);
     let (arguments, rest) = match rest.strip_prefix('(') {
         Some(inner) => {
-            let (arguments, rest) = inner
-                .split_once(')')
-                .ok_or_else(|| format!("%{operator}( has no closing parenthesis"))?;
+            let (arguments, rest) =
+                inner.split_once(')').ok_or_else(|| format!("%{operator}( has no closing parenthesis"))?;
             (Some(arguments), rest)
         }
         None => (None, rest),
@@ -155,7 +154,9 @@ mod tests {
 
     #[test]
     fn json_fields() {
-        for field in ["@timestamp", "duration", "grpc_status", "contour_config_kind", "host=%REQ(HOST)%", "a=b"] {
+        for field in
+            ["@timestamp", "duration", "grpc_status", "contour_config_kind", "host=%REQ(HOST)%", "a=b"]
+        {
             assert_eq!(check_field(field), Ok(()), "{field}");
         }
         for field in ["one", "", "a=", "a=%NO%", "req"] {

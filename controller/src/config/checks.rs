@@ -78,16 +78,20 @@ pub(super) fn at_least_one(key: &str, value: Option<u32>) -> Result<Option<u32>,
 pub(super) fn octet(key: &str, value: Option<i64>) -> Result<u8, ConfigError> {
     let value = value.unwrap_or_default();
     u8::try_from(value).map_err(|_| {
-        ConfigError::key(key, format!("{value} is outside 0 to 255"), "use a value in that range, 0 for unset")
+        ConfigError::key(
+            key,
+            format!("{value} is outside 0 to 255"),
+            "use a value in that range, 0 for unset",
+        )
     })
 }
 
 /// A port of the file; `None` where absent.
 pub(super) fn port(key: &str, value: Option<i64>) -> Result<Option<u16>, ConfigError> {
     let Some(value) = value else { return Ok(None) };
-    u16::try_from(value).map(Some).map_err(|_| {
-        ConfigError::key(key, format!("{value} is not a port"), "use a number from 1 to 65535")
-    })
+    u16::try_from(value)
+        .map(Some)
+        .map_err(|_| ConfigError::key(key, format!("{value} is not a port"), "use a number from 1 to 65535"))
 }
 
 /// An address that Envoy listens on: it resolves no names there.
@@ -134,6 +138,9 @@ pub(super) fn object_name(place: Place, name: &str, dots: bool) -> Result<String
         ))
     }
 }
+
+/// The lowest and highest TLS version where nothing is set.
+pub(super) const ALL_TLS_VERSIONS: (TlsVersion, TlsVersion) = (TlsVersion::V1_2, TlsVersion::V1_3);
 
 /// The lowest and highest TLS version below `section`.
 pub(super) fn tls_versions(
@@ -202,7 +209,11 @@ fn names(
     if wrong.is_empty() {
         return Ok(names);
     }
-    Err(ConfigError::key(key, format!("{} is not {kind}", wrong.join(", ")), format!("use {}", all.join(", "))))
+    Err(ConfigError::key(
+        key,
+        format!("{} is not {kind}", wrong.join(", ")),
+        format!("use {}", all.join(", ")),
+    ))
 }
 
 /// Whether an object is referred to; half a reference is an error.

@@ -70,11 +70,7 @@ impl ConfigError {
     }
 
     /// A wrong value at a flag.
-    pub(super) fn flag(
-        flag: &'static str,
-        problem: impl Into<String>,
-        way_out: impl Into<String>,
-    ) -> Self {
+    pub(super) fn flag(flag: &'static str, problem: impl Into<String>, way_out: impl Into<String>) -> Self {
         Self::Invalid { place: Place::Flag(flag), problem: problem.into(), way_out: way_out.into() }
     }
 
@@ -118,8 +114,8 @@ fn listing(file: Option<&PathBuf>, errors: &[ConfigError]) -> String {
         n => format!("{n} settings are wrong"),
     };
     let file = file.map(|file| format!(" (keys are those of {})", file.display())).unwrap_or_default();
-    let lines: String = errors.iter().map(|error| format!("\n  {error}")).collect();
-    format!("{count}{file}:{lines}")
+    let lines: Vec<String> = errors.iter().map(|error| format!("\n  {error}")).collect();
+    format!("{count}{file}:{}", lines.concat())
 }
 
 /// Gathers what is wrong while the rest is still being read, so that all of it is told at once.
@@ -129,12 +125,17 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// The value, or its default after noting the errors; [`Self::conclude`] lets no such default out.
-    pub(super) fn take<T: Default>(&mut self, checked: Result<T, impl Into<Vec<ConfigError>>>) -> T {
+    /// The value, or the fallback after noting the errors; [`Self::conclude`] lets no fallback out.
+    pub(super) fn take_or<T>(&mut self, checked: Result<T, impl Into<Vec<ConfigError>>>, fallback: T) -> T {
         checked.unwrap_or_else(|errors| {
             self.errors.extend(errors.into());
-            T::default()
+            fallback
         })
+    }
+
+    /// As [`Self::take_or`], with the type's default to fall back on.
+    pub(super) fn take<T: Default>(&mut self, checked: Result<T, impl Into<Vec<ConfigError>>>) -> T {
+        self.take_or(checked, T::default())
     }
 
     /// The value if nothing was wrong, else everything that was.

@@ -75,7 +75,12 @@ fn certificates(tls: &Tls) -> Result<(), Vec<ConfigError>> {
     let fingerprint = tls.fingerprint.unwrap_or_default();
     for (set, key) in [(fingerprint.ja3, "tls.fingerprint.ja3"), (fingerprint.ja4, "tls.fingerprint.ja4")] {
         let set = set.unwrap_or_default();
-        findings.take(unless_unset(set, key, "fingerprinting of TLS clients", "delete it, or set it to false"));
+        findings.take(unless_unset(
+            set,
+            key,
+            "fingerprinting of TLS clients",
+            "delete it, or set it to false",
+        ));
     }
     findings.conclude(())
 }

@@ -7,8 +7,10 @@ use serde_saphyr::Error;
 use super::{ConfigError, ConfigFile};
 
 /// Keys that Contour once had, and what became of them.
-const REMOVED: [(&str, &str); 1] =
-    [("server.xds-server-type", "Contour dropped it in 1.31 and there is only one xDS server here; delete it")];
+const REMOVED: [(&str, &str); 1] = [(
+    "server.xds-server-type",
+    "Contour dropped it in 1.31 and there is only one xDS server here; delete it",
+)];
 
 /// Reads the file's text. A file without content is an empty configuration; a key that nothing reads is an error.
 pub fn parse(text: &str) -> Result<ConfigFile, ConfigError> {

@@ -1,0 +1,245 @@
+//! Configuration as data: `config/accept/*.yaml` and `config/reject/*.yaml` with the settings or errors they make, and the flags
+//! against the list in `config/flags.tsv`. A first line `# flags: ...` adds flags to `--insecure`.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+use contour::cli::{Cli, Command, ServeArgs};
+use contour::config::{ConfigError, ConfigFile, Environment, Settings, parse, resolve};
+use proptest::prelude::*;
+
+fn serve(flags: &str) -> ServeArgs {
+    let insecure = if flags.contains("insecure") { "" } else { "--insecure" };
+    let arguments = ["contour", "serve", insecure].into_iter().chain(flags.split_whitespace());
+    match Cli::of(arguments.filter(|argument| !argument.is_empty())).map(|cli| cli.command) {
+        Ok(Command::Serve(args)) => *args,
+        other => panic!("{flags}: {other:?}"),
+    }
+}
+
+fn environment() -> Environment {
+    Environment { home: PathBuf::from("/home/operator"), contour_namespace: None }
+}
+
+/// What the file and the flags in its first line come to.
+fn settings_of(path: &Path) -> Result<Settings, Vec<ConfigError>> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let flags = text.lines().next().and_then(|line| line.strip_prefix("# flags: ")).unwrap_or_default();
+    resolve(&serve(flags), &parse(&text)?, &environment())
+}
+
+/// `path: value` for each leaf of the settings, in order.
+fn leaves(settings: &Settings) -> Vec<String> {
+    let mut path: Vec<String> = Vec::new();
+    let mut leaves = Vec::new();
+    for line in format!("{settings:#?}").lines() {
+        let line = line.trim().trim_end_matches(',');
+        let (name, value) = line.split_once(": ").unwrap_or(("", line));
+        if matches!(value, "}" | ")" | "]") {
+            path.pop();
+        } else if let Some(kind) = value.strip_suffix(['{', '(', '[']) {
+            let variant = if value.ends_with('(') { kind.trim().trim_start_matches("Some") } else { "" };
+            path.push([name, variant].join(" ").trim().to_owned());
+        } else {
+            path.push(name.to_owned());
+            let names: Vec<&str> = path.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
+            leaves.push(format!("{}: {value}", names.join(".")));
+            path.pop();
+        }
+    }
+    leaves
+}
+
+/// Leaves that the default settings do not have, and names of those that only they have.
+fn difference(settings: &Settings) -> String {
+    let default = resolve(&serve(""), &ConfigFile::default(), &environment()).unwrap();
+    let (old, new) = (leaves(&default), leaves(settings));
+    let name = |leaf: &str| leaf.split_once(": ").map(|(name, _)| name.to_owned()).unwrap();
+    let names: BTreeSet<String> = new.iter().map(|leaf| name(leaf)).collect();
+    let mut text = String::new();
+    for leaf in new.iter().filter(|leaf| !old.contains(leaf)) {
+        writeln!(text, "{leaf}").unwrap();
+    }
+    for gone in old.iter().map(|leaf| name(leaf)).filter(|name| !names.contains(name)) {
+        writeln!(text, "{gone} (gone)").unwrap();
+    }
+    text
+}
+
+#[test]
+fn accepted() {
+    insta::glob!("config/accept/*.yaml", |path| {
+        let settings = settings_of(path).unwrap_or_else(|errors| panic!("{}: {errors:?}", path.display()));
+        insta::assert_snapshot!(difference(&settings));
+    });
+}
+
+#[test]
+fn rejected() {
+    insta::glob!("config/reject/*.yaml", |path| {
+        let errors = settings_of(path).err().unwrap_or_else(|| panic!("{} was accepted", path.display()));
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    });
+}
+
+#[test]
+fn defaults_are_contours() {
+    let settings = resolve(&serve(""), &ConfigFile::default(), &environment()).unwrap();
+    insta::assert_snapshot!(leaves(&settings).join("\n"));
+}
+
+#[test]
+fn the_namespace_of_the_environment_is_the_default() {
+    let env = Environment { contour_namespace: Some(String::from("ours")), ..environment() };
+    let settings = resolve(&serve(""), &ConfigFile::default(), &env).unwrap();
+    assert_eq!(settings.leader_election.unwrap().namespace, "ours");
+    assert_eq!(settings.kubernetes.envoy_service_namespace, "ours");
+    let file = parse("envoy-service-namespace: theirs").unwrap();
+    assert_eq!(resolve(&serve(""), &file, &env).unwrap().kubernetes.envoy_service_namespace, "theirs");
+    let env = Environment { contour_namespace: Some(String::new()), ..environment() };
+    let settings = resolve(&serve(""), &ConfigFile::default(), &env).unwrap();
+    assert_eq!(settings.kubernetes.envoy_service_namespace, "projectcontour");
+}
+
+/// Each line of the list: flag, short form, variable, default. `-`: neither the flag nor its help has one.
+#[test]
+fn flags_are_contours() {
+    let command = Cli::command();
+    let serve = command.find_subcommand("serve").unwrap();
+    let mut listed = BTreeSet::new();
+    for line in include_str!("config/flags.tsv").lines() {
+        let [flag, short, variable, default] = line.split('\t').collect::<Vec<_>>().try_into().unwrap();
+        listed.insert(flag);
+        let arg = serve
+            .get_arguments()
+            .find(|arg| arg.get_long() == Some(flag))
+            .unwrap_or_else(|| panic!("--{flag} is missing"));
+        assert_eq!(arg.get_short(), short.chars().next(), "--{flag}");
+        assert_eq!(arg.get_env().unwrap_or_default(), variable, "--{flag}");
+        assert!(arg.get_help().is_some(), "--{flag} has no help");
+        match arg.get_default_values() {
+            [] if default == "-" => {}
+            [] => {
+                let help = arg.get_long_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains(&format!("Default: {default}")), "--{flag}: {help}");
+            }
+            values => assert_eq!(values, [default], "--{flag}"),
+        }
+    }
+    let ours: BTreeSet<&str> = serve.get_arguments().filter_map(clap::Arg::get_long).collect();
+    assert_eq!(ours, listed);
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn booleans_take_every_form() {
+    for (text, expected) in [
+        ("--debug", Some(true)),
+        ("-d", Some(true)),
+        ("--debug=true", Some(true)),
+        ("--debug=false", Some(false)),
+        ("--no-debug", Some(false)),
+        ("", None),
+    ] {
+        assert_eq!(serve(text).base.debug, expected, "{text}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_told() {
+    for (arguments, cause) in [
+        (vec!["serve", "--xds-port=many"], "--xds-port"),
+        (vec!["serve", "--stats-port=0"], "--stats-port"),
+        (vec!["serve", "--leader-election-retry-period=2"], "--leader-election-retry-period"),
+        (vec!["serve", "--disable-feature=pods"], "extensionservices"),
+        (vec!["serve", "--config-path=/a", "--contour-config-name=b"], "--contour-config-name"),
+        (vec!["serve", "--no-such-flag"], "--no-such-flag"),
+        (vec!["serve", "extra"], "extra"),
+        (vec!["--log-format=xml", "serve"], "json"),
+        (vec![], "Usage"),
+    ] {
+        let error = Cli::of(["contour"].into_iter().chain(arguments)).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{error}");
+        assert!(error.to_string().contains(cause), "{cause}: {error}");
+    }
+}
+
+/// Text that looks like a configuration: known and unknown keys, at odd depths, with odd values.
+fn yaml_like() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(vec![
+        "tls",
+        "timeouts",
+        "listener",
+        "cluster",
+        "network",
+        "metrics",
+        "contour",
+        "policy",
+        "set",
+        "server",
+        "cipher-suites",
+        "request-timeout",
+        "accesslog-format-string",
+        "runtime-settings",
+        "default-http-versions",
+        "tracing",
+        "customTags",
+        "admin-port",
+        "socket-options",
+        "tos",
+        "circuit-breakers",
+        "<<",
+        "- a",
+        "? b",
+    ]);
+    let value = prop_oneof![
+        prop::sample::select(vec![
+            "",
+            "~",
+            "[]",
+            "{}",
+            "[a, b",
+            "{a: b}",
+            "&a x",
+            "*a",
+            "!!int x",
+            "1.2",
+            "-1",
+            "999999999999999999999",
+            "infinity",
+            "\"%REQ(\"",
+            "'%'",
+            "|",
+            ">-",
+            "# none",
+            ".nan",
+            "0x10",
+            "!t {}",
+            "\u{feff}",
+            "\t",
+        ])
+        .prop_map(str::to_owned),
+        "\\PC{0,12}",
+    ];
+    prop::collection::vec((0..5_usize, key, value), 0..12).prop_map(|lines| {
+        lines.iter().fold(String::new(), |text, (depth, key, value)| {
+            format!("{text}{:indent$}{key}: {value}\n", "", indent = depth * 2)
+        })
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in prop_oneof![any::<String>(), "\\PC*", yaml_like()]) {
+        if let Ok(file) = parse(&text) {
+            let _ = resolve(&serve(""), &file, &environment());
+        }
+    }
+}
