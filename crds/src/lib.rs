@@ -7,8 +7,9 @@
 //!
 //! Three rules hold for every type:
 //!
-//! - **Whatever the schema accepts can be deserialised.** A field is only as narrow as its schema. No field
-//!   reads `null`: the API server removes such fields, as no schema allows null, and so must any other source.
+//! - **Whatever the schema accepts can be deserialised.** A field is only as narrow as its schema. What
+//!   is accepted is read in the form the API server serves it in: fields that are null are left out, and
+//!   whole numbers are not written as fractions (`80`, not `80.0`). Other sources of objects have to do alike.
 //! - **Absent is the zero value, where Contour does not tell them apart.** A flag or a number for which
 //!   "not given" and zero mean the same is a plain `bool` or integer; a text for which "not given" and
 //!   empty mean the same is an `Option<String>` that is never `Some("")`. Everywhere else `Option` tells

@@ -17,7 +17,7 @@ fn accepted_objects_can_be_read() {
         let text = fs::read_to_string(&file).expect("the fixture can be read");
         let mut object: Value = serde_saphyr::from_str(&text)
             .unwrap_or_else(|error| panic!("{} is not YAML: {error}", file.display()));
-        remove_nulls(&mut object);
+        as_served(&mut object);
         match object["kind"].as_str() {
             Some("HTTPProxy") => check::<HTTPProxy>(&file, &object),
             Some("TLSCertificateDelegation") => check::<TLSCertificateDelegation>(&file, &object),
@@ -40,15 +40,19 @@ fn check<K: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(file: &P
     assert_eq!(read(&written), first, "{}", file.display());
 }
 
-/// Removes every field that is null, as the API server does before it fills in defaults: no field of these
-/// schemas may be null, and a null one counts as not given. So the types never get to see a null.
-fn remove_nulls(value: &mut Value) {
+/// Brings an object into the form in which the API server serves it: without fields that are null, as none of
+/// these schemas allows null, and with whole numbers written as such.
+fn as_served(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.retain(|_, field| !field.is_null());
-            fields.values_mut().for_each(remove_nulls);
+            fields.values_mut().for_each(as_served);
         }
-        Value::Array(items) => items.iter_mut().for_each(remove_nulls),
+        Value::Array(items) => items.iter_mut().for_each(as_served),
+        Value::Number(number) if number.is_f64() => {
+            let whole = format!("{:.0}", number.as_f64().expect("just asked"));
+            *value = serde_json::from_str(&whole).expect("a whole number is JSON");
+        }
         _ => {}
     }
 }
