@@ -137,7 +137,7 @@ impl Bootstrap {
     pub fn render(&self) -> Result<BootstrapFiles, BootstrapError> {
         self.check()?;
         let mut bootstrap = json!({
-            "layered_runtime": self.layered_runtime(),
+            "layered_runtime": layered_runtime(),
             "dynamic_resources": self.dynamic_resources(),
             "static_resources": {"clusters": [self.contour_cluster(), self.admin_cluster()]},
             "default_regex_engine": {
@@ -173,22 +173,14 @@ impl Bootstrap {
             .map_or(Ok(()), |(name, _)| Err(BootstrapError::NoTlsFile(name)))
     }
 
-    /// The controller's settings, then the operator's by the administration, which win.
-    fn layered_runtime(&self) -> Value {
-        json!({"layers": [
-            {"name": RUNTIME_LAYER, "rtds_layer": {"name": RUNTIME_LAYER, "rtds_config": self.config_source()}},
-            {"name": "admin", "admin_layer": {}},
-        ]})
-    }
-
     fn dynamic_resources(&self) -> Value {
         let api_type = match self.xds_mode {
             XdsMode::Delta => "DELTA_GRPC",
             XdsMode::Sotw => "GRPC",
         };
         json!({
-            "lds_config": self.config_source(),
-            "cds_config": self.config_source(),
+            "lds_config": config_source(),
+            "cds_config": config_source(),
             "ads_config": {
                 "api_type": api_type,
                 "transport_api_version": "V3",
@@ -202,12 +194,6 @@ impl Bootstrap {
                 }}],
             },
         })
-    }
-
-    /// Everything comes over the one aggregated stream, so that it comes in order.
-    #[expect(clippy::unused_self, reason = "reads as one of the parts of a bootstrap")]
-    fn config_source(&self) -> Value {
-        json!({"ads": {}, "resource_api_version": "V3"})
     }
 
     /// Mode 0644: whoever may connect must own the socket.
@@ -255,4 +241,17 @@ impl Bootstrap {
         }
         Some(manager)
     }
+}
+
+/// Everything comes over the one aggregated stream, so that it comes in order.
+fn config_source() -> Value {
+    json!({"ads": {}, "resource_api_version": "V3"})
+}
+
+/// The controller's settings, then those made on the administration, which win.
+fn layered_runtime() -> Value {
+    json!({"layers": [
+        {"name": RUNTIME_LAYER, "rtds_layer": {"name": RUNTIME_LAYER, "rtds_config": config_source()}},
+        {"name": "admin", "admin_layer": {}},
+    ]})
 }

@@ -13,7 +13,7 @@ const VALIDATION: &str = "contour_xds_tls_validation_context";
 
 const TLS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3";
 
-/// What the controller may sign with. Listed since BoringSSL's default list has no ECDSA on P-521, which CAs of users have.
+/// What the controller may sign with. Listed since Envoy's default has no ECDSA on P-521, which CAs of users have.
 const SIGNATURE_ALGORITHMS: [&str; 9] = [
     "ecdsa_secp256r1_sha256",
     "rsa_pss_rsae_sha256",
