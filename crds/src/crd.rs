@@ -10,6 +10,9 @@ use schemars::JsonSchema;
 use serde_json::{Value, json};
 
 /// The definitions of all kinds of this crate, by kind.
+///
+/// These are the ones to install: `crd()` of a single type is what kube derives, and differs from the schema
+/// of Contour.
 pub fn all_crds() -> Vec<CustomResourceDefinition> {
     KINDS.iter().map(|kind| (kind.definition)(kind)).collect()
 }

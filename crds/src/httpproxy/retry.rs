@@ -32,7 +32,7 @@ pub struct RetryPolicy {
     #[serde(default = "RetryPolicy::default_count")]
     #[schemars(range(min = -1))]
     pub count: i64,
-    /// How long each try may take, as a Go duration. Has no effect without `count`.
+    /// How long each try may take, as a Go duration.
     #[serde(default, deserialize_with = "non_empty", skip_serializing_if = "unset")]
     #[schemars(regex(pattern = TIMEOUT))]
     pub per_try_timeout: Option<String>,
