@@ -133,7 +133,9 @@ mod tests {
         assert!(news.has_changed().unwrap());
         news.mark_unchanged();
         assert!(!cache.commit(set("a", "1")));
-        assert!(!cache.commit(Transaction { set: vec![], remove: vec![(ResourceType::Cluster, "b".into())] }));
+        assert!(
+            !cache.commit(Transaction { set: vec![], remove: vec![(ResourceType::Cluster, "b".into())] })
+        );
         assert!(!news.has_changed().unwrap());
         cache.open();
         cache.open();
@@ -164,7 +166,10 @@ mod tests {
         for i in 0..1_000 {
             cache.commit(set("c7", &i.to_string()));
             let now = cache.snapshot();
-            assert_eq!(now.table(ResourceType::Cluster).changed_since(pinned.table(ResourceType::Cluster)).len(), 1);
+            assert_eq!(
+                now.table(ResourceType::Cluster).changed_since(pinned.table(ResourceType::Cluster)).len(),
+                1
+            );
         }
         // Unoptimised and on a busy machine this takes a few µs each; the promise is well under 100.
         assert!(started.elapsed().as_micros() < 100 * 1_000, "{:?} for 1,000 commits", started.elapsed());

@@ -1,9 +1,37 @@
 //! The xDS protocol: aggregated delta and SotW, versions, ACK and NACK.
+//!
+//! A [`Cache`] holds what is published; a [`Server`] gives it to Envoys. The protocol itself is a pure state machine
+//! per stream (`session`), without clock and without IO; the rest is its edge.
+//!
+//! What is promised, whatever the peer does:
+//! - nothing is answered before the first complete state ([`Cache::open`]);
+//! - versions are hashes of content, so nothing is sent to an Envoy that has it, after whatever restart;
+//! - a change costs what it touches, in the cache and in every stream;
+//! - make before break: a route is sent when its clusters are warm, a cluster is removed when no route is left on it;
+//! - what a peer refuses is found, held back from that peer alone, and not sent again until it changes.
 
 mod cache;
 mod events;
+mod isolation;
+mod lane;
+mod listen;
+mod metrics;
+mod nodes;
+mod rejection;
+mod server;
+mod service;
+mod session;
+mod stream;
+mod subscription;
 mod table;
+mod tls;
+mod warming;
+mod wire;
 
 pub use cache::{Cache, Snapshot};
 pub use events::{Events, NodeEvent};
+pub use nodes::{NodeStatus, Nodes, RejectedPart, TypeStatus};
+pub use server::{Server, ServerError};
+pub use session::Mode;
 pub use table::Table;
+pub use tls::{TlsError, TlsFiles};

@@ -111,7 +111,7 @@ impl Table {
 }
 
 /// What one resource adds to the fingerprint of the set it is in.
-pub fn fingerprint(resource: &Resource) -> u64 {
+pub(crate) fn fingerprint(resource: &Resource) -> u64 {
     xxh3_64(resource.name().as_bytes()).rotate_left(32) ^ xxh3_64(&resource.version().to_le_bytes())
 }
 

@@ -1,0 +1,161 @@
+//! The listening socket and the connections that come in on it.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
+use tracing::{debug, warn};
+
+use crate::tls::Reloading;
+
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// What to wait after accepting failed (out of file descriptors), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Binds so that a restarted server gets the same port at once and `::` also takes IPv4.
+pub(crate) fn bind(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = match Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP)) {
+        // A host without IPv6: `::` means everything, and everything is IPv4 there.
+        Err(_) if addr.is_ipv6() && addr.ip().is_unspecified() => {
+            return bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, addr.port())));
+        }
+        socket => socket?,
+    };
+    if addr.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(1024)?;
+    Ok(socket.into())
+}
+
+/// Accepts until told to stop, each handshake on its own, and hands over what is ready for HTTP/2.
+///
+/// The socket is closed when this returns.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    tls: Option<Arc<Reloading>>,
+    ready: mpsc::Sender<io::Result<Connection>>,
+    stop: CancellationToken,
+) {
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "cannot accept xDS connections");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        tokio::spawn(greet(stream, peer, tls.clone(), ready.clone(), stop.clone()));
+    }
+}
+
+async fn greet(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Arc<Reloading>>,
+    ready: mpsc::Sender<io::Result<Connection>>,
+    stop: CancellationToken,
+) {
+    if let Err(error) = tune(&stream) {
+        debug!(%peer, %error, "cannot set socket options");
+    }
+    let Some(tls) = tls else {
+        let _ = ready.send(Ok(Connection::Plain(peer, stream))).await;
+        return;
+    };
+    let handshake = TlsAcceptor::from(tls.current()).accept(stream);
+    tokio::select! {
+        () = stop.cancelled() => {}
+        done = tokio::time::timeout(HANDSHAKE_DEADLINE, handshake) => match done {
+            Ok(Ok(stream)) => {
+                let _ = ready.send(Ok(Connection::Tls(peer, Box::new(stream)))).await;
+            }
+            Ok(Err(error)) => warn!(%peer, %error, "xDS client refused in the TLS handshake"),
+            Err(_) => warn!(%peer, "xDS client did not finish its TLS handshake in time"),
+        },
+    }
+}
+
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(5));
+    socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// A client's connection, ready for HTTP/2.
+pub(crate) enum Connection {
+    /// Without TLS (`--insecure`).
+    Plain(SocketAddr, TcpStream),
+    /// With a verified client certificate.
+    Tls(SocketAddr, Box<TlsStream<TcpStream>>),
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        match self {
+            Self::Plain(peer, _) | Self::Tls(peer, _) => Peer(*peer),
+        }
+    }
+}
+
+/// Calls a method on whichever stream this is.
+macro_rules! on_stream {
+    ($self:expr, $stream:ident => $call:expr) => {
+        match $self.get_mut() {
+            Connection::Plain(_, stream) => {
+                let $stream = Pin::new(stream);
+                $call
+            }
+            Connection::Tls(_, stream) => {
+                let $stream = Pin::new(&mut **stream);
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, stream => stream.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        on_stream!(self, stream => stream.poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, stream => stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, stream => stream.poll_shutdown(cx))
+    }
+}

@@ -1,0 +1,157 @@
+//! What a peer refused: remembered until it changes, and left out of what is sent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use contour_resource::{Part, Resource};
+
+/// One refused part of a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rejection {
+    /// The content that was refused.
+    pub(crate) hash: u64,
+    /// What the peer said.
+    pub(crate) message: String,
+    /// Whether the peer keeps an earlier version of the part that it had accepted.
+    pub(crate) fallback: bool,
+}
+
+/// Everything a peer refused of one type, by resource and part.
+#[derive(Debug, Default)]
+pub(crate) struct Rejections {
+    by_resource: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Rejection>>,
+}
+
+impl Rejections {
+    /// The number of refused parts.
+    pub(crate) fn len(&self) -> usize {
+        self.by_resource.values().map(BTreeMap::len).sum()
+    }
+
+    /// Whether the peer lives on an earlier version of something.
+    pub(crate) fn any_fallback(&self) -> bool {
+        self.by_resource.values().flat_map(BTreeMap::values).any(|r| r.fallback)
+    }
+
+    /// All of them: resource, part, rejection.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, &Rejection)> {
+        self.by_resource.iter().flat_map(|(name, parts)| parts.iter().map(move |(part, r)| (name, part, r)))
+    }
+
+    /// Whether any part of this resource was refused.
+    pub(crate) fn contains(&self, resource: &str) -> bool {
+        self.by_resource.contains_key(resource)
+    }
+
+    /// Remembers a refused part.
+    pub(crate) fn insert(&mut self, resource: &Arc<str>, part: &Arc<str>, rejection: Rejection) {
+        self.by_resource.entry(Arc::clone(resource)).or_default().insert(Arc::clone(part), rejection);
+    }
+
+    /// Forgets the refused parts that this content of their resource no longer has. Returns their ids.
+    pub(crate) fn prune(&mut self, resource: &Resource) -> Vec<Arc<str>> {
+        let Some(parts) = self.by_resource.get_mut(resource.name()) else { return Vec::new() };
+        let present: BTreeMap<&str, u64> = resource.parts().iter().map(|p| (&*p.id, p.hash)).collect();
+        let gone: Vec<Arc<str>> = parts
+            .iter()
+            .filter(|(id, rejection)| present.get(&***id) != Some(&rejection.hash))
+            .map(|(id, _)| Arc::clone(id))
+            .collect();
+        for id in &gone {
+            parts.remove(id);
+        }
+        if parts.is_empty() {
+            self.by_resource.remove(resource.name());
+        }
+        gone
+    }
+
+    /// Forgets a resource. Returns the ids of the parts that were refused.
+    pub(crate) fn forget(&mut self, resource: &str) -> Vec<Arc<str>> {
+        self.by_resource.remove(resource).map(|parts| parts.into_keys().collect()).unwrap_or_default()
+    }
+
+    /// What can be sent of a resource: refused parts are replaced by what the peer accepted before, or left out.
+    ///
+    /// Nothing can be sent when the head was refused and there is no accepted one.
+    pub(crate) fn apply(&self, resource: &Arc<Resource>, base: Option<&Resource>) -> Option<Arc<Resource>> {
+        let Some(refused) = self.by_resource.get(resource.name()) else { return Some(Arc::clone(resource)) };
+        compose(resource, base, |part| refused.get(&part.id).is_some_and(|r| r.hash == part.hash))
+    }
+}
+
+/// A resource without the parts that `withheld` names, each replaced by its version in `base`, if that has one.
+///
+/// A part that `base` holds with the same content stays: the peer has it. None when the head is missing.
+pub(crate) fn compose(
+    resource: &Arc<Resource>,
+    base: Option<&Resource>,
+    withheld: impl Fn(&Part) -> bool,
+) -> Option<Arc<Resource>> {
+    if !resource.parts().iter().any(|part| withheld(part)) {
+        return Some(Arc::clone(resource));
+    }
+    let earlier: BTreeMap<&str, &Arc<Part>> =
+        base.into_iter().flat_map(Resource::parts).map(|p| (&*p.id, p)).collect();
+    let mut parts = Vec::with_capacity(resource.parts().len());
+    for part in resource.parts() {
+        if !withheld(part) {
+            parts.push(Arc::clone(part));
+        } else if let Some(accepted) = earlier.get(&*part.id).filter(|p| !withheld(p)) {
+            parts.push(Arc::clone(accepted));
+        } else if part.id.is_empty() {
+            return None;
+        }
+    }
+    if parts.is_empty() {
+        return None;
+    }
+    let mut composed = Resource::new(Arc::clone(resource.name()), parts);
+    if let Some(needs) = resource.needs() {
+        composed = composed.needing(Arc::clone(needs));
+    }
+    Some(Arc::new(composed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resource(parts: &[(&str, &str)]) -> Arc<Resource> {
+        let parts = parts.iter().map(|(id, text)| Arc::new(Part::new(*id, (*text).to_owned()))).collect();
+        Arc::new(Resource::new("r", parts))
+    }
+
+    fn refuse(rejections: &mut Rejections, resource: &Resource, id: &str) {
+        let part = resource.parts().iter().find(|p| &*p.id == id).unwrap();
+        let rejection = Rejection { hash: part.hash, message: "no".to_owned(), fallback: false };
+        rejections.insert(resource.name(), &part.id, rejection);
+    }
+
+    #[test]
+    fn refused_parts_are_replaced_or_left_out() {
+        let base = resource(&[("", "h"), ("a", "a")]);
+        let next = resource(&[("", "H"), ("a", "A"), ("b", "B")]);
+        let mut rejections = Rejections::default();
+        refuse(&mut rejections, &next, "a");
+        refuse(&mut rejections, &next, "b");
+        assert_eq!(rejections.apply(&next, Some(&base)).unwrap().body(), "Ha");
+        assert_eq!(rejections.apply(&next, None).unwrap().body(), "H");
+        refuse(&mut rejections, &next, "");
+        assert_eq!(rejections.apply(&next, Some(&base)).unwrap().body(), "ha");
+        assert!(rejections.apply(&next, None).is_none());
+    }
+
+    #[test]
+    fn a_rejection_ends_when_the_content_changes() {
+        let next = resource(&[("", "H"), ("a", "A"), ("b", "B")]);
+        let mut rejections = Rejections::default();
+        refuse(&mut rejections, &next, "a");
+        refuse(&mut rejections, &next, "b");
+        assert_eq!(rejections.prune(&next), Vec::<Arc<str>>::new());
+        let later = resource(&[("", "H"), ("a", "A2")]);
+        assert_eq!(rejections.prune(&later), ["a".into(), "b".into()]);
+        assert_eq!(rejections.len(), 0);
+        assert!(!rejections.contains("r"));
+    }
+}

@@ -1,0 +1,558 @@
+//! One stream as a pure state machine: requests, cache changes and time in; responses and facts out.
+//!
+//! Order. Secrets, Clusters, Endpoints and Runtime follow the cache at once, each with at most one response in flight;
+//! what changes meanwhile is coalesced. Listeners and Routes follow a *view*: a state of the cache that is pinned until
+//! they have been delivered and accepted. When the view moves on, the Clusters then on their way become a barrier, and
+//! Listeners and Routes wait until each of them is warm (see [`Warming`]). Later Clusters do not delay them, so a steady
+//! flow of changes cannot starve routes. What disappears from the cache is removed from the peer once Listeners and
+//! Routes of a view without it were accepted.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use contour_resource::{Resource, ResourceType};
+use tracing::info;
+
+use crate::cache::Snapshot;
+use crate::lane::{Draft, InFlight, Known, Lane};
+use crate::subscription::Change;
+use crate::table::fingerprint;
+use crate::warming::Warming;
+
+use ResourceType::{Cluster, Endpoints, Listener, Route, Runtime, Secret};
+
+/// How long Listeners and Routes wait for Clusters that a peer does not warm.
+pub(crate) const HOLD: Duration = Duration::from_secs(5);
+/// How long removals wait on a new stream for a peer to say that it wants Listeners and Routes.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
+
+/// The two protocols: what a response carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Mode {
+    /// Changes and removals by name.
+    Delta,
+    /// State of the world: for Clusters and Listeners every resource, for other types what changed.
+    Sotw,
+}
+
+impl Mode {
+    /// The name used in metrics and on debug pages.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Delta => "delta",
+            Self::Sotw => "sotw",
+        }
+    }
+}
+
+/// A request of either protocol.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) kind: ResourceType,
+    pub(crate) nonce: String,
+    /// The peer's error, when it refuses the response with this nonce.
+    pub(crate) error: Option<String>,
+    pub(crate) asked: Asked,
+}
+
+/// What a request says about wanted resources.
+#[derive(Clone, Debug)]
+pub(crate) enum Asked {
+    Delta { subscribe: Vec<String>, unsubscribe: Vec<String>, initial: HashMap<String, String> },
+    Sotw { names: Vec<String>, version: String },
+}
+
+/// A response of either protocol.
+#[derive(Clone, Debug)]
+pub(crate) struct Response {
+    pub(crate) kind: ResourceType,
+    pub(crate) nonce: String,
+    pub(crate) version: String,
+    pub(crate) resources: Vec<Arc<Resource>>,
+    pub(crate) removed: Vec<Arc<str>>,
+}
+
+/// What a session wants done or known.
+#[derive(Clone, Debug)]
+pub(crate) enum Output {
+    Send(Response),
+    Acked { kind: ResourceType, version: String, committed: Option<Instant> },
+    Nacked { kind: ResourceType, message: String },
+    Rejected { kind: ResourceType, resource: Arc<str>, part: Arc<str>, message: String },
+    Recovered { kind: ResourceType, resource: Arc<str>, part: Arc<str> },
+}
+
+/// The state of one stream.
+pub(crate) struct Session {
+    mode: Mode,
+    /// Set on a stream of a per-type service.
+    only: Option<ResourceType>,
+    opened: Instant,
+    grace_is_over: bool,
+    lanes: [Lane; ResourceType::ALL.len()],
+    latest: Snapshot,
+    view: Snapshot,
+    /// The view refers to a Cluster that will never be sent.
+    view_is_stale: bool,
+    warming: Warming,
+    held_since: Option<Instant>,
+    nonces: u64,
+    outputs: Vec<Output>,
+}
+
+impl Session {
+    pub(crate) fn new(mode: Mode, only: Option<ResourceType>, snapshot: Snapshot, now: Instant) -> Self {
+        Self {
+            mode,
+            only,
+            opened: now,
+            grace_is_over: false,
+            lanes: std::array::from_fn(|_| Lane::default()),
+            view: snapshot.clone(),
+            latest: snapshot,
+            view_is_stale: false,
+            warming: Warming::default(),
+            held_since: None,
+            nonces: 0,
+            outputs: Vec::new(),
+        }
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    pub(crate) fn lane(&self, kind: ResourceType) -> &Lane {
+        &self.lanes[kind as usize]
+    }
+
+    fn lane_mut(&mut self, kind: ResourceType) -> &mut Lane {
+        &mut self.lanes[kind as usize]
+    }
+
+    /// The state that a type is served from.
+    fn source(&self, kind: ResourceType) -> &Snapshot {
+        if matches!(kind, Listener | Route) { &self.view } else { &self.latest }
+    }
+
+    /// Takes in a request. What follows from it comes from [`poll`](Self::poll).
+    pub(crate) fn request(&mut self, request: Request, now: Instant) {
+        let Request { kind, nonce, error, asked } = request;
+        let first = !self.lane(kind).subscription.started();
+        let wants_more = match asked {
+            Asked::Delta { subscribe, unsubscribe, initial } => {
+                self.answer(kind, &nonce, error);
+                let legacy = self.legacy_wildcard(kind);
+                let change = self.lane_mut(kind).subscription.delta(&subscribe, &unsubscribe, legacy);
+                let initial = if first { initial } else { HashMap::new() };
+                let lane = self.lane_mut(kind);
+                lane.greet |= first && change.all && initial.is_empty();
+                for (name, version) in initial {
+                    let name: Arc<str> = name.into();
+                    if lane.subscription.contains(&name) {
+                        let version = u64::from_str_radix(&version, 16).ok();
+                        lane.known.insert(name, Known::Version(version));
+                    }
+                }
+                self.subscribed(kind, &change, first)
+            }
+            Asked::Sotw { names, version } => {
+                // A request that answers an older response will be followed by one that answers the last.
+                if !first && !nonce.is_empty() && nonce != self.lane(kind).last_nonce {
+                    return;
+                }
+                self.answer(kind, &nonce, error);
+                let legacy = self.legacy_wildcard(kind);
+                let change = self.lane_mut(kind).subscription.sotw(&names, legacy);
+                if first && !version.is_empty() && version == self.full_version(kind) {
+                    self.adopt(kind);
+                    return;
+                }
+                self.lane_mut(kind).greet |= first && change.all;
+                self.subscribed(kind, &change, first)
+            }
+        };
+        if wants_more && matches!(kind, Listener | Route) {
+            self.arm(now);
+        }
+    }
+
+    /// An empty first request means everything for Clusters and Listeners, and on a per-type stream for every type.
+    fn legacy_wildcard(&self, kind: ResourceType) -> bool {
+        matches!(kind, Cluster | Listener) || self.only.is_some()
+    }
+
+    /// Returns whether the peer wants more than before.
+    fn subscribed(&mut self, kind: ResourceType, change: &Change, first: bool) -> bool {
+        let mut dropped = change.dropped.clone();
+        if change.only_named {
+            dropped.extend(self.lane(kind).unwanted());
+        }
+        for name in dropped {
+            let parts = self.lane_mut(kind).drop_name(&name);
+            self.recover(kind, parts.into_iter().map(|part| (Arc::clone(&name), part)).collect());
+            if kind == Cluster {
+                self.warming.forget(&name);
+            }
+        }
+        if change.all {
+            let names: Vec<Arc<str>> =
+                self.source(kind).table(kind).iter().map(|r| Arc::clone(r.name())).collect();
+            for name in names {
+                self.mark(kind, &name);
+            }
+        }
+        if change.all || first {
+            let names: Vec<Arc<str>> = self.lane(kind).known.keys().cloned().collect();
+            for name in names {
+                self.mark(kind, &name);
+            }
+        }
+        for name in &change.asked {
+            if !first && self.lane(kind).known.contains_key(name) {
+                self.lane_mut(kind).forced.insert(Arc::clone(name));
+            }
+            self.mark(kind, name);
+        }
+        change.all || !change.asked.is_empty()
+    }
+
+    /// The version a SotW peer would have if it had everything it asks for.
+    fn full_version(&self, kind: ResourceType) -> String {
+        let table = self.source(kind).table(kind);
+        let subscription = &self.lane(kind).subscription;
+        let hash = if subscription.wildcard() {
+            table.fingerprint()
+        } else {
+            let wanted = subscription.names().iter().filter_map(|n| table.get(n));
+            wanted.fold(0, |sum, r| fingerprint(r).wrapping_add(sum))
+        };
+        version_text(hash)
+    }
+
+    /// A SotW peer has proven by its version that it has everything.
+    fn adopt(&mut self, kind: ResourceType) {
+        let table = self.source(kind).table(kind).clone();
+        let lane = self.lane_mut(kind);
+        for resource in table.iter().filter(|r| lane.subscription.contains(r.name())) {
+            lane.known.insert(Arc::clone(resource.name()), Known::Sent(Arc::clone(resource)));
+        }
+    }
+
+    /// Takes in a new state of the cache.
+    pub(crate) fn update(&mut self, snapshot: Snapshot) {
+        let earlier = std::mem::replace(&mut self.latest, snapshot);
+        for kind in [Secret, Cluster, Endpoints, Runtime] {
+            self.mark_changes(kind, &earlier);
+        }
+    }
+
+    fn mark_changes(&mut self, kind: ResourceType, earlier: &Snapshot) {
+        if !self.lane(kind).subscription.started() {
+            return;
+        }
+        let now = self.source(kind);
+        let committed = now.committed();
+        let changed = now.table(kind).changed_since(earlier.table(kind));
+        for name in changed {
+            if self.lane(kind).subscription.contains(&name) {
+                self.lane_mut(kind).committed.get_or_insert(committed);
+                self.mark(kind, &name);
+            }
+        }
+    }
+
+    /// A name has to be looked at: now, or when nothing refers to it any more.
+    fn mark(&mut self, kind: ResourceType, name: &Arc<str>) {
+        let present = self.source(kind).get(kind, name).is_some();
+        let lane = &mut self.lanes[kind as usize];
+        if present {
+            lane.leaving.remove(name);
+            lane.dirty.insert(Arc::clone(name));
+            return;
+        }
+        let unsent = lane.dirty.remove(name);
+        if lane.has(name) {
+            let last = matches!(kind, Listener | Runtime);
+            let names = if last { &mut lane.dirty } else { &mut lane.leaving };
+            names.insert(Arc::clone(name));
+        } else if lane.subscription.names().contains(name) {
+            lane.dirty.insert(Arc::clone(name));
+        }
+        if kind == Cluster {
+            self.view_is_stale |= unsent && self.warming.holding();
+            self.warming.forget(name);
+        }
+    }
+
+    /// Matches the peer's answer to the response it answers.
+    fn answer(&mut self, kind: ResourceType, nonce: &str, error: Option<String>) {
+        let lane = self.lane_mut(kind);
+        let Some(in_flight) = lane.in_flight.take_if(|f| f.nonce == nonce) else { return };
+        let InFlight { draft, version, committed, .. } = in_flight;
+        if let Some(message) = error {
+            lane.refuse(&draft, message.clone());
+            if kind == Endpoints {
+                draft.names().for_each(|n| self.warming.endpoints_refused(n));
+            }
+            self.outputs.push(Output::Nacked { kind, message });
+            return;
+        }
+        lane.accept(&draft);
+        lane.last_acked.clone_from(&version);
+        for name in draft.names() {
+            match kind {
+                Cluster => self.warming.cluster_acked(name),
+                Endpoints => self.warming.endpoints_acked(name),
+                _ => {}
+            }
+        }
+        // What disappeared while it was on the wire.
+        for resource in &draft.set {
+            if self.lane(kind).has(resource.name()) && self.source(kind).get(kind, resource.name()).is_none()
+            {
+                self.mark(kind, resource.name());
+            }
+        }
+        self.outputs.push(Output::Acked { kind, version, committed });
+        self.recover(kind, draft.recovered);
+    }
+
+    fn recover(&mut self, kind: ResourceType, recovered: Vec<(Arc<str>, Arc<str>)>) {
+        let outputs =
+            recovered.into_iter().map(|(resource, part)| Output::Recovered { kind, resource, part });
+        self.outputs.extend(outputs);
+    }
+
+    /// Everything to be sent and told at this moment.
+    pub(crate) fn poll(&mut self, now: Instant) -> Vec<Output> {
+        if self.held_since.is_some_and(|since| now >= since + HOLD) {
+            let waited_for: Vec<_> = self.warming.waited_for().take(10).collect();
+            info!(?waited_for, "the peer does not warm these clusters: routes to them are sent all the same");
+            self.warming.give_up();
+            self.held_since = None;
+        }
+        self.grace_is_over |= now >= self.opened + GRACE;
+        loop {
+            self.release();
+            let mut progress = self.promote(now);
+            for kind in ResourceType::ALL {
+                progress |= self.advance(kind);
+            }
+            if !self.warming.holding() {
+                self.held_since = None;
+            }
+            if !progress {
+                return std::mem::take(&mut self.outputs);
+            }
+        }
+    }
+
+    /// When [`poll`](Self::poll) has to be called even if nothing else happens.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let leaving = self.lanes.iter().any(|lane| !lane.leaving.is_empty());
+        let grace = (leaving && !self.introduced() && !self.grace_is_over).then(|| self.opened + GRACE);
+        let hold = self.held_since.map(|since| since + HOLD);
+        grace.into_iter().chain(hold).min()
+    }
+
+    /// Whether the peer has said what it wants of the types that refer to others.
+    fn introduced(&self) -> bool {
+        self.only.is_some() || [Listener, Route].iter().all(|t| self.lane(*t).subscription.started())
+    }
+
+    /// Removes what no accepted Listener or Route refers to any more.
+    fn release(&mut self) {
+        if self.lanes.iter().all(|lane| lane.leaving.is_empty()) {
+            return;
+        }
+        if !self.introduced() && !self.grace_is_over {
+            return;
+        }
+        // A refused part lives on in its last good version, and so must what that refers to.
+        let settled = |lane: &Lane| lane.idle() && !lane.rejections.any_fallback();
+        if ![Listener, Route].iter().all(|t| settled(self.lane(*t))) {
+            return;
+        }
+        for kind in [Secret, Cluster, Endpoints, Route] {
+            let view = self.view.table(kind);
+            let lane = &mut self.lanes[kind as usize];
+            let free: Vec<Arc<str>> = lane.leaving.extract_if(.., |name| view.get(name).is_none()).collect();
+            lane.dirty.extend(free);
+        }
+    }
+
+    /// Moves Listeners and Routes on to the latest state, if they are done with theirs.
+    fn promote(&mut self, now: Instant) -> bool {
+        if self.view.sequence() == self.latest.sequence() {
+            return false;
+        }
+        let on_the_wire = |lane: &Lane| lane.in_flight.is_some() || lane.isolation.is_some();
+        let busy = |lane: &Lane| on_the_wire(lane) || !(lane.idle() || self.view_is_stale);
+        if [Listener, Route].iter().any(|t| busy(self.lane(*t))) {
+            return false;
+        }
+        let earlier = std::mem::replace(&mut self.view, self.latest.clone());
+        self.view_is_stale = false;
+        for kind in [Listener, Route] {
+            self.mark_changes(kind, &earlier);
+        }
+        if [Listener, Route].iter().any(|t| self.lane(*t).due()) {
+            self.arm(now);
+        }
+        true
+    }
+
+    /// Makes Listeners and Routes wait for the Clusters on their way.
+    fn arm(&mut self, now: Instant) {
+        let clusters = self.latest.table(Cluster);
+        let lane = &self.lanes[Cluster as usize];
+        self.warming.arm(lane.dirty.iter().filter(|name| clusters.get(name).is_some()));
+        if self.warming.holding() {
+            self.held_since.get_or_insert(now);
+        }
+    }
+
+    /// Sends the next response of a type, if it may have one. Returns whether anything was sent or settled.
+    fn advance(&mut self, kind: ResourceType) -> bool {
+        let lane = &mut self.lanes[kind as usize];
+        if lane.in_flight.is_some() {
+            return false;
+        }
+        match lane.isolate() {
+            Some(Ok(draft)) => {
+                self.send(kind, draft, None);
+                return true;
+            }
+            Some(Err(offenders)) => {
+                for offender in offenders {
+                    let suspect = offender.suspect;
+                    let (resource, part) = (suspect.resource, suspect.part);
+                    self.outputs.push(Output::Rejected { kind, resource, part, message: offender.message });
+                }
+                return true;
+            }
+            None => {}
+        }
+        if !lane.due() || (matches!(kind, Listener | Route) && self.warming.holding()) {
+            return false;
+        }
+        let table = self.source(kind).table(kind).clone();
+        let lane = self.lane_mut(kind);
+        let mut draft = lane.draft(&table);
+        let greet = std::mem::replace(&mut lane.greet, false);
+        for name in &draft.skipped {
+            let refused = self.lane(kind).rejections.contains(name);
+            match kind {
+                Cluster if refused => self.warming.forget(name),
+                Cluster => self.warming.cluster_skipped(name),
+                Endpoints if refused => self.warming.endpoints_withheld(name),
+                _ => {}
+            }
+        }
+        if self.mode == Mode::Sotw && !is_full_state(kind) {
+            // There is no way to say that a resource is gone.
+            let gone = Draft { removed: std::mem::take(&mut draft.removed), ..Draft::default() };
+            self.lane_mut(kind).accept(&gone);
+            if kind == Endpoints {
+                gone.removed.iter().for_each(|name| self.warming.endpoints_withheld(name));
+            }
+        }
+        let committed = self.lane_mut(kind).committed.take();
+        if draft.set.is_empty() && draft.removed.is_empty() && !greet {
+            self.recover(kind, draft.recovered);
+        } else {
+            self.send(kind, draft, committed);
+        }
+        true
+    }
+
+    fn send(&mut self, kind: ResourceType, draft: Draft, committed: Option<Instant>) {
+        if kind == Cluster {
+            self.warm(&draft);
+        }
+        if kind == Endpoints {
+            draft.names().for_each(|name| self.warming.endpoints_sent(name));
+        }
+        self.nonces += 1;
+        let nonce = self.nonces.to_string();
+        let (version, resources, removed) = match self.mode {
+            Mode::Delta => {
+                let version = version_text(self.source(kind).table(kind).fingerprint());
+                (version, draft.set.clone(), draft.removed.clone())
+            }
+            Mode::Sotw => {
+                let (version, resources) = self.world(kind, &draft);
+                (version, resources, Vec::new())
+            }
+        };
+        let lane = self.lane_mut(kind);
+        lane.last_nonce.clone_from(&nonce);
+        lane.last_sent.clone_from(&version);
+        lane.in_flight = Some(InFlight { nonce: nonce.clone(), version: version.clone(), draft, committed });
+        self.outputs.push(Output::Send(Response { kind, nonce, version, resources, removed }));
+    }
+
+    /// Envoy warms every Cluster it is sent, and wants the endpoints it has anew for that.
+    fn warm(&mut self, draft: &Draft) {
+        for cluster in &draft.set {
+            self.warming.cluster_sent(cluster.name(), cluster.needs());
+            let endpoints = &mut self.lanes[Endpoints as usize];
+            if let Some(needs) = cluster.needs()
+                && endpoints.subscription.contains(needs)
+            {
+                endpoints.forced.insert(Arc::clone(needs));
+            }
+        }
+    }
+
+    /// What a SotW response carries: everything the peer is to have for full-state types, else what changed.
+    fn world(&self, kind: ResourceType, draft: &Draft) -> (String, Vec<Arc<Resource>>) {
+        let mut world: HashMap<&str, &Arc<Resource>> = HashMap::new();
+        for (name, known) in &self.lane(kind).known {
+            if let Known::Sent(resource) = known {
+                world.insert(name, resource);
+            }
+        }
+        for name in &draft.removed {
+            world.remove(&**name);
+        }
+        for resource in &draft.set {
+            world.insert(resource.name(), resource);
+        }
+        let hash = world.values().fold(0, |sum: u64, r| sum.wrapping_add(fingerprint(r)));
+        let resources = if is_full_state(kind) {
+            let mut all: Vec<Arc<Resource>> = world.into_values().cloned().collect();
+            all.sort_by(|a, b| a.name().cmp(b.name()));
+            all
+        } else {
+            draft.set.clone()
+        };
+        (version_text(hash), resources)
+    }
+}
+
+impl Draft {
+    /// Every name the response speaks of.
+    fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.set.iter().map(|r| r.name()).chain(&self.removed)
+    }
+}
+
+impl Lane {
+    /// Whether there is something to decide about.
+    fn due(&self) -> bool {
+        !self.dirty.is_empty() || !self.forced.is_empty() || self.greet
+    }
+}
+
+/// Whether a SotW response of this type is complete, so that what is missing from it is gone.
+fn is_full_state(kind: ResourceType) -> bool {
+    matches!(kind, Cluster | Listener)
+}
+
+/// A hash as it travels.
+fn version_text(hash: u64) -> String {
+    format!("{hash:016x}")
+}

@@ -1,0 +1,209 @@
+//! One task per stream: feeds a session with requests, news and time, and writes its responses.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use contour_resource::ResourceType;
+use prost::Message;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+use tracing::{debug, info, warn};
+
+use crate::cache::Snapshot;
+use crate::events::NodeEvent;
+use crate::nodes::Stream;
+use crate::service::Discovery;
+use crate::session::{Output, Session};
+use crate::wire::Protocol;
+
+/// Responses between the session and the connection. A session has one in flight per type, so this is never full.
+const OUTBOUND: usize = ResourceType::ALL.len() * 2;
+
+/// Starts the task of a stream. Its responses come out of the returned stream.
+pub(crate) fn open<P: Protocol>(
+    discovery: Discovery,
+    only: Option<ResourceType>,
+    peer: Option<SocketAddr>,
+    requests: Streaming<P::Request>,
+) -> ReceiverStream<Result<P::Response, Status>> {
+    let (responses, outbound) = mpsc::channel(OUTBOUND);
+    tokio::spawn(async move {
+        let stop = discovery.stop.clone();
+        let run = run::<P>(discovery, only, peer, requests, responses.clone());
+        let end = tokio::select! {
+            () = stop.cancelled() => Err(Status::unavailable("the server is shutting down")),
+            () = responses.closed() => return,
+            end = run => end,
+        };
+        if let Err(status) = end {
+            // The peer may be gone, or slow; the end of the channel says the same.
+            let _ = responses.try_send(Err(status));
+        }
+    });
+    ReceiverStream::new(outbound)
+}
+
+async fn run<P: Protocol>(
+    discovery: Discovery,
+    only: Option<ResourceType>,
+    peer: Option<SocketAddr>,
+    mut requests: Streaming<P::Request>,
+    responses: mpsc::Sender<Result<P::Response, Status>>,
+) -> Result<(), Status> {
+    let mut news = discovery.cache.watch();
+    // Nothing is answered, or even read, before the first complete state.
+    if news.wait_for(Snapshot::is_open).await.is_err() {
+        return Ok(());
+    }
+    let Some(mut first) = requests.message().await? else { return Ok(()) };
+    let (url, node) = P::envelope(&mut first);
+    let node: Arc<str> = node.map(|n| n.id).unwrap_or_default().into();
+    let session = Session::new(P::MODE, only, news.borrow_and_update().clone(), Instant::now());
+    let open = Open::new(discovery, only, node, peer, session);
+    open.request::<P>(&url, first);
+    loop {
+        for response in open.poll::<P>() {
+            if responses.send(Ok(response)).await.is_err() {
+                return Ok(());
+            }
+        }
+        if !open.next::<P>(&mut requests, &mut news).await? {
+            return Ok(());
+        }
+    }
+}
+
+/// A stream with a known node. Leaves the books in order when dropped, however it ends.
+struct Open {
+    discovery: Discovery,
+    only: Option<ResourceType>,
+    stream: Arc<Stream>,
+}
+
+impl Open {
+    fn new(
+        discovery: Discovery,
+        only: Option<ResourceType>,
+        node: Arc<str>,
+        peer: Option<SocketAddr>,
+        session: Session,
+    ) -> Self {
+        discovery.metrics.opened(session.mode());
+        let stream = discovery.nodes.add(node, peer, session);
+        let node = Arc::clone(&stream.node);
+        info!(stream = stream.number, %node, ?peer, "xDS stream opened");
+        discovery.events.push(NodeEvent::Connected { stream: stream.number, node });
+        Self { discovery, only, stream }
+    }
+
+    /// Waits for whatever comes next and takes it in. Returns false at the end of the stream.
+    async fn next<P: Protocol>(
+        &self,
+        requests: &mut Streaming<P::Request>,
+        news: &mut watch::Receiver<Snapshot>,
+    ) -> Result<bool, Status> {
+        let deadline = self.stream.session().deadline();
+        let far = deadline.is_none();
+        let mut tick = pin!(tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now).into()));
+        tokio::select! {
+            request = requests.message() => {
+                let Some(mut request) = request? else { return Ok(false) };
+                let (url, _) = P::envelope(&mut request);
+                self.request::<P>(&url, request);
+            }
+            changed = news.changed() => {
+                if changed.is_err() {
+                    return Ok(false);
+                }
+                let snapshot = news.borrow_and_update().clone();
+                self.stream.session().update(snapshot);
+            }
+            () = &mut tick, if !far => {}
+        }
+        Ok(true)
+    }
+
+    fn request<P: Protocol>(&self, url: &str, request: P::Request) {
+        let kind = match (self.only, ResourceType::from_url(url)) {
+            (Some(only), None) if url.is_empty() => only,
+            (None, Some(kind)) => kind,
+            (Some(only), Some(kind)) if only == kind => kind,
+            // As for a type of which nothing exists: no answer, so that one odd subscription costs the peer nothing.
+            _ => {
+                debug!(node = %self.stream.node, url, "xDS request for a type that is not served here");
+                return;
+            }
+        };
+        let request = P::request(kind, request);
+        self.stream.session().request(request, Instant::now());
+    }
+
+    /// The responses to send now. Everything else the session says is reported.
+    fn poll<P: Protocol>(&self) -> Vec<P::Response> {
+        let mut responses = Vec::new();
+        let outputs = self.stream.session().poll(Instant::now());
+        for output in outputs {
+            if let Output::Send(response) = output {
+                let (kind, resources) = (response.kind, response.resources.len());
+                let message = P::response(response);
+                let bytes = message.encoded_len();
+                self.stream.bytes_sent.fetch_add(bytes as u64, Ordering::Relaxed);
+                self.discovery.metrics.sent(kind, resources, bytes);
+                responses.push(message);
+            } else {
+                self.report(output);
+            }
+        }
+        responses
+    }
+
+    fn report(&self, output: Output) {
+        let stream = self.stream.number;
+        let node = Arc::clone(&self.stream.node);
+        let metrics = &self.discovery.metrics;
+        let event = match output {
+            Output::Send(_) => return,
+            Output::Nacked { kind, message } => {
+                metrics.nacked(kind);
+                warn!(%node, r#type = kind.short(), error = message, "an Envoy refused a response");
+                return;
+            }
+            Output::Acked { kind, version, committed } => {
+                metrics.acked(kind, committed.map(|at| at.elapsed()));
+                NodeEvent::Acked { stream, node, kind, version }
+            }
+            Output::Rejected { kind, resource, part, message } => {
+                metrics.held_back(kind, 1);
+                warn!(%node, r#type = kind.short(), %resource, %part, error = message, "held back until it changes");
+                NodeEvent::Rejected { stream, node, kind, resource, part, message }
+            }
+            Output::Recovered { kind, resource, part } => {
+                info!(%node, r#type = kind.short(), %resource, %part, "no longer held back");
+                NodeEvent::Recovered { stream, node, kind, resource, part }
+            }
+        };
+        self.discovery.events.push(event);
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let session = self.stream.session();
+        self.discovery.metrics.closed(session.mode());
+        for kind in ResourceType::ALL {
+            let held = session.lane(kind).rejections.len();
+            if held > 0 {
+                self.discovery.metrics.held_back(kind, -i64::try_from(held).unwrap_or(0));
+            }
+        }
+        drop(session);
+        self.discovery.nodes.remove(self.stream.number);
+        let (stream, node) = (self.stream.number, Arc::clone(&self.stream.node));
+        info!(stream, %node, "xDS stream closed");
+        self.discovery.events.push(NodeEvent::Disconnected { stream, node });
+    }
+}
