@@ -39,7 +39,7 @@ const PORT_ATTEMPTS: u32 = 3;
 pub struct ApiServer {
     // Dropped in this order: the server before its storage, the directory last.
     apiserver: Process,
-    _etcd: Process,
+    etcd: Process,
     address: String,
     dir: TempDir,
 }
@@ -103,7 +103,7 @@ impl ApiServer {
         command.args(apiserver_flags(dir.path(), &storage, secure_port));
         let apiserver = Process::spawn("kube-apiserver", command, dir.path().join("kube-apiserver.log"))?;
         let address = format!("https://127.0.0.1:{secure_port}");
-        let server = Self { apiserver, _etcd: etcd, address, dir };
+        let server = Self { apiserver, etcd, address, dir };
         server.wait_ready().await?;
         Ok(server)
     }
@@ -112,7 +112,7 @@ impl ApiServer {
         let client = self.client().await?;
         eventually(START, || async {
             // Ended early is final, and its log is the reason: let that through without waiting for the deadline.
-            if let Err(ended) = self.apiserver.ensure_running() {
+            if let Err(ended) = self.apiserver.ensure_running().and_then(|()| self.etcd.ensure_running()) {
                 return Ok(Err(ended));
             }
             let request = hyper::Request::get("/readyz").body(Vec::new())?;

