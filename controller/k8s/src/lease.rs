@@ -275,7 +275,9 @@ impl Election {
 
     /// From now on we lead, or do not. Says so if it is news.
     async fn lead(&mut self, leading: bool) {
-        if self.leading.send_replace(leading) == leading {
+        // A write of the same value would wake up everyone who waits for news.
+        let news = self.leading.send_if_modified(|now| std::mem::replace(now, leading) != leading);
+        if !news {
             return;
         }
         self.metrics.leading.set(i64::from(leading));

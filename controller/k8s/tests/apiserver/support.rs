@@ -216,7 +216,7 @@ impl Line {
         *self.open.lock().expect("nobody panics with it") = Some(JoinSet::new());
     }
 
-    /// Makes watches go on from a resource version that the server has long forgotten, as after days without contact.
+    /// Makes watches go on from a resource version that is from before the CRDs were installed, as after days without contact.
     pub(crate) fn forget(&self) {
         self.forgetful.store(true, Ordering::SeqCst);
     }
