@@ -19,6 +19,10 @@ http=127.0.0.1:8080
 https=127.0.0.1:8443
 
 [ $# -eq 0 ] || [ -d "$directory" ] || { say "there is no directory $directory"; exit 1; }
+open() { (exec 3<>"/dev/tcp/${1%:*}/${1#*:}") 2>/dev/null; }
+for address in "$http" "$https" "${upstreams[@]%=*}"; do
+  ! open "$address" || { say "something listens on $address already: end it first"; exit 1; }
+done
 command -v cargo >/dev/null || { say "Rust is missing: install it from https://rustup.rs"; exit 1; }
 envoy=$(hack/envoy.sh)
 say "building (a few minutes the first time)"
@@ -47,7 +51,6 @@ ENVOY_BIN=$envoy PATH=$(dirname "$envoy"):$PATH "$binaries/contour" standalone "
 pids+=("$controller")
 set +m
 
-open() { (exec 3<>"/dev/tcp/${1%:*}/${1#*:}") 2>/dev/null; }
 announce() {
   for _ in {1..300}; do
     if open "$http"; then

@@ -137,7 +137,8 @@ async fn a_connection_carries_several_requests() -> Result<()> {
 
 #[tokio::test]
 async fn a_dropped_echo_is_gone_and_can_come_back() -> Result<()> {
-    let echo = Echo::start("echo").await?;
+    // An address of its own, so that no other test is given the port in between.
+    let echo = Echo::start_at("echo", ([127, 0, 0, 9], 0).into()).await?;
     let address = echo.address();
     let mut kept = get(address, "a.example", "/").connect().await?;
     drop(echo);

@@ -39,6 +39,13 @@ fn http_listener(name: &str, cluster: &str, leaf: Option<&Leaf>) -> Value {
     json!({"name": name, "address": socket(([127, 0, 0, 1], 0).into()), "filter_chains": [chain]})
 }
 
+fn behind_load_balancer(mut listener: Value) -> Value {
+    listener["listener_filters"] = json!([{"name": "proxy_protocol", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"}}]);
+    listener["filter_chains"][0]["filters"][0]["typed_config"]["use_remote_address"] = json!(true);
+    listener
+}
+
 fn tcp_listener(name: &str, cluster: &str) -> Value {
     json!({"name": name, "address": socket(([127, 0, 0, 1], 0).into()), "filter_chains": [{"filters": [
         {"name": "tcp", "typed_config": {
@@ -53,7 +60,7 @@ async fn proxies_http_tls_websocket_and_tcp() -> Result<()> {
     let (echo, tcp) = (Echo::start("web").await?, TcpEcho::start("db").await?);
     let bootstrap = json!({"static_resources": {
         "listeners": [http_listener("clear", "web", None), http_listener("secure", "web", Some(&leaf)),
-            tcp_listener("raw", "db")],
+            behind_load_balancer(http_listener("proxied", "web", None)), tcp_listener("raw", "db")],
         "clusters": [cluster("web", echo.address()), cluster("db", tcp.address())]}});
     let envoy = Launch::bootstrap(bootstrap.to_string()).node("n", "c").concurrency(2).start().await?;
     envoy.ready().await?;
@@ -68,12 +75,16 @@ async fn proxies_http_tls_websocket_and_tcp() -> Result<()> {
     let answer = get(secure, "a.example", "/").tls(Tls::trusting(&ca)).http2().send().await?;
     assert!(answer.status == 200 && answer.came_with(&leaf)?);
 
+    let proxied =
+        get(envoy.listener("proxied").await?, "a.example", "/").proxy_protocol(([192, 0, 2, 7], 1234).into());
+    assert_eq!(proxied.send().await?.received()?.headers["x-forwarded-for"], "192.0.2.7");
+
     let raw = envoy.listener("raw").await?;
     assert_eq!(tcp_exchange(raw, None, b"ping").await?, b"db\nping");
 
     eventually(SOON, || async {
         let sent = envoy.stat("cluster.web.upstream_rq_total").await?;
-        anyhow::ensure!(sent == 3, "Envoy has counted {sent} requests");
+        anyhow::ensure!(sent == 4, "Envoy has counted {sent} requests");
         Ok(())
     })
     .await?;

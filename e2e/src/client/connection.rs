@@ -35,8 +35,11 @@ enum Sender {
 
 impl Connection {
     pub(super) async fn open(request: &Request) -> Result<Self> {
-        let stream = TcpStream::connect(request.to).await?;
+        let mut stream = TcpStream::connect(request.to).await?;
         stream.set_nodelay(true)?;
+        if let Some(source) = request.proxy_protocol {
+            stream.write_all(proxy_header(source, request.to).as_bytes()).await?;
+        }
         let Some(tls) = &request.tls else { return Self::over(stream, request.http2, None).await };
         let alpn: &[u8] = if request.http2 { b"h2" } else { b"http/1.1" };
         let stream = handshake(stream, tls, Some(&request.host), Some(alpn)).await?;
@@ -104,6 +107,13 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.driver.abort();
     }
+}
+
+/// A PROXY protocol header, version 1, section 2.1 of its specification.
+fn proxy_header(source: SocketAddr, destination: SocketAddr) -> String {
+    let family = if source.is_ipv4() { "TCP4" } else { "TCP6" };
+    let (from, to) = (source.ip(), destination.ip());
+    format!("PROXY {family} {from} {to} {} {}\r\n", source.port(), destination.port())
 }
 
 /// The HTTP message; HTTP/2 states scheme and authority in the URI, HTTP/1.1 the host in a header.

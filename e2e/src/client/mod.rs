@@ -34,6 +34,7 @@ pub fn get(to: SocketAddr, host: &str, path: &str) -> Request {
         body: Bytes::new(),
         http2: false,
         tls: None,
+        proxy_protocol: None,
     }
 }
 
@@ -48,6 +49,7 @@ pub struct Request {
     body: Bytes,
     http2: bool,
     tls: Option<Tls>,
+    proxy_protocol: Option<SocketAddr>,
 }
 
 impl Request {
@@ -83,6 +85,13 @@ impl Request {
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// Behind a PROXY protocol header (version 1) that names `source` as the client.
+    #[must_use]
+    pub fn proxy_protocol(mut self, source: SocketAddr) -> Self {
+        self.proxy_protocol = Some(source);
         self
     }
 
