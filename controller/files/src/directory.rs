@@ -33,6 +33,8 @@ pub struct Report {
     pub deployment: Option<Deployment>,
     /// Every HTTPProxy: the objects that have a status.
     pub proxies: BTreeSet<NamespacedName>,
+    /// Every Ingress.
+    pub ingresses: BTreeSet<NamespacedName>,
     /// How many objects there are of each kind, implied Namespaces included.
     pub counts: BTreeMap<Kind, usize>,
 }
@@ -96,7 +98,8 @@ impl Directory {
         let mut counts = BTreeMap::new();
         self.objects.keys().for_each(|reference| *counts.entry(reference.kind).or_default() += 1);
         problems.sort();
-        Report { problems, deployment, proxies, counts }
+        let ingresses = names(&self.objects, Kind::Ingress);
+        Report { problems, deployment, proxies, ingresses, counts }
     }
 
     /// Leaves every file below a path that cannot be read as it was.

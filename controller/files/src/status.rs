@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use contour_crds::HTTPProxyStatus;
+use contour_graph::IngressNote;
 use contour_graph::status::ProxyStatus;
 use contour_objects::NamespacedName;
 use serde::{Deserialize, Serialize};
@@ -40,13 +41,26 @@ struct Metadata {
 
 #[derive(Serialize)]
 struct Problems<'a> {
-    problems: &'a [FileProblem],
+    files: &'a [FileProblem],
+    ingresses: Vec<Note<'a>>,
+}
+
+#[derive(Serialize)]
+struct Note<'a> {
+    ingress: String,
+    host: &'a str,
+    message: &'a str,
 }
 
 impl StatusFiles {
     /// Statuses in `directory`, which is made when there is something to write.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self { directory: directory.into(), written: BTreeMap::new() }
+    }
+
+    /// Where all files are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Where the status of an HTTPProxy is.
@@ -77,6 +91,18 @@ impl StatusFiles {
         Ok(true)
     }
 
+    /// Removes the file of an HTTPProxy, if there is one.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn remove(&mut self, object: &NamespacedName) -> io::Result<()> {
+        self.written.remove(object);
+        match fs::remove_file(self.path(object)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes the files of all other HTTPProxies, those of earlier processes included.
     ///
     /// # Errors
@@ -96,13 +122,18 @@ impl StatusFiles {
         Ok(())
     }
 
-    /// Writes `problems.yaml`: what is wrong with the files at present.
+    /// Writes `problems.yaml`: what is wrong with the files at present, and what Ingresses have to tell, which have no status for it.
     ///
     /// # Errors
     /// The operating system's.
-    pub fn problems(&self, problems: &[FileProblem]) -> io::Result<()> {
+    pub fn problems(&self, files: &[FileProblem], ingresses: &[&IngressNote]) -> io::Result<()> {
         let path = self.directory.join("problems.yaml");
-        let text = yaml(&Problems { problems })?;
+        let notes = ingresses.iter().map(|note| Note {
+            ingress: note.ingress.to_string(),
+            host: &note.host,
+            message: &note.message,
+        });
+        let text = yaml(&Problems { files, ingresses: notes.collect() })?;
         if fs::read(&path).is_ok_and(|existing| existing == text.as_bytes()) {
             return Ok(());
         }

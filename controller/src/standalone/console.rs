@@ -1,0 +1,234 @@
+//! The place where all news comes together: status files are written, and what changed is told.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use contour_crds::ContourDeploymentSpec;
+use contour_files::{Report, StatusFiles};
+use contour_graph::IngressNote;
+use contour_graph::model::VirtualHost;
+use contour_objects::NamespacedName;
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::args::Output;
+use super::line::{Line, Served};
+use crate::engine::{News, Sink};
+
+/// What arrives from other tasks.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Of the engine.
+    News(News),
+    /// Of anything else.
+    Line(Line),
+}
+
+/// The way to the console. Never blocks: what is told is small next to what it is about.
+#[derive(Clone, Debug)]
+pub(super) struct Teller(mpsc::UnboundedSender<Message>);
+
+impl Teller {
+    /// The way to a console, and its end.
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Message>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// Tells a line. When the console is gone, the process is ending.
+    pub(super) fn line(&self, line: Line) {
+        let _ = self.0.send(Message::Line(line));
+    }
+}
+
+impl Sink for Teller {
+    fn tell(&self, news: News) {
+        let _ = self.0.send(Message::News(news));
+    }
+}
+
+/// The ports that URLs are made with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    /// Of HTTP.
+    pub(super) http: u16,
+    /// Of HTTPS.
+    pub(super) https: u16,
+}
+
+/// Knows what was told, and tells only what differs.
+pub(super) struct Console {
+    output: Output,
+    ports: Ports,
+    files: StatusFiles,
+    /// The settings in force, then those last read.
+    settings: (ContourDeploymentSpec, ContourDeploymentSpec),
+    report: Option<Report>,
+    hosts: BTreeMap<Arc<str>, Line>,
+    notes: BTreeMap<Arc<str>, Vec<IngressNote>>,
+    statuses: BTreeMap<NamespacedName, Line>,
+}
+
+impl Console {
+    /// Tells to standard output, and writes status files. `settings` are those in force.
+    pub(super) fn new(
+        output: Output,
+        ports: Ports,
+        files: StatusFiles,
+        settings: ContourDeploymentSpec,
+    ) -> Self {
+        Self {
+            output,
+            ports,
+            files,
+            settings: (settings.clone(), settings),
+            report: None,
+            hosts: BTreeMap::new(),
+            notes: BTreeMap::new(),
+            statuses: BTreeMap::new(),
+        }
+    }
+
+    /// Runs until `token` is cancelled, and tells what is waiting then.
+    pub(super) async fn run(
+        mut self,
+        mut messages: mpsc::UnboundedReceiver<Message>,
+        mut reports: watch::Receiver<Report>,
+        token: CancellationToken,
+    ) {
+        loop {
+            tokio::select! {
+                biased;
+                Some(message) = messages.recv() => self.take(message),
+                Ok(()) = reports.changed() => {
+                    let report = reports.borrow_and_update().clone();
+                    self.report(report);
+                }
+                () = token.cancelled() => return,
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Line(line) => self.write(&line),
+            Message::News(news) => self.news(news),
+        }
+    }
+
+    fn news(&mut self, news: News) {
+        for status in &news.statuses {
+            let path = self.files.path(&status.object);
+            complain(self.files.set(status, &Timestamp::now().to_string()), &path);
+            let line = Line::status(status);
+            if self.statuses.get(&status.object) != Some(&line) {
+                self.write(&line);
+                self.statuses.insert(status.object.clone(), line);
+            }
+        }
+        for object in &news.gone {
+            complain(self.files.remove(object), &self.files.path(object));
+            if self.statuses.remove(object).is_some() {
+                self.write(&Line::gone(object));
+            }
+        }
+        let mut notes: BTreeMap<Arc<str>, Vec<IngressNote>> = BTreeMap::new();
+        for note in news.notes {
+            notes.entry(Arc::clone(&note.host)).or_default().push(note);
+        }
+        for (name, host) in news.hosts {
+            notes.entry(Arc::clone(&name)).or_default();
+            self.host(name, host.as_deref());
+        }
+        notes.into_iter().for_each(|(host, notes)| self.notes(host, notes));
+        self.write_problems();
+    }
+
+    fn host(&mut self, name: Arc<str>, host: Option<&VirtualHost>) {
+        let line = host.map(|host| Line::Host(Served::of(host, self.ports.http, self.ports.https)));
+        match line {
+            Some(line) if self.hosts.get(&name) != Some(&line) => {
+                self.write(&line);
+                self.hosts.insert(name, line);
+            }
+            None if self.hosts.remove(&name).is_some() => {
+                self.write(&Line::HostGone { host: name.to_string() });
+            }
+            _ => {}
+        }
+    }
+
+    fn notes(&mut self, host: Arc<str>, notes: Vec<IngressNote>) {
+        let before = self.notes.remove(&host).unwrap_or_default();
+        for note in notes.iter().filter(|note| !before.contains(note)) {
+            self.write(&Line::ingress(note));
+        }
+        if !notes.is_empty() {
+            self.notes.insert(host, notes);
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        let before = self.report.take().unwrap_or_else(|| {
+            complain(self.files.retain(&report.proxies), self.files.directory());
+            Report::default()
+        });
+        for problem in before.problems.iter().filter(|problem| !report.problems.contains(problem)) {
+            self.write(&Line::Solved(problem.clone()));
+        }
+        for problem in report.problems.iter().filter(|problem| !before.problems.contains(problem)) {
+            self.write(&Line::Problem(problem.clone()));
+        }
+        let spec =
+            report.deployment.as_ref().map(|deployment| deployment.object.spec.clone()).unwrap_or_default();
+        if spec != self.settings.1 {
+            let change = if spec == self.settings.0 {
+                "are again those in force"
+            } else {
+                "changed: restart to apply them"
+            };
+            self.write(&Line::note(format!("the settings of the ContourDeployment {change}")));
+            self.settings.1 = spec;
+        }
+        for notes in self.notes.values_mut() {
+            notes.retain(|note| report.ingresses.contains(&note.ingress));
+        }
+        self.report = Some(report);
+        self.write_problems();
+    }
+
+    fn write_problems(&self) {
+        let problems = self.report.as_ref().map(|report| report.problems.as_slice()).unwrap_or_default();
+        let notes: Vec<_> = self.notes.values().flatten().collect();
+        complain(self.files.problems(problems, &notes), self.files.directory());
+    }
+
+    /// A reader that went away is no reason to stop serving.
+    fn write(&self, line: &Line) {
+        let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let text = match self.output {
+            Output::Text => format!("{time} {line}"),
+            Output::Json => serde_json::to_string(&Timed { time, line }).unwrap_or_default(),
+        };
+        let _ = writeln!(std::io::stdout().lock(), "{text}");
+    }
+}
+
+/// A line as JSON.
+#[derive(Serialize)]
+struct Timed<'a> {
+    time: String,
+    #[serde(flatten)]
+    line: &'a Line,
+}
+
+/// Statuses that cannot be written must not end what serves.
+fn complain<T>(written: std::io::Result<T>, path: &Path) {
+    if let Err(error) = written {
+        tracing::error!(%error, path = %path.display(), "cannot write statuses");
+    }
+}

@@ -1,0 +1,298 @@
+//! `contour standalone`: the whole of it on one machine, from a directory of YAML.
+//!
+//! One process makes its own CA, runs the controller and supervises an Envoy. Everything it keeps is in the state directory:
+//!
+//! ```text
+//! lock              held while the process lives        certs/       the CA and the leaves of both sides
+//! generations.json  what was metadata.generation        envoy/       what Envoy is started with
+//! status/           one file per HTTPProxy, problems    envoy.log, access.log, admin.sock
+//! ```
+
+mod args;
+mod backoff;
+mod console;
+mod drain;
+mod envoy;
+mod line;
+mod settings;
+mod state;
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use contour_certs::{CA_FILE, CERTIFICATE_FILE, Ensured, KEY_FILE, Outcome, Policy};
+use contour_envoy::bootstrap::{Bootstrap, TlsFiles};
+use contour_files::{Directory, Report, StatusFiles, watch, write_atomically};
+use contour_runtime::{
+    AdminAddresses, AdminServers, BuildInfo, HealthCheck, Listen, Readiness, Shutdown, Tasks, health_router,
+    metrics_router, register_process_metrics,
+};
+use contour_xds::{Cache, Server};
+use jiff::Timestamp;
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+pub use args::{Output, StandaloneArgs};
+pub use settings::{Settings, SettingsError};
+
+use crate::cmd::serve::debug_router;
+use crate::engine::{Engine, Wiring};
+use console::{Console, Ports, Teller};
+use envoy::Launch;
+use line::Line;
+use state::{StateDirectory, check_ports};
+
+/// Events waiting for the engine before files have to wait.
+const WAITING_EVENTS: usize = 4096;
+/// How long tasks may take to end: draining Envoy and then ending it take five seconds each.
+const GRACE: Duration = Duration::from_secs(12);
+/// How long to wait before certificates that could not be renewed are tried again.
+const RETRY: Duration = Duration::from_mins(1);
+/// The longest sleep between two looks at the certificates: clocks are set, and machines sleep.
+const LOOK: Duration = Duration::from_hours(1);
+
+/// Runs until a signal, or until something fails that cannot be gone on without.
+pub async fn run(args: StandaloneArgs) -> anyhow::Result<()> {
+    ensure!(args.directory.is_dir(), "{} is not a directory", args.directory.display());
+    // The settings are among the files; where the state is, is not among the settings.
+    let mut settings = Settings::resolve(&args, None)?;
+    let state = StateDirectory::take(&settings.state)?;
+    let mut directory = Directory::new(&args.directory, Some(state.path().to_owned()));
+    let report = directory.scan();
+    settings = Settings::resolve(&args, report.deployment.as_ref())?;
+    settings.state = state.path().to_owned();
+    check_ports(&settings.envoy_ports())?;
+    let binary = envoy::find(settings.envoy.as_deref())?;
+    let version = envoy::version(&binary).await?;
+    let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
+
+    let (teller, messages) = Teller::new();
+    teller.line(Line::note(introduction(&settings, &report, &binary, &version)));
+    let files = StatusFiles::new(settings.state.join("status"));
+    let ports = Ports { http: settings.http, https: settings.https };
+    let in_force = report.deployment.as_ref().map(|d| d.object.spec.clone()).unwrap_or_default();
+    let console = Console::new(args.output, ports, files, in_force);
+    let installation = Installation { settings, directory, teller, token: shutdown.token() };
+    let finished = CancellationToken::new();
+    let (reports, reported) = tokio::sync::watch::channel(Report::default());
+    let telling = tokio::spawn(console.run(messages, reported, finished.clone()));
+    let outcome = installation.run(binary, reports).await;
+    // What was told last is still written.
+    finished.cancel();
+    telling.await.context("the console panicked")?;
+    outcome
+}
+
+/// What is started, for the first line.
+fn introduction(settings: &Settings, report: &Report, binary: &Path, version: &str) -> String {
+    let listens: Vec<String> =
+        settings.envoy_ports().iter().map(|(_, address)| address.to_string()).collect();
+    let source = report
+        .deployment
+        .as_ref()
+        .map_or("defaults".to_owned(), |d| format!("{}:{}", d.file.display(), d.line));
+    let objects: usize = report.counts.values().sum();
+    format!(
+        "contour {}: {objects} objects in {}, settings from {source}, state in {}; Envoy {version} ({}) listens on {}",
+        env!("CARGO_PKG_VERSION"),
+        settings.directory.display(),
+        settings.state.display(),
+        binary.display(),
+        listens.join(", ")
+    )
+}
+
+/// Everything that runs once the settings are known.
+struct Installation {
+    settings: Settings,
+    directory: Directory,
+    teller: Teller,
+    token: CancellationToken,
+}
+
+impl Installation {
+    async fn run(self, binary: PathBuf, reports: tokio::sync::watch::Sender<Report>) -> anyhow::Result<()> {
+        let Self { settings, directory, teller, token } = self;
+        let certificates = settings.state.join("certs");
+        let ensured = ensure_certificates(&certificates, &settings.certificates).await?;
+        tell_certificates(&teller, &ensured);
+        let mut registry = Registry::default();
+        register_process_metrics(&mut registry, &BuildInfo::current());
+        let own = Listen::new("127.0.0.1", settings.controller);
+        let admin = AdminAddresses { metrics: own.clone(), health: own.clone(), debug: Some(own) };
+        let admin = AdminServers::bind(&admin)
+            .await
+            .context("the controller's own endpoints; --controller-port moves them")?;
+
+        let cache = Cache::new();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, settings.xds));
+        let xds = Server::bind(address, Some(server_tls(&certificates)), cache.clone(), &mut registry)?;
+        let (nodes, events) = (xds.nodes(), xds.events());
+        let launch = launch(&settings, binary, &certificates, xds.local_addr().port())?;
+        let readiness = Readiness::new();
+        let wiring = Wiring {
+            graph: settings.graph(),
+            envoy: settings.translation(),
+            cache,
+            sink: Arc::new(teller.clone()),
+            scopes: Directory::scopes(),
+            ready: readiness.handle("the first complete configuration"),
+        };
+        let (engine, inspector) = Engine::new(wiring, &mut registry);
+        teller.line(Line::note(format!(
+            "metrics, health and debug pages on http://{}",
+            admin.metrics_address()?
+        )));
+
+        let mut tasks = Tasks::new(token.clone());
+        let (sender, receiver) = mpsc::channel(WAITING_EVENTS);
+        tasks.spawn("watching files", never_fails(watch(directory, sender, reports, token.clone())));
+        tasks.spawn("the engine", never_fails(engine.run(receiver, events, token.clone())));
+        tasks.spawn("xDS", xds.serve(token.clone()));
+        let renewal = renew(certificates, settings.certificates, ensured.next, teller.clone(), token.clone());
+        tasks.spawn("renewing certificates", never_fails(renewal));
+        tasks.spawn("Envoy", on_own_thread(launch, teller.clone(), token.clone()));
+        let health = health_router(readiness, HealthCheck::always());
+        let admin = admin.serve(metrics_router(registry), health, debug_router(inspector, nodes), token);
+        tasks.spawn("the controller's endpoints", admin);
+        tasks.join(GRACE).await?;
+        teller.line(Line::note("stopped"));
+        Ok(())
+    }
+}
+
+async fn never_fails(task: impl Future<Output = ()>) -> Result<(), Infallible> {
+    task.await;
+    Ok(())
+}
+
+/// Supervises Envoy on a thread that lasts as long, see [`envoy::supervise`].
+async fn on_own_thread(launch: Launch, teller: Teller, token: CancellationToken) -> anyhow::Result<()> {
+    let (done, outcome) = oneshot::channel();
+    let supervise = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let outcome = match runtime {
+            Ok(runtime) => runtime.block_on(envoy::supervise(launch, teller, token)),
+            Err(error) => Err(error.into()),
+        };
+        // Nobody waits any more if the process is ending without us.
+        let _ = done.send(outcome);
+    };
+    std::thread::Builder::new()
+        .name("envoy".to_owned())
+        .spawn(supervise)
+        .context("cannot start a thread for Envoy")?;
+    outcome.await.context("the thread that supervises Envoy ended")?
+}
+
+/// The controller's side of TLS.
+fn server_tls(certificates: &Path) -> contour_xds::TlsFiles {
+    let own = certificates.join("contour");
+    contour_xds::TlsFiles { ca: own.join(CA_FILE), cert: own.join(CERTIFICATE_FILE), key: own.join(KEY_FILE) }
+}
+
+/// Writes what Envoy is started with.
+fn launch(
+    settings: &Settings,
+    binary: PathBuf,
+    certificates: &Path,
+    xds_port: u16,
+) -> anyhow::Result<Launch> {
+    let text = |path: PathBuf| {
+        path.into_os_string().into_string().ok().context("the path of the state directory is not UTF-8")
+    };
+    let own = certificates.join("envoy");
+    let files = settings.state.join("envoy");
+    let bootstrap = Bootstrap {
+        // Relative to Envoy's directory: paths of sockets are short.
+        admin_socket: "admin.sock".to_owned(),
+        resources_dir: Some(text(files.clone())?),
+        tls: Some(TlsFiles {
+            ca: text(own.join(CA_FILE))?,
+            certificate: text(own.join(CERTIFICATE_FILE))?,
+            key: text(own.join(KEY_FILE))?,
+        }),
+        xds_port,
+        ..Bootstrap::default()
+    };
+    let rendered = bootstrap.render()?;
+    let path = files.join("bootstrap.json");
+    let all = rendered.resources.iter().map(|(path, content)| (PathBuf::from(path), content));
+    for (path, content) in all.chain([(path.clone(), &rendered.bootstrap)]) {
+        let written = write_atomically(&path, &serde_json::to_vec_pretty(content)?);
+        written.with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let mut arguments: Vec<OsString> =
+        vec!["--config-path".into(), path.into(), "--disable-hot-restart".into()];
+    arguments.extend(["--service-cluster", "contour", "--service-node", "standalone"].map(OsString::from));
+    arguments.extend(["--log-level".into(), log_level(settings).into()]);
+    if let Some(concurrency) = settings.concurrency {
+        arguments.extend(["--concurrency".into(), concurrency.to_string().into()]);
+    }
+    Ok(Launch { binary, arguments, directory: settings.state.clone() })
+}
+
+fn log_level(settings: &Settings) -> &'static str {
+    use contour_crds::contour_deployment::EnvoyLogLevel as Level;
+    match settings.log_level {
+        Level::Trace => "trace",
+        Level::Debug => "debug",
+        Level::Info => "info",
+        Level::Warn => "warning",
+        Level::Error => "error",
+        Level::Critical => "critical",
+        Level::Off => "off",
+    }
+}
+
+async fn ensure_certificates(directory: &Path, policy: &Policy) -> anyhow::Result<Ensured> {
+    let (directory, policy) = (directory.to_owned(), policy.clone());
+    let ensured =
+        tokio::task::spawn_blocking(move || contour_certs::ensure(&directory, Timestamp::now(), &policy));
+    Ok(ensured.await.context("making certificates panicked")??)
+}
+
+fn tell_certificates(teller: &Teller, ensured: &Ensured) {
+    if ensured.outcome != Outcome::Kept {
+        ensured.notes.iter().for_each(|note| teller.line(Line::note(format!("certificates: {note}"))));
+    }
+}
+
+/// Takes the steps of the certificates' rotation when they are due.
+async fn renew(
+    directory: PathBuf,
+    policy: Policy,
+    first: Timestamp,
+    teller: Teller,
+    token: CancellationToken,
+) {
+    let mut next = first;
+    loop {
+        let due = Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default();
+        tokio::select! {
+            () = token.cancelled() => return,
+            () = tokio::time::sleep(due.min(LOOK)) => {}
+        }
+        match ensure_certificates(&directory, &policy).await {
+            Ok(ensured) => {
+                tell_certificates(&teller, &ensured);
+                next = ensured.next;
+            }
+            Err(error) => {
+                teller.line(Line::note(format!(
+                    "certificates could not be renewed, which is tried again: {error:#}"
+                )));
+                next = Timestamp::now()
+                    .saturating_add(jiff::SignedDuration::try_from(RETRY).unwrap_or_default())
+                    .unwrap_or(next);
+            }
+        }
+    }
+}
