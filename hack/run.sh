@@ -47,7 +47,7 @@ set -m
 listen=()
 for upstream in "${upstreams[@]}"; do listen+=(--listen "$upstream"); done
 "$binaries/echo" "${listen[@]}" >&2 & pids+=($!)
-ENVOY_BIN=$envoy PATH=$(dirname "$envoy"):$PATH "$binaries/contour" standalone "$directory" & controller=$!
+"$binaries/contour" standalone "$directory" --envoy "$envoy" & controller=$!
 pids+=("$controller")
 set +m
 
