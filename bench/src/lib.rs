@@ -38,9 +38,9 @@ pub fn proxy(i: usize, variant: usize, tls: bool) -> Object {
         ..VirtualHost::default()
     };
     let service = ServiceRef { name: format!("svc-{i}"), port: 80, ..ServiceRef::default() };
-    let route =
-        Route { services: vec![service], enable_websockets: variant % 2 == 1, ..Route::default() };
-    let spec = HTTPProxySpec { virtualhost: Some(Box::new(host)), routes: vec![route], ..HTTPProxySpec::default() };
+    let route = Route { services: vec![service], enable_websockets: variant % 2 == 1, ..Route::default() };
+    let spec =
+        HTTPProxySpec { virtualhost: Some(Box::new(host)), routes: vec![route], ..HTTPProxySpec::default() };
     let mut object = HTTPProxy::new(&format!("proxy-{i}"), spec);
     object.metadata.namespace = Some(NAMESPACE.to_owned());
     object.metadata.generation = Some(i64::try_from(variant).unwrap_or_default() + 1);

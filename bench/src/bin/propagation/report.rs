@@ -1,0 +1,134 @@
+//! The table.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::measure::{Figures, Times};
+
+/// One line for whoever watches.
+pub fn row(kind: &str, size: usize, figures: &Figures) -> String {
+    format!(
+        "{kind} {size}: add {} ms, under load {} ms, remove {} ms, endpoint {} ms, {} answers 503",
+        pair(&figures.add),
+        pair(&figures.add_under_load),
+        pair(&figures.remove),
+        pair(&figures.endpoint),
+        figures.unavailable
+    )
+}
+
+fn pair(times: &Times) -> String {
+    format!("{:.1} / {:.1}", times.percentile(0.5), times.percentile(0.99))
+}
+
+type Line<'a> = (&'a str, Box<dyn Fn(&Figures) -> String>);
+
+/// The whole of `bench/RESULTS.md`.
+pub fn table(all: &[(&str, usize, Figures)], samples: usize, criterion: &Path) -> Result<String> {
+    let mut text = String::from("# What was measured\n\n");
+    writeln!(
+        text,
+        "Written by `make bench`. Everything (kube-apiserver, etcd, controller, Envoy with two workers, upstream and client) shares this machine; compare ratios within one run.\n"
+    )?;
+    text.push_str(&machine());
+    writeln!(text, "\n## From an object in kube-apiserver to an answer through Envoy\n")?;
+    writeln!(
+        text,
+        "One Service, EndpointSlice and HTTPProxy a host; {samples} samples a figure; p50 / p99 in ms.\n"
+    )?;
+    let heads: Vec<String> = all.iter().map(|(kind, size, _)| format!("{kind} {size}")).collect();
+    writeln!(text, "| | {} |\n|---|{}", heads.join(" | "), "---|".repeat(all.len()))?;
+    for (name, cell) in lines() {
+        let cells: Vec<String> = all.iter().map(|(_, _, figures)| cell(figures)).collect();
+        writeln!(text, "| {name} | {} |", cells.join(" | "))?;
+    }
+    writeln!(text, "\n## The controller's own work (criterion, mean)\n\n| | |\n|---|---|")?;
+    for (name, nanoseconds) in own_work(criterion) {
+        writeln!(text, "| {name} | {} |", human(nanoseconds))?;
+    }
+    Ok(text)
+}
+
+fn lines() -> Vec<Line<'static>> {
+    vec![
+        ("create HTTPProxy to first 200", Box::new(|f| pair(&f.add))),
+        ("the same, 10 other edits a second", Box::new(|f| pair(&f.add_under_load))),
+        ("delete HTTPProxy to first 404 (TLS: refused handshake)", Box::new(|f| pair(&f.remove))),
+        ("endpoint swap to first answer from it", Box::new(|f| pair(&f.endpoint))),
+        ("answers 503 on the way", Box::new(|f| f.unavailable.to_string())),
+        ("xDS bytes per added host", Box::new(|f| format!("{:.0}", f.bytes_per_add))),
+        (
+            "xDS resources / bytes per endpoint swap",
+            Box::new(|f| format!("{:.2} / {:.0}", f.resources_per_endpoint, f.bytes_per_endpoint)),
+        ),
+        ("500 statuses written after one change, ms", Box::new(|f| format!("{:.0}", f.statuses))),
+        ("create HTTPProxy to first 200 meanwhile, ms", Box::new(|f| format!("{:.1}", f.add_under_statuses))),
+        (
+            "controller / Envoy resident, MiB",
+            Box::new(|f| format!("{} / {}", f.controller_memory >> 20, f.envoy_memory >> 20)),
+        ),
+        ("xDS bytes after a restart with nothing changed", Box::new(|f| format!("{:.0}", f.restart_bytes))),
+    ]
+}
+
+/// The machine, and what ran on it.
+fn machine() -> String {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu
+        .lines()
+        .find_map(|l| l.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown CPU", |m| m.1);
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib: u64 = memory
+        .lines()
+        .find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok())
+        .unwrap_or_default();
+    let output = |program: &str, args: &[&str]| {
+        let output = Command::new(program).args(args).output().ok();
+        output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default()
+    };
+    format!(
+        "Machine: {cores} cores ({model}), {} GiB, Linux {}. Revision {}, {}.\n",
+        kib >> 20,
+        output("uname", &["-r"]),
+        output("git", &["rev-parse", "--short", "HEAD"]),
+        output("date", &["-u", "+%Y-%m-%d"]),
+    )
+}
+
+/// Mean times of criterion's last run, by name.
+fn own_work(criterion: &Path) -> Vec<(String, f64)> {
+    let mut found = Vec::new();
+    let mut pending = vec![criterion.to_owned()];
+    while let Some(directory) = pending.pop() {
+        let Ok(entries) = std::fs::read_dir(&directory) else { continue };
+        pending.extend(entries.filter_map(Result::ok).map(|e| e.path()).filter(|p| p.is_dir()));
+        if !directory.ends_with("new") {
+            continue;
+        }
+        let read = |name: &str| {
+            let text = std::fs::read_to_string(directory.join(name)).ok()?;
+            serde_json::from_str::<serde_json::Value>(&text).ok()
+        };
+        if let (Some(id), Some(estimates)) = (read("benchmark.json"), read("estimates.json"))
+            && let (Some(name), Some(mean)) =
+                (id["full_id"].as_str(), estimates["mean"]["point_estimate"].as_f64())
+        {
+            found.push((name.to_owned(), mean));
+        }
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found
+}
+
+fn human(nanoseconds: f64) -> String {
+    match nanoseconds {
+        n if n < 1e6 => format!("{:.0} µs", n / 1e3),
+        n if n < 1e9 => format!("{:.1} ms", n / 1e6),
+        n => format!("{:.2} s", n / 1e9),
+    }
+}
