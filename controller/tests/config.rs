@@ -1,8 +1,7 @@
 //! Configuration as data: `config/accept/*.yaml` and `config/reject/*.yaml` with the settings or errors they make, and the flags
 //! against the list in `config/flags.tsv`. A first line `# flags: ...` adds flags to `--insecure`.
 
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
@@ -25,7 +24,7 @@ fn environment() -> Environment {
 
 /// What the file and the flags in its first line come to.
 fn settings_of(path: &Path) -> Result<Settings, Vec<ConfigError>> {
-    let text = std::fs::read_to_string(path).unwrap();
+    let text = std::fs::read_to_string(path).expect("test inputs are readable");
     let flags = text.lines().next().and_then(|line| line.strip_prefix("# flags: ")).unwrap_or_default();
     resolve(&serve(flags), &parse(&text)?, &environment())
 }
@@ -52,20 +51,23 @@ fn leaves(settings: &Settings) -> Vec<String> {
     leaves
 }
 
-/// Leaves that the default settings do not have, and names of those that only they have.
+/// Values by the path of their leaf; a list has several.
+fn by_path(settings: &Settings) -> BTreeMap<String, Vec<String>> {
+    let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for leaf in leaves(settings) {
+        let (path, value) = leaf.split_once(": ").expect("every leaf has a value");
+        values.entry(path.to_owned()).or_default().push(value.to_owned());
+    }
+    values
+}
+
+/// What the settings say otherwise than the default ones do.
 fn difference(settings: &Settings) -> String {
-    let default = resolve(&serve(""), &ConfigFile::default(), &environment()).unwrap();
-    let (old, new) = (leaves(&default), leaves(settings));
-    let name = |leaf: &str| leaf.split_once(": ").map(|(name, _)| name.to_owned()).unwrap();
-    let names: BTreeSet<String> = new.iter().map(|leaf| name(leaf)).collect();
-    let mut text = String::new();
-    for leaf in new.iter().filter(|leaf| !old.contains(leaf)) {
-        writeln!(text, "{leaf}").unwrap();
-    }
-    for gone in old.iter().map(|leaf| name(leaf)).filter(|name| !names.contains(name)) {
-        writeln!(text, "{gone} (gone)").unwrap();
-    }
-    text
+    let default = resolve(&serve(""), &ConfigFile::default(), &environment()).expect("defaults are right");
+    let default = by_path(&default);
+    let changed = by_path(settings).into_iter().filter(|(path, values)| default.get(path) != Some(values));
+    let lines: Vec<String> = changed.map(|(path, values)| format!("{path}: {}", values.join(", "))).collect();
+    lines.join("\n")
 }
 
 #[test]

@@ -9,6 +9,9 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use contour_runtime::LogFormat;
 
+use crate::cmd::{bootstrap, certgen, version};
+use crate::standalone::StandaloneArgs;
+
 pub use serve::{
     AdminFlags, BaseFlags, EnvoyFlags, KubernetesFlags, LeaderElectionFlags, ObjectFlags, ServeArgs,
     StatusFlags, XdsFlags,
@@ -18,6 +21,8 @@ const EXAMPLES: &str = "\
 Examples:
   contour serve --incluster --contour-cafile=/certs/ca.crt --contour-cert-file=/certs/tls.crt \\
       --contour-key-file=/certs/tls.key --config-path=/config/contour.yaml
+  contour bootstrap /config/envoy.json --xds-address=contour --xds-port=8001 --resources-dir=/config/resources
+  contour standalone ./sites
   contour completion bash > /etc/bash_completion.d/contour
 
 Booleans take --flag, --flag=true, --flag=false and --no-flag.
@@ -42,11 +47,19 @@ pub struct Cli {
 pub enum Command {
     /// Run the controller: watch Kubernetes, configure Envoys over xDS
     Serve(Box<ServeArgs>),
+    /// Run controller and Envoy on this machine, from a directory of YAML
+    Standalone(Box<StandaloneArgs>),
+    /// Write what Envoy starts with: where the controller is, and how to trust it
+    Bootstrap(bootstrap::Args),
+    /// Make the certificates with which controller and Envoys know each other
+    Certgen(certgen::Args),
     /// Print a completion script for a shell
     Completion {
         /// The shell to complete for
         shell: Shell,
     },
+    /// Print which build this is
+    Version(version::Args),
 }
 
 impl Cli {

@@ -1,13 +1,21 @@
 //! What each subcommand does.
 
+pub mod bootstrap;
+pub mod certgen;
+pub mod serve;
+pub mod version;
+
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::CommandFactory;
 use clap_complete::Shell;
+use contour_runtime::{LogFormat, Telemetry};
 
 use crate::cli::{Cli, Command, ServeArgs};
 use crate::config;
+use crate::standalone;
 
 /// Exit status for wrong usage and wrong configuration; clap's, too.
 const WRONG_USAGE: u8 = 2;
@@ -15,20 +23,34 @@ const WRONG_USAGE: u8 = 2;
 /// Does what the command line says, and returns the process' exit status. Errors are told on standard error.
 pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
-        Command::Serve(args) => serve(&args),
+        Command::Serve(args) => run_controller(&args, cli.log_format),
+        Command::Standalone(args) => {
+            let telemetry = Telemetry { format: cli.log_format, ..Telemetry::default() };
+            finish(telemetry.init().map_err(anyhow::Error::from).and_then(|()| block_on(standalone::run(*args))))
+        }
+        Command::Bootstrap(args) => finish(bootstrap::run(&args)),
+        Command::Certgen(args) => finish(certgen::run(&args)),
+        Command::Version(args) => finish(version::run(&args)),
         Command::Completion { shell } => finish(completion(shell).map_err(anyhow::Error::from)),
     }
 }
 
 /// Runs the controller, if its settings are right.
-fn serve(args: &ServeArgs) -> ExitCode {
-    match config::load(args) {
-        Ok(_) => finish(Err(anyhow::anyhow!("contour serve is being wired"))),
+fn run_controller(args: &ServeArgs, format: LogFormat) -> ExitCode {
+    let settings = match config::load(args) {
+        Ok(settings) => settings,
         Err(error) => {
             finish(Err(error.into()));
-            ExitCode::from(WRONG_USAGE)
+            return ExitCode::from(WRONG_USAGE);
         }
-    }
+    };
+    let telemetry = Telemetry { format, debug: settings.debug, kubernetes_debug: settings.kubernetes_debug };
+    finish(telemetry.init().map_err(anyhow::Error::from).and_then(|()| block_on(serve::run(settings))))
+}
+
+/// Runs a future to its end on as many threads as there are cores.
+fn block_on(future: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Runtime::new().context("cannot start threads")?.block_on(future)
 }
 
 /// Tells an error with its causes.

@@ -13,7 +13,7 @@ const SIMPLE: &str = "BYTES_RECEIVED BYTES_SENT CONNECTION_ID CONNECTION_TERMINA
     PROTOCOL REQUESTED_SERVER_NAME REQUEST_DURATION REQUEST_HEADERS_BYTES REQUEST_TX_DURATION RESPONSE_CODE \
     RESPONSE_CODE_DETAILS RESPONSE_DURATION RESPONSE_FLAGS RESPONSE_HEADERS_BYTES RESPONSE_TRAILERS_BYTES \
     RESPONSE_TX_DURATION ROUTE_NAME START_TIME TLS_JA3_FINGERPRINT TLS_JA4_FINGERPRINT UPSTREAM_CLUSTER \
-    UPSTREAM_FILTER_STATE UPSTREAM_HEADER_BYTES_RECEIVED UPSTREAM_HEADER_BYTES_SENT UPSTREAM_HOST \
+    UPSTREAM_HEADER_BYTES_RECEIVED UPSTREAM_HEADER_BYTES_SENT UPSTREAM_HOST \
     UPSTREAM_LOCAL_ADDRESS UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT UPSTREAM_LOCAL_PORT UPSTREAM_PEER_CERT \
     UPSTREAM_PEER_CERT_V_END UPSTREAM_PEER_CERT_V_START UPSTREAM_PEER_ISSUER UPSTREAM_PEER_SUBJECT UPSTREAM_PROTOCOL \
     UPSTREAM_REMOTE_ADDRESS UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT UPSTREAM_REMOTE_PORT UPSTREAM_REQUEST_ATTEMPT_COUNT \
@@ -21,7 +21,27 @@ const SIMPLE: &str = "BYTES_RECEIVED BYTES_SENT CONNECTION_ID CONNECTION_TERMINA
     UPSTREAM_WIRE_BYTES_RECEIVED UPSTREAM_WIRE_BYTES_SENT VIRTUAL_CLUSTER_NAME";
 
 /// Operators that make no sense without arguments.
-const WITH_ARGUMENTS: [&str; 6] = ["ENVIRONMENT", "METADATA", "REQ", "REQ_WITHOUT_QUERY", "RESP", "TRAILER"];
+const WITH_ARGUMENTS: [&str; 7] =
+    ["ENVIRONMENT", "METADATA", "REQ", "REQ_WITHOUT_QUERY", "RESP", "TRAILER", "UPSTREAM_FILTER_STATE"];
+
+/// Operators of [`SIMPLE`] that Envoy takes arguments for, as does every one that ends in `_WITHOUT_PORT`. Contour lets all of them
+/// have some; Envoy then refuses the whole listener.
+const MAYBE_ARGUMENTS: [&str; 7] = [
+    "DOWNSTREAM_PEER_CERT_V_END",
+    "DOWNSTREAM_PEER_CERT_V_START",
+    "GRPC_STATUS",
+    "RESPONSE_CODE_DETAILS",
+    "START_TIME",
+    "UPSTREAM_PEER_CERT_V_END",
+    "UPSTREAM_PEER_CERT_V_START",
+];
+
+/// What `%METADATA(KIND:...)%` can be of.
+const METADATA: [&str; 7] =
+    ["CLUSTER", "DYNAMIC", "LISTENER", "LISTENER_FILTER_CHAIN", "ROUTE", "UPSTREAM_HOST", "VIRTUAL_HOST"];
+
+/// Forms of `%GRPC_STATUS(FORM)%`.
+const GRPC_STATUS: [&str; 3] = ["CAMEL_STRING", "NUMBER", "SNAKE_STRING"];
 
 /// Names of JSON fields that stand for an operator of another name.
 const ALIASES: [&str; 16] = [
@@ -88,26 +108,54 @@ fn check_operator(text: &str) -> Result<&str, String> {
         }
         None => (None, rest),
     };
-    let (cut, rest) = match rest.strip_prefix(':') {
-        Some(tail) => {
-            let digits = tail.find(|c: char| !c.is_ascii_digit()).unwrap_or(tail.len());
-            (digits > 0 && arguments.is_some(), &tail[digits..])
+    let uncut = match rest.strip_prefix(':') {
+        Some(length) if arguments.is_some() && length.starts_with(|c: char| c.is_ascii_digit()) => {
+            length.trim_start_matches(|c: char| c.is_ascii_digit())
         }
-        None => (false, rest),
+        _ => rest,
     };
-    let Some(rest) = rest.strip_prefix('%') else {
+    let cut = uncut.len() < rest.len();
+    let Some(rest) = uncut.strip_prefix('%') else {
         return Err(format!("%{operator} is not a whole operator; one looks like %PROTOCOL% or %REQ(HOST)%"));
     };
-    let known = is_simple(operator) || WITH_ARGUMENTS.contains(&operator);
-    if !known {
+    if !is_simple(operator) && !WITH_ARGUMENTS.contains(&operator) {
         Err(format!("%{operator}% is not an operator that may be logged"))
-    } else if WITH_ARGUMENTS.contains(&operator) && arguments.is_none_or(str::is_empty) {
-        Err(format!("%{operator}% needs arguments, such as %{operator}(NAME)%"))
     } else if operator == "START_TIME" && cut {
         Err(String::from("%START_TIME% cannot be cut to a length"))
     } else {
-        Ok(rest)
+        check_arguments(operator, arguments).map(|()| rest)
     }
+}
+
+/// Checks what stands between the parentheses of a known operator, as far as Envoy would.
+fn check_arguments(operator: &str, arguments: Option<&str>) -> Result<(), String> {
+    let needed = WITH_ARGUMENTS.contains(&operator);
+    let taken = needed || MAYBE_ARGUMENTS.contains(&operator) || operator.ends_with("_WITHOUT_PORT");
+    let wrong = |why: &str| Err(format!("%{operator}({})%: {why}", arguments.unwrap_or_default()));
+    match (operator, arguments) {
+        (_, None | Some("")) if needed => {
+            Err(format!("%{operator}% needs arguments, such as %{operator}(NAME)%"))
+        }
+        (_, Some(_)) if !taken => wrong("this operator takes no arguments"),
+        (_, Some("")) => wrong("nothing stands between the parentheses"),
+        (_, Some(text)) if text.contains(|c: char| c.is_control()) => wrong("a control character"),
+        ("METADATA", Some(text)) if !METADATA.contains(&text.split(':').next().unwrap_or_default()) => {
+            wrong(&format!("it starts with one of {}", METADATA.join(", ")))
+        }
+        ("GRPC_STATUS", Some(text)) if !GRPC_STATUS.contains(&text) => {
+            wrong(&format!("the argument is one of {}", GRPC_STATUS.join(", ")))
+        }
+        ("REQ" | "REQ_WITHOUT_QUERY" | "RESP" | "TRAILER", Some(text)) if !are_headers(text) => {
+            wrong("the argument is a header, or two with ? between them")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A header's name, or two names with `?` between them.
+fn are_headers(text: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_:.!#$&'*+^`|~".contains(c);
+    text.split('?').count() <= 2 && text.split('?').all(|name| name.chars().all(good))
 }
 
 #[cfg(test)]
@@ -123,7 +171,8 @@ mod tests {
             "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH):10%\" %DURATION%\n",
             "%START_TIME(%s.%3f)% %TRAILER(x):1%\n",
             "%METADATA(ROUTE:envoy.access_loggers.file:io.projectcontour.kind)%\n",
-            "%REQ_WITHOUT_QUERY(:PATH)%\n",
+            "%REQ_WITHOUT_QUERY(:PATH)% %GRPC_STATUS(CAMEL_STRING)%\n",
+            "%DOWNSTREAM_PEER_CERT_V_START(%Y)% %UPSTREAM_FILTER_STATE(a:PLAIN)% %ENVIRONMENT(HOME):5%\n",
         ] {
             assert_eq!(check_format(format), Ok(()), "{format:?}");
         }
@@ -147,6 +196,14 @@ mod tests {
             "%START_TIME(%s):3%\n",
             "%DYNAMIC_METADATA(a:b)%\n",
             "%FILTER_STATE(a)%\n",
+            // Contour lets these through to Envoy, which then refuses the listener.
+            "%START_TIME()%\n",
+            "%PROTOCOL(x)%\n",
+            "%UPSTREAM_FILTER_STATE%\n",
+            "%REQ(a?b?c)%\n",
+            "%REQ(a b)%\n",
+            "%METADATA(ROUT:a:b)%\n",
+            "%GRPC_STATUS(LOUD)%\n",
         ] {
             assert!(check_format(format).is_err(), "{format:?}");
         }

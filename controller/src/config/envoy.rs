@@ -102,7 +102,7 @@ fn apart(flags: &EnvoyFlags, admin_port: u16) -> Result<(), ConfigError> {
     for (index, (flag, address, port)) in sockets.iter().enumerate() {
         let taken = |&&(_, a, p): &&(&str, &str, u16)| (a, p) == (*address, *port);
         if let Some((other, ..)) = sockets[index + 1..].iter().find(taken) {
-            let problem = format!("{address}:{port} is what {other} says, too");
+            let problem = format!("{other} also asks for {address}:{port}");
             return Err(ConfigError::flag(flag, problem, "give each of Envoy's listeners its own port"));
         }
     }

@@ -8,7 +8,7 @@ use crate::cli::ServeArgs;
 /// Everything that is set and not served yet, or that no version could serve.
 pub(super) fn refuse(args: &ServeArgs, file: &ConfigFile) -> Result<(), Vec<ConfigError>> {
     let mut findings = Findings::default();
-    findings.take(flags(args));
+    findings.take(flags(args, file));
     findings.take(access_log(args, file));
     findings.take(certificates(&file.tls.clone().unwrap_or_default()));
     findings.take(policy(&file.policy.clone().unwrap_or_default()));
@@ -29,7 +29,7 @@ fn refusal(set: bool, place: Place, feature: &'static str, way_out: &str) -> Res
     if set { Err(ConfigError::Unsupported { place, feature, way_out: way_out.to_owned() }) } else { Ok(()) }
 }
 
-fn flags(args: &ServeArgs) -> Result<(), Vec<ConfigError>> {
+fn flags(args: &ServeArgs, file: &ConfigFile) -> Result<(), Vec<ConfigError>> {
     let mut findings = Findings::default();
     findings.take(refusal(
         given(args.base.contour_config_name.as_ref()).is_some(),
@@ -37,12 +37,13 @@ fn flags(args: &ServeArgs) -> Result<(), Vec<ConfigError>> {
         "reading a ContourConfiguration object",
         "write its settings into a file and name that with --config-path",
     ));
-    findings.take(refusal(
-        given(args.status.ingress_status_address.as_ref()).is_some(),
-        Place::Flag("--ingress-status-address"),
-        "a fixed address in statuses",
-        "leave it out; the load balancer of the Envoy Service is used",
-    ));
+    let address = args.status.ingress_status_address.as_ref();
+    let (place, address) = match address {
+        Some(_) => (Place::Flag("--ingress-status-address"), address),
+        None => (Place::Key(String::from("ingress-status-address")), file.ingress_status_address.as_ref()),
+    };
+    let way_out = "leave it out; the load balancer of the Envoy Service is used";
+    findings.take(refusal(given(address).is_some(), place, "a fixed address in statuses", way_out));
     findings.conclude(())
 }
 
@@ -128,7 +129,7 @@ fn external_services(file: &ConfigFile) -> Result<(), Vec<ConfigError>> {
         authorization.is_some(),
         "globalExtAuth",
         "external authorization for all hosts",
-        "do not expose hosts that rely on it; keep them on Contour",
+        "delete the section only if no host relies on it; else keep those hosts on Contour",
     ));
     if let Some(tracing) = &file.tracing {
         let valid = check_tracing(tracing);

@@ -76,7 +76,7 @@ fn xds_tls(flags: &XdsFlags) -> Result<Option<XdsTls>, ConfigError> {
     }
     let (missing, present): (Vec<_>, Vec<_>) = files.into_iter().partition(|(_, file)| file.is_none());
     let missing: Vec<&str> = missing.into_iter().map(|(flag, _)| flag).collect();
-    let way_out = format!("add {}, or --insecure to serve xDS without TLS", missing.join(" and "));
+    let way_out = format!("add {}, or --insecure to serve xDS without TLS", missing.join(", "));
     Err(match present.first() {
         Some((flag, _)) => ConfigError::flag(flag, "TLS needs all three files", way_out),
         None => ConfigError::flag("--contour-cafile", "xDS has no TLS files to be served with", way_out),
