@@ -111,7 +111,41 @@ pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    #[tokio::test]
+    async fn says_who_asks_and_why_the_server_is_not_healthy() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let answering = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            let answer = b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+            String::from_utf8(request[..length].to_vec()).unwrap()
+        });
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write!(
+            file,
+            "{{current-context: c, contexts: [{{name: c, context: {{cluster: c, user: u}}}}], \
+             clusters: [{{name: c, cluster: {{server: \"{server}\"}}}}], users: [{{name: u, user: {{}}}}]}}"
+        )
+        .unwrap();
+        let client = connect(&ClientSource::Kubeconfig(file.path().to_owned())).await.unwrap();
+        let error = api_health(client).await.unwrap_err().to_string();
+        assert!(error.starts_with("the Kubernetes API server cannot be asked for its version: "), "{error}");
+        let request = answering.await.unwrap();
+        assert!(
+            request.starts_with("GET /version ") && request.contains("user-agent: contour\r\n"),
+            "{request}"
+        );
+    }
 
     #[tokio::test]
     async fn names_the_file_and_the_way_out() {

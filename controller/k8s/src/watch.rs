@@ -25,6 +25,10 @@ use crate::trouble::{Cause, Trouble};
 /// Secrets that can hold no certificate for Contour and are often large or many: never sent to us.
 const SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token";
 
+/// How long one watch request lasts. Nothing is lost in between; but a connection that died in silence is noticed only then, and until then
+/// configuration is stale. One request per minute and kind is nothing to an API server.
+const WATCH_SECONDS: u32 = 60;
+
 /// Why watching ended although nobody asked it to.
 #[derive(Debug, Error)]
 pub enum SourcesError {
@@ -169,6 +173,7 @@ impl Watch {
         };
         watcher::Config {
             field_selector: fields,
+            timeout: Some(WATCH_SECONDS),
             initial_list_strategy: self.strategy.clone(),
             ..watcher::Config::default()
         }

@@ -105,14 +105,18 @@ async fn what_others_wrote_meanwhile_stays() -> Result<()> {
     proxies.delete("deleted", &DeleteParams::default()).await?;
 
     let _writer = write(client, &statuses, always_leading(), &measured);
-    statuses.offer([valid(&namespace, "contested"), valid(&namespace, "deleted")]);
-    settled(&measured, 2).await?;
+    statuses.offer([valid(&namespace, "contested")]);
+    settled(&measured, 1).await?;
     assert_eq!((measured.updates("conflict"), measured.updates("failed")), (1, 0));
     let now = status(&proxies, "contested").await?;
     assert_eq!(now.current_status.as_deref(), Some("valid"));
     let types: Vec<_> = now.conditions.iter().map(|c| (c.type_.as_str(), c.message.as_str())).collect();
     assert_eq!(types, [("Certified", "by another controller"), ("Valid", "Valid HTTPProxy")]);
     assert_eq!(now.load_balancer.unwrap().ingress[0].ip.as_deref(), Some("192.0.2.1"));
+
+    statuses.offer([valid(&namespace, "deleted")]);
+    settled(&measured, 2).await?;
+    assert_eq!(measured.updates("failed"), 0);
     assert!(proxies.get_opt("deleted").await?.is_none());
     Ok(())
 }

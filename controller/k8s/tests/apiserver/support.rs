@@ -172,7 +172,10 @@ pub(crate) struct Line {
     address: SocketAddr,
     target: SocketAddr,
     open: Arc<Mutex<Option<JoinSet<()>>>>,
+    /// Watches go on from long ago.
     forgetful: Arc<AtomicBool>,
+    /// Lists cannot be streamed.
+    dated: Arc<AtomicBool>,
     _accepting: tokio_util::task::AbortOnDropHandle<()>,
 }
 
@@ -184,7 +187,14 @@ impl Line {
         let open = Arc::new(Mutex::new(Some(JoinSet::new())));
         let accepting = tokio::spawn(accept(listener, target, Arc::clone(&open)));
         let accepting = tokio_util::task::AbortOnDropHandle::new(accepting);
-        Ok(Self { address, target, open, forgetful: Arc::default(), _accepting: accepting })
+        Ok(Self {
+            address,
+            target,
+            open,
+            forgetful: Arc::default(),
+            dated: Arc::default(),
+            _accepting: accepting,
+        })
     }
 
     /// A client that takes this way.
@@ -196,11 +206,15 @@ impl Line {
             kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         anyhow::ensure!(config.cluster_url.to_string().contains(&self.target.to_string()));
         config.cluster_url = format!("https://{}", self.address).parse()?;
-        let forgetful = Arc::clone(&self.forgetful);
+        let (forgetful, dated) = (Arc::clone(&self.forgetful), Arc::clone(&self.dated));
         let layer = MapRequestLayer::new(move |mut request: hyper::Request<Body>| {
-            if forgetful.load(Ordering::SeqCst) {
-                *request.uri_mut() = long_ago(request.uri());
-            }
+            let (forgetful, dated) = (forgetful.load(Ordering::SeqCst), dated.load(Ordering::SeqCst));
+            *request.uri_mut() = rewrite(request.uri(), |name, version| match name {
+                "resourceVersion" if forgetful && version != "0" => Some("1".to_owned()),
+                // Without this the server rejects what it would reject if it did not stream lists, with the same code.
+                "resourceVersionMatch" if dated => None,
+                _ => Some(version.to_owned()),
+            });
             request
         });
         Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
@@ -220,6 +234,11 @@ impl Line {
     pub(crate) fn forget(&self) {
         self.forgetful.store(true, Ordering::SeqCst);
     }
+
+    /// Makes the server reject lists that are part of a watch.
+    pub(crate) fn reject_streams(&self) {
+        self.dated.store(true, Ordering::SeqCst);
+    }
 }
 
 async fn accept(listener: TcpListener, target: SocketAddr, open: Arc<Mutex<Option<JoinSet<()>>>>) {
@@ -234,16 +253,16 @@ async fn accept(listener: TcpListener, target: SocketAddr, open: Arc<Mutex<Optio
     }
 }
 
-/// The same request, from resource version 1 on.
-fn long_ago(uri: &hyper::Uri) -> hyper::Uri {
-    let Some(query) = uri.query() else { return uri.clone() };
-    let rewritten: Vec<_> = query
+/// The same request with other parameters.
+fn rewrite(uri: &hyper::Uri, change: impl Fn(&str, &str) -> Option<String>) -> hyper::Uri {
+    let Some(query) = uri.query().filter(|query| !query.is_empty()) else { return uri.clone() };
+    let changed: Vec<_> = query
         .split('&')
-        .map(|pair| match pair.strip_prefix("resourceVersion=") {
-            Some(version) if version != "0" => "resourceVersion=1",
-            _ => pair,
+        .filter_map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Some(format!("{name}={}", change(name, value)?))
         })
         .collect();
-    let text = uri.to_string().replace(query, &rewritten.join("&"));
-    text.parse().expect("only digits were replaced")
+    let text = uri.to_string().replace(query, &changed.join("&"));
+    text.parse().expect("parameters were only replaced or left out")
 }

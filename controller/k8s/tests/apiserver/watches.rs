@@ -1,16 +1,20 @@
 //! Watches tell what exists, atomically.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use contour_crds::{HTTPProxy, all_crds};
 use contour_e2e::apiserver::{self, ApiServer};
 use contour_e2e::wait::{SOON, eventually};
-use contour_k8s::StatusWriter;
+use contour_k8s::{Sources, SourcesError, StatusWriter};
 use contour_objects::{Event, Kind, Object, Scope};
 use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, PostParams};
 use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Line, Measured, Watching, create, names, object, proxy};
@@ -150,6 +154,57 @@ async fn after_a_long_interruption_one_event_tells_what_is_left() -> Result<()> 
     Ok(())
 }
 
+#[tokio::test]
+async fn a_server_that_does_not_stream_lists_is_asked_for_pages() -> Result<()> {
+    let Some(api) = apiserver::require().await else { return Ok(()) };
+    api.install_crds(&all_crds()).await?;
+    let namespace = api.namespace("pages").await?;
+    create::<Service>(&api.client().await?, &namespace, service("listed")).await?;
+    let line = Line::to(api).await?;
+    line.reject_streams();
+    let measured = Measured::new();
+    let mut watching = Watching::start(line.client(api).await?, &[&namespace], &measured.metrics);
+    let lists = watching.synced().await?;
+    let scope = Scope { kind: Kind::Service, namespace: Some(namespace.as_str().into()) };
+    assert_eq!(names(&lists[&scope]), ["listed"]);
+    assert_eq!(measured.value("contour_watch_errors_total{kind=\"Service\",reason=\"refused\"}"), 1);
+    create::<Service>(&api.client().await?, &namespace, service("watched")).await?;
+    let Event::Apply(next) = watching.next().await? else { panic!("a Service was made") };
+    assert_eq!(names(&[next]), ["watched"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_namespace_that_does_not_exist_is_told_to_be_gone() -> Result<()> {
+    let Some(api) = apiserver::require().await else { return Ok(()) };
+    api.install_crds(&all_crds()).await?;
+    let mut watching = Watching::start(api.client().await?, &["absent"], &Measured::new().metrics);
+    let Event::Delete(gone) = watching.next_of(Kind::Namespace).await? else { panic!("it does not exist") };
+    assert_eq!(gone.to_string(), "Namespace absent");
+    let Event::Replace(_, none) = watching.next_of(Kind::Namespace).await? else {
+        panic!("the list is complete")
+    };
+    assert!(none.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn watching_for_nobody_is_an_error() -> Result<()> {
+    let Some(api) = apiserver::require().await else { return Ok(()) };
+    api.install_crds(&all_crds()).await?;
+    let sources = Sources {
+        client: api.client().await?,
+        watch_namespaces: ["absent".to_owned()].into(),
+        statuses: Arc::default(),
+        metrics: Measured::new().metrics,
+    };
+    let (sender, receiver) = mpsc::channel(1);
+    drop(receiver);
+    let ended = timeout(SOON, sources.run(sender, CancellationToken::new())).await?;
+    assert!(matches!(ended, Err(SourcesError::Closed)), "{ended:?}");
+    Ok(())
+}
+
 /// The definition of HTTPProxy as a careless administrator could leave it: with any specification allowed.
 fn lax_crds()
 -> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition> {
@@ -216,7 +271,7 @@ async fn a_missing_crd_is_waited_for_and_an_unreadable_object_harms_only_itself(
 
     let token = CancellationToken::new();
     let _stop = token.clone().drop_guard();
-    let statuses = std::sync::Arc::clone(&watching.statuses);
+    let statuses = Arc::clone(&watching.statuses);
     let leading = contour_k8s::always_leading();
     tokio::spawn(StatusWriter::new(client, statuses, leading, measured.metrics.clone()).run(token));
     let status = eventually(SOON, || async {
