@@ -4,7 +4,6 @@ use envoy_types::pb::envoy::config::accesslog::v3 as pb;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::access_loggers::file::v3::FileAccessLog;
 use envoy_types::pb::envoy::extensions::access_loggers::file::v3::file_access_log::AccessLogFormat;
-use envoy_types::pb::envoy::extensions::formatter::metadata::v3::Metadata;
 use envoy_types::pb::envoy::extensions::formatter::req_without_query::v3::ReqWithoutQuery;
 use pb::access_log_filter::FilterSpecifier;
 
@@ -31,16 +30,13 @@ pub(crate) fn loggers(path: &str, settings: &Settings) -> Vec<pb::AccessLog> {
 }
 
 fn format(text: &str) -> AccessLogFormat {
-    let mut formatters = Vec::new();
-    if text.contains("%REQ_WITHOUT_QUERY(") {
-        formatters.push(extension("envoy.formatter.req_without_query", &ReqWithoutQuery::default()));
-    }
-    if text.contains("%METADATA(") {
-        formatters.push(extension("envoy.formatter.metadata", &Metadata::default()));
-    }
+    // The one formatter Contour documents that is not built into Envoy.
+    let formatter = text
+        .contains("%REQ_WITHOUT_QUERY(")
+        .then(|| extension("envoy.formatter.req_without_query", &ReqWithoutQuery::default()));
     AccessLogFormat::LogFormat(core::SubstitutionFormatString {
         format: Some(core::substitution_format_string::Format::TextFormatSource(inline_text(text))),
-        formatters,
+        formatters: formatter.into_iter().collect(),
         ..Default::default()
     })
 }

@@ -20,7 +20,10 @@ use pb::circuit_breakers::Thresholds;
 use pb::cluster::{ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbPolicy};
 use prost::Message;
 
-use crate::proto::{address, ads, any, duration, inline_bytes, string_matcher, timeout, tls_socket, uint32};
+use crate::proto::{
+    address, ads, any, duration, inline_bytes, is_header_value, string_matcher, timeout, tls_socket, uint32,
+};
+use crate::route::is_path;
 use crate::tls::parameters;
 use crate::{ClusterSettings, DnsLookupFamily, names};
 
@@ -134,8 +137,9 @@ fn http_health_check(http: &HttpHealthCheck, protocol: Protocol) -> core::health
     let statuses =
         http.expected_statuses.iter().filter(|(start, end)| *start >= 100 && start < end && *end <= 600);
     core::health_check::HttpHealthCheck {
-        path: http.path.clone(),
-        host: http.host.clone(),
+        // Envoy refuses the whole message for either of these; the graph has told the user.
+        path: if is_path(&http.path) { http.path.clone() } else { "/".to_owned() },
+        host: if is_header_value(&http.host) { http.host.clone() } else { String::new() },
         codec_client_type: codec.into(),
         expected_statuses: statuses
             .map(|&(start, end)| Int64Range { start: start.into(), end: end.into() })

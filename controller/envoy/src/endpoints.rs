@@ -1,4 +1,4 @@
-//! ClusterLoadAssignments from EndpointSlices. Endpoints never pass through the graph.
+//! Load assignments from EndpointSlices. Endpoints never pass through the graph.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -13,10 +13,11 @@ use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
-use pb::http_connection_manager::{CodecType, RouteSpecifier, ServerHeaderTransformation};
+use envoy_types::pb::google::protobuf::Any;
+use pb::http_connection_manager::{CodecType, ServerHeaderTransformation};
 use prost::{Message, Name};
 
-use crate::proto::{ads, any, boolean, duration, extension, string_matcher, timeout, uint32};
+use crate::proto::{ads, any, append, boolean, duration, extension, string_matcher, timeout, uint32};
 use crate::{Compression, HttpVersions, ServerHeader, Settings, accesslog};
 
 /// What is compressed: Envoy's defaults and gRPC-Web.
@@ -48,12 +49,28 @@ const COMPRESSED: [&str; 25] = [
     "application/grpc-web-text+thrift",
 ];
 
-/// A connection manager without routes: the same for all hosts of a listener.
-pub(crate) fn template(
-    stat_prefix: &str,
-    access_log: &str,
-    settings: &Settings,
-) -> pb::HttpConnectionManager {
+/// Field `rds` of `HttpConnectionManager`.
+const RDS: u32 = 3;
+
+/// A connection manager without routes, encoded: the same for all hosts of a listener.
+#[derive(Debug)]
+pub(crate) struct Template(Vec<u8>);
+
+impl Template {
+    pub(crate) fn new(stat_prefix: &str, access_log: &str, settings: &Settings) -> Self {
+        Self(manager(stat_prefix, access_log, settings).encode_to_vec())
+    }
+
+    /// The network filter of a connection manager that takes its routes from this RouteConfiguration.
+    pub(crate) fn with_routes(&self, routes: &str) -> listener::Filter {
+        let rds = pb::Rds { config_source: Some(ads()), route_config_name: routes.to_owned() };
+        let mut value = self.0.clone();
+        append(&mut value, RDS, &rds.encode_to_vec());
+        network_filter(Any { type_url: pb::HttpConnectionManager::type_url(), value })
+    }
+}
+
+fn manager(stat_prefix: &str, access_log: &str, settings: &Settings) -> pb::HttpConnectionManager {
     let (options, timeouts) = (&settings.listener, &settings.timeouts);
     pb::HttpConnectionManager {
         codec_type: codec(options.http_versions).into(),
@@ -93,20 +110,11 @@ pub(crate) fn template(
     }
 }
 
-/// The network filter of a connection manager that takes its routes from this RouteConfiguration.
-pub(crate) fn with_routes(template: &pb::HttpConnectionManager, routes: &str) -> listener::Filter {
-    let rds = pb::Rds { config_source: Some(ads()), route_config_name: routes.to_owned() };
-    network_filter(&pb::HttpConnectionManager {
-        route_specifier: Some(RouteSpecifier::Rds(rds)),
-        ..template.clone()
-    })
-}
-
-/// The network filter of a connection manager.
-pub(crate) fn network_filter(manager: &pb::HttpConnectionManager) -> listener::Filter {
+/// The network filter of a packed connection manager.
+pub(crate) fn network_filter(manager: Any) -> listener::Filter {
     listener::Filter {
         name: "envoy.filters.network.http_connection_manager".to_owned(),
-        config_type: Some(listener::filter::ConfigType::TypedConfig(any(manager))),
+        config_type: Some(listener::filter::ConfigType::TypedConfig(manager)),
     }
 }
 

@@ -3,8 +3,8 @@
 //! This is the interface another layout would have (a listener in shards, say): it takes what each host needs and yields the listener's
 //! resources. The present one is Contour's: one filter chain for each SNI, with a RouteConfiguration of its own.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 
 use contour_resource::{Part, Resource, ResourceType, Transaction};
 use prost::Message;
@@ -20,18 +20,24 @@ pub(crate) struct SecureParts {
     pub(crate) routes: Option<Arc<Part>>,
 }
 
-/// Removed RouteConfigurations that are still answered for.
-const TOMBSTONES: usize = 4096;
+/// A host, and how wildcard hosts above it tell clients to go to it.
+struct Host {
+    parts: SecureParts,
+    /// A virtual host that answers 421, encoded when a wildcard first needs it.
+    elsewhere: OnceLock<Arc<Part>>,
+}
 
 /// One filter chain for each host.
 pub(crate) struct SecureHosts {
     head: Arc<Part>,
-    hosts: BTreeMap<Arc<str>, SecureParts>,
+    hosts: BTreeMap<Arc<str>, Host>,
     wildcards: BTreeSet<Arc<str>>,
     chains_changed: bool,
     routes_changed: BTreeSet<Arc<str>>,
     listening: bool,
-    tombstones: VecDeque<Arc<str>>,
+    /// The hosts whose RouteConfiguration is published and has routes.
+    routed: BTreeSet<Arc<str>>,
+    tombstones: Tombstones,
 }
 
 impl SecureHosts {
@@ -43,13 +49,14 @@ impl SecureHosts {
             chains_changed: false,
             routes_changed: BTreeSet::new(),
             listening: false,
-            tombstones: VecDeque::new(),
+            routed: BTreeSet::new(),
+            tombstones: Tombstones::default(),
         }
     }
 
     /// Sets or removes a host.
     pub(crate) fn put(&mut self, fqdn: &Arc<str>, parts: Option<SecureParts>) {
-        let old = self.hosts.get(fqdn);
+        let old = self.hosts.get(fqdn).map(|host| &host.parts);
         let (old_chain, new_chain) = (old.map(|p| &p.chain), parts.as_ref().map(|p| &p.chain));
         let existence = old_chain.is_some() != new_chain.is_some();
         self.chains_changed |= old_chain != new_chain;
@@ -69,7 +76,7 @@ impl SecureHosts {
             };
         }
         match parts {
-            Some(parts) => self.hosts.insert(Arc::clone(fqdn), parts),
+            Some(parts) => self.hosts.insert(Arc::clone(fqdn), Host { parts, elsewhere: OnceLock::new() }),
             None => self.hosts.remove(fqdn),
         };
     }
@@ -89,28 +96,35 @@ impl SecureHosts {
             return;
         }
         self.listening = true;
-        let chains = self.hosts.values().map(|parts| &parts.chain);
+        let chains = self.hosts.values().map(|host| &host.parts.chain);
         let parts = std::iter::once(&self.head).chain(chains).cloned().collect();
         out.set.push((ResourceType::Listener, Arc::new(Resource::new(names::INGRESS_HTTPS, parts))));
     }
 
     fn publish_routes(&mut self, fqdn: &Arc<str>, out: &mut Transaction) {
         let name = names::secure_routes(fqdn);
-        let Some(routes) = self.hosts.get(fqdn).and_then(|parts| parts.routes.as_ref()) else {
-            return self.bury(fqdn, name, out);
+        let Some(routes) = self.hosts.get(fqdn).and_then(|host| host.parts.routes.as_ref()) else {
+            if self.routed.remove(fqdn) {
+                self.bury(fqdn, name, out);
+            }
+            return;
         };
         let mut parts = vec![Arc::clone(routes)];
         if let Some(suffix) = fqdn.strip_prefix('*') {
             parts.extend(self.under(fqdn, suffix));
         }
-        self.tombstones.retain(|buried| buried != fqdn);
+        self.tombstones.remove(fqdn);
+        self.routed.insert(Arc::clone(fqdn));
         out.set.push((ResourceType::Route, Arc::new(Resource::new(name, parts))));
     }
 
     /// The hosts under a wildcard that have a filter chain of their own: over a connection of the wildcard's chain they are misdirected.
     fn under(&self, wildcard: &str, suffix: &str) -> impl Iterator<Item = Arc<Part>> {
-        let hosts = self.hosts.keys().filter(move |host| host.ends_with(suffix) && ***host != *wildcard);
-        hosts.map(|host| Arc::new(Part::new(Arc::clone(host), virtual_host::misdirected(host))))
+        let hosts = self.hosts.iter().filter(move |(fqdn, _)| fqdn.ends_with(suffix) && ***fqdn != *wildcard);
+        hosts.map(|(fqdn, host)| {
+            let encode = || Arc::new(Part::new(Arc::clone(fqdn), virtual_host::misdirected(fqdn)));
+            Arc::clone(host.elsewhere.get_or_init(encode))
+        })
     }
 
     /// Empties the RouteConfiguration of a host that is gone. Envoy drains the connections of a removed filter chain for minutes and ignores
@@ -118,16 +132,43 @@ impl SecureHosts {
     /// exist (503). So the host is emptied (404) and stays so; nobody but the draining chains ever asks for it. Only the
     /// latest few thousand are kept.
     fn bury(&mut self, fqdn: &Arc<str>, name: Arc<str>, out: &mut Transaction) {
-        if self.tombstones.contains(fqdn) {
-            return;
-        }
         let empty = virtual_host::configuration(&name);
         out.set.push((ResourceType::Route, Arc::new(Resource::whole(name, empty))));
-        self.tombstones.push_back(Arc::clone(fqdn));
-        if self.tombstones.len() > TOMBSTONES
-            && let Some(oldest) = self.tombstones.pop_front()
-        {
+        if let Some(oldest) = self.tombstones.add(Arc::clone(fqdn)) {
             out.remove.push((ResourceType::Route, names::secure_routes(&oldest)));
+        }
+    }
+}
+
+/// Hosts that are gone but still answered for, in the order they went.
+#[derive(Default)]
+struct Tombstones {
+    ages: BTreeMap<Arc<str>, u64>,
+    hosts: BTreeMap<u64, Arc<str>>,
+    next: u64,
+}
+
+impl Tombstones {
+    /// How many are kept.
+    const MOST: usize = 4096;
+
+    /// Adds a host; returns the oldest if it is one too many.
+    fn add(&mut self, fqdn: Arc<str>) -> Option<Arc<str>> {
+        self.remove(&fqdn);
+        self.ages.insert(Arc::clone(&fqdn), self.next);
+        self.hosts.insert(self.next, fqdn);
+        self.next += 1;
+        if self.hosts.len() <= Self::MOST {
+            return None;
+        }
+        let (_, oldest) = self.hosts.pop_first()?;
+        self.ages.remove(&oldest);
+        Some(oldest)
+    }
+
+    fn remove(&mut self, fqdn: &str) {
+        if let Some(age) = self.ages.remove(fqdn) {
+            self.hosts.remove(&age);
         }
     }
 }
@@ -142,6 +183,20 @@ fn wildcards_above(fqdn: &str) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tombstones_are_bounded() {
+        let mut tombstones = Tombstones::default();
+        let name = |n: usize| Arc::from(n.to_string());
+        for n in 0..Tombstones::MOST {
+            assert_eq!(tombstones.add(name(n)), None);
+        }
+        assert_eq!(tombstones.add(name(0)), None, "went again: now the youngest");
+        tombstones.remove("1");
+        assert_eq!(tombstones.add(name(Tombstones::MOST)), None);
+        assert_eq!(tombstones.add(name(Tombstones::MOST + 1)), Some(name(2)));
+        assert_eq!(tombstones.ages.len(), Tombstones::MOST);
+    }
 
     fn above(fqdn: &str) -> Vec<String> {
         wildcards_above(fqdn).collect()

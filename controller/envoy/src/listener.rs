@@ -8,7 +8,6 @@ use contour_resource::Part;
 use envoy_types::pb::envoy::config::listener::v3 as pb;
 use envoy_types::pb::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol;
 use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 use pb::listener::ConnectionBalanceConfig;
@@ -27,11 +26,9 @@ const TCP_IDLE: Duration = Duration::from_secs(9001);
 
 /// The listener for plain HTTP.
 pub(crate) fn plain(settings: &Settings) -> pb::Listener {
-    let manager = hcm::template(names::INGRESS_HTTP, &settings.http_access_log, settings);
-    let chain = pb::FilterChain {
-        filters: vec![hcm::with_routes(&manager, names::INGRESS_HTTP)],
-        ..Default::default()
-    };
+    let manager = hcm::Template::new(names::INGRESS_HTTP, &settings.http_access_log, settings);
+    let chain =
+        pb::FilterChain { filters: vec![manager.with_routes(names::INGRESS_HTTP)], ..Default::default() };
     pb::Listener { filter_chains: vec![chain], ..ingress(names::INGRESS_HTTP, &settings.http, settings) }
 }
 
@@ -47,9 +44,9 @@ fn ingress(name: &str, socket: &Socket, settings: &Settings) -> pb::Listener {
     let proxy_protocol = options
         .proxy_protocol
         .then(|| filter("envoy.filters.listener.proxy_protocol", &ProxyProtocol::default()));
-    let balance = options
-        .exact_connection_balance
-        .then(|| ConnectionBalanceConfig { balance_type: Some(BalanceType::ExactBalance(ExactBalance {})) });
+    let balance = options.exact_connection_balance.then_some(ConnectionBalanceConfig {
+        balance_type: Some(BalanceType::ExactBalance(ExactBalance {})),
+    });
     pb::Listener {
         name: name.to_owned(),
         address: Some(address(&socket.address, socket.port)),
@@ -72,19 +69,19 @@ fn filter<M: Message + Name>(name: &str, config: &M) -> pb::ListenerFilter {
 
 /// Builds the filter chains of TLS hosts.
 pub(crate) struct Chains {
-    manager: HttpConnectionManager,
+    manager: hcm::Template,
     settings: Settings,
 }
 
 impl Chains {
     pub(crate) fn new(settings: &Settings) -> Self {
-        let manager = hcm::template(names::INGRESS_HTTPS, &settings.https_access_log, settings);
+        let manager = hcm::Template::new(names::INGRESS_HTTPS, &settings.https_access_log, settings);
         Self { manager, settings: settings.clone() }
     }
 
     /// Terminates TLS and routes HTTP by the host's own RouteConfiguration.
     pub(crate) fn http(&self, fqdn: &str, tls: &Termination) -> Arc<Part> {
-        let filter = hcm::with_routes(&self.manager, &names::secure_routes(fqdn));
+        let filter = self.manager.with_routes(&names::secure_routes(fqdn));
         chain(fqdn, filter, Some(self.context(tls, alpn(self.settings.listener.http_versions))))
     }
 

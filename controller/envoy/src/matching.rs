@@ -126,11 +126,11 @@ mod tests {
         let written = route_match(&matches, "*.example.com");
         assert_eq!(written.headers.len(), 1);
         assert_eq!(written.headers[0].name, ":authority");
-        let Some(HeaderMatchSpecifier::StringMatch(matcher)) = &written.headers[0].header_match_specifier
+        let Some(HeaderMatchSpecifier::StringMatch(string)) = &written.headers[0].header_match_specifier
         else {
             panic!("a string match");
         };
-        let Some(MatchPattern::SafeRegex(regex)) = &matcher.match_pattern else { panic!("a regex") };
+        let Some(MatchPattern::SafeRegex(regex)) = &string.match_pattern else { panic!("a regex") };
         assert_eq!(regex.regex, r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?\.example\.com(:[0-9]+)?");
         assert!(route_match(&matches, "*").headers.is_empty());
         assert!(route_match(&matches, "www.example.com").headers.is_empty());

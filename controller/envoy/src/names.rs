@@ -102,7 +102,9 @@ fn settings(cluster: &Cluster) -> String {
     }
     if let Some(UpstreamValidation { secret, subject_names, .. }) = &cluster.validation {
         field(&mut out, "ca", &secret.to_string());
-        subject_names.iter().for_each(|name| field(&mut out, "subject", name));
+        for name in subject_names {
+            field(&mut out, "subject", name);
+        }
     }
     if let Some(sni) = &cluster.sni {
         field(&mut out, "sni", sni);
@@ -155,7 +157,7 @@ fn circuit_breakers(out: &mut String, limits: CircuitBreakers) {
         ("max retries", max_retries),
         ("max connections per host", per_host_max_connections),
     ] {
-        if let Some(limit) = limit {
+        if let Some(limit) = limit.filter(|&limit| limit > 0) {
             field(out, key, &limit.to_string());
         }
     }

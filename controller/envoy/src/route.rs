@@ -34,7 +34,7 @@ pub(crate) fn encode(route: &Route, host: &str, clusters: &mut Clusters) -> Vec<
         }
         Action::UpgradeToHttps => out.action = Some(pb::route::Action::Redirect(upgrade())),
         Action::Redirect(redirect) => {
-            out.action = Some(pb::route::Action::Redirect(self::redirect(redirect)))
+            out.action = Some(pb::route::Action::Redirect(self::redirect(redirect)));
         }
         Action::Respond { status, body } => {
             out.action = Some(pb::route::Action::DirectResponse(respond(*status, body)));
@@ -106,7 +106,7 @@ fn redirect(redirect: &Redirect) -> pb::RedirectAction {
 }
 
 /// Whether Envoy takes this text as a new path or prefix.
-fn is_path(text: &str) -> bool {
+pub(crate) fn is_path(text: &str) -> bool {
     !text.is_empty() && is_header_value(text)
 }
 

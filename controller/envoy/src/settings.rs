@@ -66,6 +66,7 @@ pub enum AccessLogLevel {
 
 /// Options of the listeners and their connection managers.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of Contour's configuration")]
 pub struct ListenerSettings {
     /// `--use-proxy-protocol`
     pub proxy_protocol: bool,
@@ -254,7 +255,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             request: Timeout::Default,
-            connection_idle: Timeout::After(Duration::from_secs(60)),
+            connection_idle: Timeout::After(Duration::from_mins(1)),
             stream_idle: Timeout::Default,
             max_connection_duration: Timeout::Default,
             delayed_close: Timeout::Default,

@@ -8,7 +8,7 @@ use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use hcm_pb::http_connection_manager::RouteSpecifier;
 use prost::Message;
 
-use crate::proto::{address, boolean, string_matcher};
+use crate::proto::{address, any, boolean, string_matcher};
 use crate::{Settings, Socket, hcm, names, socket};
 
 /// What `stats-health` answers.
@@ -56,7 +56,8 @@ fn listener(name: &str, stat_prefix: &str, socket: &Socket, paths: &[&str]) -> l
         normalize_path: Some(boolean(true)),
         ..Default::default()
     };
-    let chain = listener::FilterChain { filters: vec![hcm::network_filter(&manager)], ..Default::default() };
+    let chain =
+        listener::FilterChain { filters: vec![hcm::network_filter(any(&manager))], ..Default::default() };
     listener::Listener {
         name: name.to_owned(),
         address: Some(address(&socket.address, socket.port)),

@@ -13,7 +13,8 @@ pub(crate) fn parameters(
 ) -> tls::TlsParameters {
     tls::TlsParameters {
         tls_minimum_protocol_version: version(minimum).into(),
-        tls_maximum_protocol_version: version(maximum).into(),
+        // Envoy refuses an empty range.
+        tls_maximum_protocol_version: version(maximum.max(minimum)).into(),
         cipher_suites: ciphers.to_vec(),
         ecdh_curves: curves.to_vec(),
         ..Default::default()

@@ -1,4 +1,4 @@
-//! Virtual hosts and RouteConfigurations, as pieces that are encoded once.
+//! Virtual hosts and route tables, as pieces that are encoded once.
 
 use std::sync::Arc;
 

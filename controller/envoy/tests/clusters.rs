@@ -58,16 +58,6 @@ fn a_cluster_without_settings() {
 /// One change for each setting.
 fn variants() -> Vec<Cluster> {
     let base = || cluster("kuard");
-    let health = |change: fn(&mut HealthCheck)| {
-        let mut check = health_check();
-        change(&mut check);
-        Cluster { health_check: Some(check), ..base() }
-    };
-    let http = |change: fn(&mut HttpHealthCheck)| {
-        let mut check = health_check();
-        change(check.http.as_mut().expect("HTTP"));
-        Cluster { health_check: Some(check), ..base() }
-    };
     let tls = |secret, subjects: &[&str]| Cluster {
         protocol: Protocol::Tls,
         validation: Some(validation(secret, subjects)),
@@ -78,9 +68,9 @@ fn variants() -> Vec<Cluster> {
         change(&mut limits);
         Cluster { circuit_breakers: limits, ..base() }
     };
-    let checked_at = |number, name: &str| {
-        let health_port = Some(HealthPort { number, name: Some(name.into()) });
-        let of = EndpointsOf { service: name_in_default("kuard"), port_name: None, health_port };
+    let checked_at = |number, port: &str| {
+        let health_port = Some(HealthPort { number, name: Some(port.into()) });
+        let of = EndpointsOf { service: name("kuard"), port_name: None, health_port };
         Cluster { discovery: Discovery::Slices(of), ..base() }
     };
     let dns = |hostname: &str, port| Cluster {
@@ -110,16 +100,6 @@ fn variants() -> Vec<Cluster> {
         Cluster { load_balancer: LoadBalancer::Random, ..base() },
         Cluster { load_balancer: LoadBalancer::Cookie, ..base() },
         Cluster { load_balancer: LoadBalancer::RequestHash, ..base() },
-        health(|_| ()),
-        health(|c| c.http = None),
-        health(|c| c.interval = Duration::from_secs(1)),
-        health(|c| c.timeout = Duration::from_secs(1)),
-        health(|c| c.unhealthy_threshold = 9),
-        health(|c| c.healthy_threshold = 9),
-        http(|h| h.path = "/".to_owned()),
-        http(|h| h.host = "h".to_owned()),
-        http(|h| h.expected_statuses = vec![(200, 300)]),
-        http(|h| h.expected_statuses = vec![(200, 300), (404, 405)]),
         Cluster { idle_connection_timeout: Timeout::Disabled, ..base() },
         Cluster { idle_connection_timeout: Timeout::After(Duration::from_secs(1)), ..base() },
         limit(|l| l.max_connections = Some(1)),
@@ -129,10 +109,35 @@ fn variants() -> Vec<Cluster> {
         limit(|l| l.max_retries = Some(1)),
         limit(|l| l.per_host_max_connections = Some(1)),
     ]
+    .into_iter()
+    .chain(health_variants())
+    .collect()
 }
 
-fn name_in_default(text: &str) -> contour_objects::NamespacedName {
-    name(text)
+fn health_variants() -> Vec<Cluster> {
+    let base = || cluster("kuard");
+    let health = |change: fn(&mut HealthCheck)| {
+        let mut check = health_check();
+        change(&mut check);
+        Cluster { health_check: Some(check), ..base() }
+    };
+    let http = |change: fn(&mut HttpHealthCheck)| {
+        let mut check = health_check();
+        change(check.http.as_mut().expect("HTTP"));
+        Cluster { health_check: Some(check), ..base() }
+    };
+    vec![
+        health(|_| ()),
+        health(|c| c.http = None),
+        health(|c| c.interval = Duration::from_secs(1)),
+        health(|c| c.timeout = Duration::from_secs(1)),
+        health(|c| c.unhealthy_threshold = 9),
+        health(|c| c.healthy_threshold = 9),
+        http(|h| h.path = String::new()),
+        http(|h| h.host = String::new()),
+        http(|h| h.expected_statuses = vec![(200, 300)]),
+        http(|h| h.expected_statuses = vec![(200, 300), (404, 405)]),
+    ]
 }
 
 #[test]
@@ -141,6 +146,13 @@ fn clusters_that_differ_have_different_names() {
     let names: BTreeSet<_> = variants.iter().cloned().map(name_of).collect();
     assert_eq!(names.len(), variants.len());
     assert!(names.iter().all(|n| n.starts_with("default/kuard/8") && n.len() < 60), "{names:?}");
+}
+
+#[test]
+fn a_limit_of_zero_is_no_limit() {
+    let limits = CircuitBreakers { max_retries: Some(0), ..CircuitBreakers::default() };
+    let unlimited = written(Cluster { circuit_breakers: limits, ..cluster("kuard") });
+    assert_eq!(unlimited, written(cluster("kuard")));
 }
 
 #[test]
