@@ -26,7 +26,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(args) => run_controller(&args, cli.log_format),
         Command::Standalone(args) => {
             let telemetry = Telemetry { format: cli.log_format, ..Telemetry::default() };
-            finish(telemetry.init().map_err(anyhow::Error::from).and_then(|()| block_on(standalone::run(*args))))
+            finish(
+                telemetry.init().map_err(anyhow::Error::from).and_then(|()| block_on(standalone::run(*args))),
+            )
         }
         Command::Bootstrap(args) => finish(bootstrap::run(&args)),
         Command::Certgen(args) => finish(certgen::run(&args)),

@@ -236,7 +236,7 @@ fn namespaces(settings: &Settings) -> Result<(), ConfigError> {
     let names = unwatched.join(",");
     Err(ConfigError::flag(
         "--root-namespaces",
-        format!("{names} not among the watched namespaces"),
+        format!("outside the watched namespaces: {names}"),
         format!("add {names} to --watch-namespaces, or remove it here"),
     ))
 }
