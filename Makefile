@@ -10,8 +10,8 @@ XTASK = $(CARGO) run --quiet -p contour-xtask --
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## Run examples/standalone here: Envoy, the controller and upstreams (needs Rust, Python 3)
-	@hack/run.sh
+run: ## Try it: runs a copy of examples/standalone in run/standalone, or DIRECTORY=... (needs Rust, Python 3)
+	@hack/run.sh $(DIRECTORY)
 
 build: ## Build every binary for release
 	$(CARGO) build --release --workspace --bins

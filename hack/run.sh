@@ -2,8 +2,10 @@
 # Runs examples/standalone on this machine: its upstreams, the controller, and the Envoy that the controller starts.
 # Ctrl-C ends all of it.
 #
-# The first run copies the example to run/standalone, for you to change while it runs; the checkout stays as it is.
-# Remove run/ to begin again. With an argument, that directory is used in place of the copy.
+#   hack/run.sh [DIRECTORY]
+#
+# DIRECTORY, run/standalone unless told, is made as a copy of the example when it does not exist, for you to change while
+# it runs; the checkout stays as it is. One that exists is used as it is. Remove it to begin again.
 #
 # Builds with the dev profile, which the tests share: an optimized build takes several times as long on the first run,
 # and nobody feels the difference in a demonstration.
@@ -18,7 +20,6 @@ upstreams=(127.0.0.1:9101=www 127.0.0.1:9102=blog-v1 127.0.0.1:9103=blog-v2 127.
 http=127.0.0.1:8080
 https=127.0.0.1:8443
 
-[ $# -eq 0 ] || [ -d "$directory" ] || { say "there is no directory $directory"; exit 1; }
 open() { (exec 3<>"/dev/tcp/${1%:*}/${1#*:}") 2>/dev/null; }
 for address in "$http" "$https" "${upstreams[@]%=*}"; do
   ! open "$address" || { say "something listens on $address already: end it first"; exit 1; }
@@ -29,12 +30,12 @@ say "building (a few minutes the first time)"
 cargo build -p contour -p contour-e2e --bin contour --bin echo --bin tls-secret
 binaries=${CARGO_TARGET_DIR:-target}/debug
 
-mkdir -p run
-if [ $# -eq 0 ]; then
-  [ -d "$directory" ] || cp -r examples/standalone "$directory"
-  # The example's certificate: its key has no place in a repository.
+if [ ! -d "$directory" ]; then
+  mkdir -p "$(dirname "$directory")"
+  cp -r examples/standalone "$directory"
+  # The example's certificate is made here: its key has no place in a repository.
   "$binaries/tls-secret" --secret team-a/example-com --host secure.example.com \
-    --ca run/ca.crt --out "$directory/team-a/example-com.secret.yaml"
+    --ca "$directory/ca.crt" --out "$directory/team-a/example-com.secret.yaml"
 fi
 
 pids=()
@@ -62,7 +63,7 @@ Try, in another terminal:
   curl -H 'Host: www.example.com' http://$http/
   curl -H 'Host: www.example.com' http://$http/blog
   curl -H 'Host: shop.example.com' http://$http/
-  curl --cacert run/ca.crt --resolve secure.example.com:${https#*:}:${https%:*} https://secure.example.com:${https#*:}/
+  curl --cacert $directory/ca.crt --resolve secure.example.com:${https#*:}:${https%:*} https://secure.example.com:${https#*:}/
 
 TEXT
       return
