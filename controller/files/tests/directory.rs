@@ -164,6 +164,30 @@ async fn a_watch_tells_changes_and_not_its_own_state() {
     assert!(received.recv().await.is_none(), "nothing else was told");
 }
 
+#[tokio::test]
+async fn a_directory_that_is_missing_is_found_when_it_appears() {
+    let parent = tempfile::tempdir().unwrap();
+    let root = parent.path().join("late");
+    let (events, mut received) = tokio::sync::mpsc::channel(64);
+    let (reports, mut reported) = tokio::sync::watch::channel(contour_files::Report::default());
+    let stop = tokio_util::sync::CancellationToken::new();
+    let watching =
+        tokio::spawn(contour_files::watch(Directory::new(&root, None), events, reports, stop.clone()));
+    within(reported.wait_for(|report| report.problems.len() == 1)).await.unwrap();
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("a.yaml"), proxy("a", "a.example.com")).unwrap();
+    within(reported.wait_for(|report| report.proxies.len() == 1)).await.unwrap();
+    // From here on it is watched, not polled.
+    fs::write(root.join("b.yaml"), proxy("b", "b.example.com")).unwrap();
+    within(reported.wait_for(|report| report.proxies.len() == 2)).await.unwrap();
+    let mut told = Vec::new();
+    while told.len() < Directory::scopes().len() + 3 {
+        told.push(within(received.recv()).await.unwrap());
+    }
+    stop.cancel();
+    within(watching).await.unwrap();
+}
+
 async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(std::time::Duration::from_secs(20), future).await.expect("it happens in time")
 }

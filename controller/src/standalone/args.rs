@@ -60,6 +60,13 @@ pub struct StandaloneArgs {
     pub output: Output,
 }
 
+impl StandaloneArgs {
+    /// The state directory: the only thing that must be known before the files are read.
+    pub fn state(&self) -> PathBuf {
+        self.state_dir.clone().unwrap_or_else(|| self.directory.join(".contour"))
+    }
+}
+
 /// How news is written to standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Output {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use contour_crds::ContourDeploymentSpec;
-use contour_files::{Report, StatusFiles};
+use contour_files::{FileProblem, Report, StatusFiles};
 use contour_graph::IngressNote;
 use contour_graph::model::VirtualHost;
 use contour_objects::NamespacedName;
@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::args::Output;
-use super::line::{Line, Served};
+use super::line::{Line, Ports, Served};
 use crate::engine::{News, Sink};
 
 /// What arrives from other tasks.
@@ -49,15 +49,6 @@ impl Sink for Teller {
     fn tell(&self, news: News) {
         let _ = self.0.send(Message::News(news));
     }
-}
-
-/// The ports that URLs are made with.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ports {
-    /// Of HTTP.
-    pub(super) http: u16,
-    /// Of HTTPS.
-    pub(super) https: u16,
 }
 
 /// Knows what was told, and tells only what differs.
@@ -123,7 +114,7 @@ impl Console {
     fn news(&mut self, news: News) {
         for status in &news.statuses {
             let path = self.files.path(&status.object);
-            complain(self.files.set(status, &Timestamp::now().to_string()), &path);
+            complain(self.files.set(status, &now()), &path);
             let line = Line::status(status);
             if self.statuses.get(&status.object) != Some(&line) {
                 self.write(&line);
@@ -144,12 +135,18 @@ impl Console {
             notes.entry(Arc::clone(&name)).or_default();
             self.host(name, host.as_deref());
         }
-        notes.into_iter().for_each(|(host, notes)| self.notes(host, notes));
+        for (host, notes) in notes {
+            self.notes(host, notes);
+        }
         self.write_problems();
     }
 
     fn host(&mut self, name: Arc<str>, host: Option<&VirtualHost>) {
-        let line = host.map(|host| Line::Host(Served::of(host, self.ports.http, self.ports.https)));
+        let state = |object: &NamespacedName| match self.statuses.get(object) {
+            Some(Line::Status(status)) => Some(status.current),
+            _ => None,
+        };
+        let line = host.map(|host| Line::Host(Served::of(host, self.ports, state)));
         match line {
             Some(line) if self.hosts.get(&name) != Some(&line) => {
                 self.write(&line);
@@ -178,7 +175,7 @@ impl Console {
             Report::default()
         });
         for problem in before.problems.iter().filter(|problem| !report.problems.contains(problem)) {
-            self.write(&Line::Solved(problem.clone()));
+            self.write(&Line::Solved(FileProblem { kept: false, ..problem.clone() }));
         }
         for problem in report.problems.iter().filter(|problem| !before.problems.contains(problem)) {
             self.write(&Line::Problem(problem.clone()));
@@ -209,13 +206,18 @@ impl Console {
 
     /// A reader that went away is no reason to stop serving.
     fn write(&self, line: &Line) {
-        let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let time = now();
         let text = match self.output {
             Output::Text => format!("{time} {line}"),
             Output::Json => serde_json::to_string(&Timed { time, line }).unwrap_or_default(),
         };
         let _ = writeln!(std::io::stdout().lock(), "{text}");
     }
+}
+
+/// The time as Kubernetes writes it: RFC 3339, whole seconds.
+fn now() -> String {
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// A line as JSON.

@@ -25,7 +25,7 @@ pub(super) async fn drain(socket: &Path, patience: Duration) {
     match timeout(patience, drained).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::debug!(%error, "Envoy does not answer: it is stopped without waiting for requests")
+            tracing::debug!(%error, "Envoy does not answer: it is stopped without waiting for requests");
         }
         Err(_) => tracing::warn!("requests are still open after {patience:?}: they are cut off"),
     }

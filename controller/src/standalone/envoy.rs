@@ -27,8 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LARGEST_LOG: u64 = 64 << 20;
 /// How often logs are looked at.
 const LOG_PERIOD: Duration = Duration::from_mins(1);
-/// How much of the log is told when Envoy died.
+/// How many lines of the log are told when Envoy died.
 const TAIL: usize = 5;
+/// How much of the log is searched for them, bytes.
+const MOST_LOG: u64 = 64 << 10;
 
 /// An Envoy to run.
 #[derive(Debug)]
@@ -86,6 +88,7 @@ pub(super) async fn supervise(
     let mut backoff = Backoff::default();
     loop {
         let started = Instant::now();
+        let written = fs::metadata(launch.log()).map_or(0, |metadata| metadata.len());
         let mut child = launch.spawn()?;
         teller.line(Line::EnvoyStarted { pid: child.id().unwrap_or_default() });
         let status = loop {
@@ -99,7 +102,7 @@ pub(super) async fn supervise(
         teller.line(Line::EnvoyDied {
             status: status.to_string(),
             again_in_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-            log: launch.tail(),
+            log: launch.complaints(written),
         });
         tokio::select! {
             () = token.cancelled() => return Ok(()),
@@ -165,19 +168,23 @@ impl Launch {
         }
     }
 
-    /// The end of Envoy's log.
-    fn tail(&self) -> Vec<String> {
+    /// What Envoy complained about last, in the part of its log after `start`.
+    fn complaints(&self, start: u64) -> Vec<String> {
         let read = || -> io::Result<String> {
             let mut file = File::open(self.log())?;
             let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(length.saturating_sub(16 << 10)))?;
+            // The log may have been put aside since.
+            let start = if start <= length { start } else { 0 };
+            file.seek(SeekFrom::Start(start.max(length.saturating_sub(MOST_LOG))))?;
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes)?;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
         let text = read().unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(TAIL)..].iter().map(|&line| line.to_owned()).collect()
+        // Lines begin `[time][thread][level][component]`; others belong to the one before, or are not of Envoy's logger.
+        let quiet = |line: &&str| ["[trace]", "[debug]", "[info]"].iter().any(|level| line.contains(level));
+        let loud: Vec<&str> = text.lines().filter(|line| !quiet(line)).collect();
+        loud[loud.len().saturating_sub(TAIL)..].iter().map(|&line| line.to_owned()).collect()
     }
 }
 

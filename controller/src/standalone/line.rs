@@ -1,6 +1,6 @@
 //! What is told on standard output, as text and as JSON. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use contour_files::FileProblem;
@@ -9,6 +9,15 @@ use contour_graph::model::{Origin, SecureHost, VirtualHost};
 use contour_graph::status::ProxyStatus;
 use contour_objects::NamespacedName;
 use serde::Serialize;
+
+/// The ports that URLs are made with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    /// Of HTTP.
+    pub(super) http: u16,
+    /// Of HTTPS.
+    pub(super) https: u16,
+}
 
 /// One thing to tell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -57,7 +66,7 @@ pub(super) enum Line {
         status: String,
         /// After this time it is started again.
         again_in_ms: u64,
-        /// The end of its log.
+        /// What it complained about last.
         log: Vec<String>,
     },
 }
@@ -69,20 +78,20 @@ pub(super) struct Served {
     pub(super) host: String,
     /// Where.
     pub(super) urls: Vec<String>,
-    /// The objects its routes are written in.
-    pub(super) objects: BTreeSet<String>,
+    /// The objects its routes are written in, those that have one with their `currentStatus`.
+    pub(super) objects: BTreeMap<String, Option<&'static str>>,
 }
 
 /// The status of an HTTPProxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub(super) struct Status {
     /// Namespace and name.
     pub(super) object: String,
     /// The generation it is about.
     pub(super) generation: i64,
     /// `valid`, `invalid` or `orphaned`.
-    pub(super) current_status: &'static str,
+    #[serde(rename = "currentStatus")]
+    pub(super) current: &'static str,
     /// `status.description`
     pub(super) description: String,
     /// What is wrong.
@@ -102,7 +111,7 @@ impl Line {
         Self::Status(Status {
             object: status.object.to_string(),
             generation: status.generation,
-            current_status: status.state().as_str(),
+            current: status.state().as_str(),
             description: status.description().to_owned(),
             errors: status.errors.iter().map(ToString::to_string).collect(),
             warnings: status.warnings.iter().map(ToString::to_string).collect(),
@@ -125,8 +134,13 @@ impl Line {
 }
 
 impl Served {
-    /// What a host serves, on these ports.
-    pub(super) fn of(host: &VirtualHost, http: u16, https: u16) -> Self {
+    /// What a host serves, on these ports, by objects in these states.
+    pub(super) fn of(
+        host: &VirtualHost,
+        ports: Ports,
+        state: impl Fn(&NamespacedName) -> Option<&'static str>,
+    ) -> Self {
+        let Ports { http, https } = ports;
         let mut urls = Vec::new();
         if !host.plain.is_empty() {
             urls.push(format!("http://{}:{http}", host.fqdn));
@@ -138,7 +152,11 @@ impl Served {
                 urls.push(format!("tls://{}:{https}", host.fqdn));
             }
         }
-        let objects = origins(host).map(|origin| format!("{} {}", origin.kind, origin.object)).collect();
+        let object = |origin: &Origin| {
+            let state = if origin.kind == "HTTPProxy" { state(&origin.object) } else { None };
+            (format!("{} {}", origin.kind, origin.object), state)
+        };
+        let objects = origins(host).map(object).collect();
         Self { host: host.fqdn.to_string(), urls, objects }
     }
 }
@@ -160,7 +178,11 @@ impl fmt::Display for Line {
         match self {
             Self::Note { message } => f.write_str(message),
             Self::Host(Served { urls, objects, .. }) => {
-                let objects: Vec<&str> = objects.iter().map(String::as_str).collect();
+                let objects = objects.iter().map(|(object, state)| match state {
+                    Some(state) => format!("{object} ({state})"),
+                    None => object.clone(),
+                });
+                let objects: Vec<String> = objects.collect();
                 write!(f, "serving {} -> {}", urls.join(" "), objects.join(", "))
             }
             Self::HostGone { host } => write!(f, "not serving {host} any more"),
@@ -180,7 +202,7 @@ impl fmt::Display for Line {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HTTPProxy {}: {}", self.object, self.current_status)?;
+        write!(f, "HTTPProxy {}: {}", self.object, self.current)?;
         match self.errors.as_slice() {
             [] => {}
             [error] => write!(f, ": {error}")?,

@@ -44,9 +44,9 @@ pub use settings::{Settings, SettingsError};
 
 use crate::cmd::serve::debug_router;
 use crate::engine::{Engine, Wiring};
-use console::{Console, Ports, Teller};
+use console::{Console, Teller};
 use envoy::Launch;
-use line::Line;
+use line::{Line, Ports};
 use state::{StateDirectory, check_ports};
 
 /// Events waiting for the engine before files have to wait.
@@ -61,12 +61,10 @@ const LOOK: Duration = Duration::from_hours(1);
 /// Runs until a signal, or until something fails that cannot be gone on without.
 pub async fn run(args: StandaloneArgs) -> anyhow::Result<()> {
     ensure!(args.directory.is_dir(), "{} is not a directory", args.directory.display());
-    // The settings are among the files; where the state is, is not among the settings.
-    let mut settings = Settings::resolve(&args, None)?;
-    let state = StateDirectory::take(&settings.state)?;
+    let state = StateDirectory::take(&args.state())?;
     let mut directory = Directory::new(&args.directory, Some(state.path().to_owned()));
     let report = directory.scan();
-    settings = Settings::resolve(&args, report.deployment.as_ref())?;
+    let mut settings = Settings::resolve(&args, report.deployment.as_ref())?;
     settings.state = state.path().to_owned();
     check_ports(&settings.envoy_ports())?;
     let binary = envoy::find(settings.envoy.as_deref())?;

@@ -90,7 +90,7 @@ impl Settings {
         let ports = spec.envoy.ports;
         let settings = Self {
             directory: args.directory.clone(),
-            state: args.state_dir.clone().unwrap_or_else(|| args.directory.join(".contour")),
+            state: args.state(),
             envoy: args.envoy.clone(),
             address: args.listen_address.or(listen).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             http: args.http_port.unwrap_or(ports.http),
