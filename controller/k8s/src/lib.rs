@@ -9,6 +9,36 @@
 //! | [`Election`] | who leads, by a Lease |
 //! | [`Metrics`] | what of this Prometheus sees |
 //!
+//! Around an engine that turns events into configuration:
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # use contour_k8s::*;
+//! # async fn wiring(client: kube::Client, token: tokio_util::sync::CancellationToken) -> Result<(), LeaseTimesError> {
+//! let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
+//! let statuses = Arc::new(ProxyStatuses::new());
+//! let sources = Sources {
+//!     client: client.clone(),
+//!     watch_namespaces: ["web".to_owned()].into(), // empty: all namespaces
+//!     statuses: Arc::clone(&statuses),
+//!     metrics: metrics.clone(),
+//! };
+//! // The store is complete when each of these was the subject of a first `Event::Replace`.
+//! let scopes = sources.scopes();
+//! let (sender, events) = tokio::sync::mpsc::channel(1024);
+//! tokio::spawn(sources.run(sender, token.clone()));
+//!
+//! let lease = LeaseSettings::new("projectcontour", identity());
+//! let (election, leading) = Election::new(client.clone(), lease, metrics.clone())?;
+//! tokio::spawn(election.run(token.clone()));
+//! tokio::spawn(StatusWriter::new(client, Arc::clone(&statuses), leading, metrics).run(token));
+//! // After a configuration was published: what it means for the owners of its HTTPProxies.
+//! statuses.offer(Vec::new());
+//! statuses.withdraw(&Vec::new());
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Each part that does IO is a value with `run(token)`: a future that goes on until the token is cancelled. Requests are those that Contour's
 //! stock roles permit: `get`, `list` and `watch` of what is read, `update` of statuses, `create` and `update` of the Lease, `create`
 //! of Events.
@@ -26,6 +56,6 @@ mod writer;
 pub use client::{ClientError, ClientSource, HealthError, api_health, connect};
 pub use lease::{Election, LeaseSettings, LeaseTimesError, always_leading, identity};
 pub use metrics::Metrics;
-pub use statuses::{ProxyStatuses, Recorded};
+pub use statuses::ProxyStatuses;
 pub use watch::{Sources, SourcesError};
 pub use writer::StatusWriter;

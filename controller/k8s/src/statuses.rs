@@ -14,13 +14,13 @@ use tokio::sync::Notify;
 
 /// What the API server holds about the status of an HTTPProxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recorded {
+pub(crate) struct Recorded {
     /// `metadata.resourceVersion` at which it was read.
-    pub resource_version: String,
+    pub(crate) resource_version: String,
     /// `metadata.generation`.
-    pub generation: i64,
+    pub(crate) generation: i64,
     /// `status`; empty if there was none.
-    pub status: HTTPProxyStatus,
+    pub(crate) status: HTTPProxyStatus,
 }
 
 /// Where the writing of one status stands.
@@ -39,10 +39,22 @@ enum Step {
     Waiting,
 }
 
+/// An object that exists, as the watch saw it.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// Its name.
+    pub(crate) name: NamespacedName,
+    /// What the API server holds.
+    pub(crate) recorded: Recorded,
+    /// For an object that cannot be read: the status that says so. Nobody but the watch knows of it.
+    pub(crate) unreadable: Option<ProxyStatus>,
+}
+
 #[derive(Debug, Default)]
 struct Entry {
     recorded: Arc<Recorded>,
     wanted: Option<Arc<ProxyStatus>>,
+    unreadable: bool,
     step: Step,
     failures: u32,
 }
@@ -91,7 +103,8 @@ impl ProxyStatuses {
         let mut state = self.state();
         for status in statuses {
             let name = status.object.clone();
-            let Some(entry) = state.objects.get_mut(&name) else { continue };
+            // Who offers a status for an object that cannot be read looked at an earlier state of it.
+            let Some(entry) = state.objects.get_mut(&name).filter(|e| !e.unreadable) else { continue };
             entry.wanted = Some(Arc::new(status));
             state.wants(name);
         }
@@ -99,9 +112,20 @@ impl ProxyStatuses {
         self.offered.notify_one();
     }
 
-    /// The API server holds this now.
-    pub(crate) fn record(&self, name: NamespacedName, recorded: Recorded) {
-        self.state().objects.entry(name).or_default().recorded = Arc::new(recorded);
+    /// Says that the statuses of these objects are no longer ours to write: they are gone, or of another class.
+    pub fn withdraw<'a>(&self, names: impl IntoIterator<Item = &'a NamespacedName>) {
+        let mut state = self.state();
+        for name in names {
+            if let Some(entry) = state.objects.get_mut(name).filter(|e| !e.unreadable) {
+                entry.wanted = None;
+            }
+        }
+    }
+
+    /// The object exists like this now.
+    pub(crate) fn record(&self, seen: Seen) {
+        self.state().record(seen);
+        self.offered.notify_one();
     }
 
     /// The object does not exist any more.
@@ -110,14 +134,16 @@ impl ProxyStatuses {
     }
 
     /// These and no other objects exist, in this namespace or anywhere.
-    pub(crate) fn replace(&self, namespace: Option<&str>, listed: Vec<(NamespacedName, Recorded)>) {
-        let names: BTreeSet<&NamespacedName> = listed.iter().map(|(name, _)| name).collect();
+    pub(crate) fn replace(&self, namespace: Option<&str>, listed: Vec<Seen>) {
+        let names: BTreeSet<&NamespacedName> = listed.iter().map(|seen| &seen.name).collect();
         let mut state = self.state();
         let covered = |name: &NamespacedName| namespace.is_none_or(|only| *name.namespace == *only);
         state.objects.retain(|name, _| names.contains(name) || !covered(name));
-        for (name, recorded) in listed {
-            state.objects.entry(name).or_default().recorded = Arc::new(recorded);
+        for seen in listed {
+            state.record(seen);
         }
+        drop(state);
+        self.offered.notify_one();
     }
 
     /// Whether statuses are ours to write. From now on, if so: all that are wanted are compared again.
@@ -146,7 +172,10 @@ impl ProxyStatuses {
             let Some(entry) = state.objects.get_mut(&name).filter(|e| e.step == Step::Queued) else {
                 continue;
             };
-            let Some(wanted) = entry.wanted.clone() else { continue };
+            let Some(wanted) = entry.wanted.clone() else {
+                entry.step = Step::Idle;
+                continue;
+            };
             entry.step = Step::Writing;
             return Some(Job { wanted, recorded: Arc::clone(&entry.recorded) });
         }
@@ -210,6 +239,20 @@ impl ProxyStatuses {
 }
 
 impl State {
+    fn record(&mut self, Seen { name, recorded, unreadable }: Seen) {
+        let entry = self.objects.entry(name.clone()).or_default();
+        entry.recorded = Arc::new(recorded);
+        let corrected = entry.unreadable && unreadable.is_none();
+        entry.unreadable = unreadable.is_some();
+        if corrected {
+            entry.wanted = None;
+        }
+        if let Some(status) = unreadable {
+            entry.wanted = Some(Arc::new(status));
+            self.wants(name);
+        }
+    }
+
     /// Notes that the wanted status of this object is to be compared and written.
     fn wants(&mut self, name: NamespacedName) {
         let Some(entry) = self.objects.get_mut(&name) else { return };
@@ -245,11 +288,15 @@ mod tests {
         Recorded { resource_version: version.to_owned(), ..Recorded::default() }
     }
 
+    fn seen(object: &str, version: &str) -> Seen {
+        Seen { name: name(object), recorded: recorded(version), unreadable: None }
+    }
+
     /// Leading, with these objects recorded.
     fn leading(objects: &[&str]) -> ProxyStatuses {
         let statuses = ProxyStatuses::new();
         statuses.lead(true);
-        statuses.replace(None, objects.iter().map(|object| (name(object), recorded("1"))).collect());
+        statuses.replace(None, objects.iter().map(|object| seen(object, "1")).collect());
         statuses
     }
 
@@ -284,7 +331,7 @@ mod tests {
         let statuses = leading(&["a", "b", "c"]);
         statuses.offer([wanted("a", 1), wanted("b", 1), wanted("c", 1), wanted("unknown", 1)]);
         statuses.forget(&name("a"));
-        statuses.replace(Some("web"), vec![(name("c"), recorded("5"))]);
+        statuses.replace(Some("web"), vec![seen("c", "5")]);
         let job = statuses.take().unwrap();
         assert_eq!((job.wanted.object.clone(), job.recorded.resource_version.as_str()), (name("c"), "5"));
         assert!(statuses.take().is_none());
@@ -331,6 +378,36 @@ mod tests {
         }
         assert_eq!(last, Duration::from_secs(30));
         assert_eq!(statuses.take().unwrap().wanted.generation, 11);
+    }
+
+    #[test]
+    fn what_is_withdrawn_is_not_written_by_the_next_leader_either() {
+        let statuses = leading(&["a", "b"]);
+        statuses.offer([wanted("a", 1), wanted("b", 1)]);
+        statuses.withdraw(&[name("a"), name("unknown")]);
+        assert_eq!(statuses.take().unwrap().wanted.object, name("b"));
+        assert!(statuses.take().is_none());
+        statuses.lead(true);
+        assert!(statuses.take().is_none());
+        statuses.offer([wanted("a", 2)]);
+        assert_eq!(statuses.take().unwrap().wanted.object, name("a"));
+    }
+
+    #[test]
+    fn only_the_watch_speaks_for_what_cannot_be_read() {
+        let statuses = leading(&["a"]);
+        let unreadable = || Seen { unreadable: Some(wanted("a", 7)), ..seen("a", "2") };
+        statuses.record(unreadable());
+        statuses.offer([wanted("a", 6)]);
+        statuses.withdraw(&[name("a")]);
+        assert_eq!(statuses.take().unwrap().wanted.generation, 7);
+        statuses.finish(&name("a"), Outcome::Settled(None));
+
+        statuses.record(unreadable());
+        statuses.record(seen("a", "3"));
+        assert!(statuses.take().is_none());
+        statuses.offer([wanted("a", 8)]);
+        assert_eq!(statuses.take().unwrap().wanted.generation, 8);
     }
 
     #[test]

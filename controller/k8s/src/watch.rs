@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decode::{Observed, Wire, decode, reference, resource};
 use crate::metrics::{ErrorLabels, Metrics};
-use crate::statuses::{ProxyStatuses, Recorded};
+use crate::statuses::{ProxyStatuses, Seen};
 use crate::trouble::{Cause, Trouble};
 
 /// Secrets that can hold no certificate for Contour and are often large or many: never sent to us.
@@ -84,8 +84,9 @@ impl Sources {
         drop(events);
         while let Some(ended) = watches.join_next().await {
             match ended? {
-                // Cancelled.
                 None => {}
+                // While everything ends, the receiver may be the first to go.
+                Some(Closed) if token.is_cancelled() => {}
                 Some(Closed) => return Err(SourcesError::Closed),
             }
         }
@@ -106,8 +107,7 @@ enum Next {
 #[derive(Default)]
 struct Listing {
     objects: Vec<Object>,
-    recorded: Vec<(NamespacedName, Recorded)>,
-    unreadable: Vec<ProxyStatus>,
+    proxies: Vec<Seen>,
 }
 
 /// The watch of one scope.
@@ -208,21 +208,17 @@ impl Watch {
     }
 
     fn list_item(&mut self, wire: Wire) {
-        let Observed { reference, object, recorded } = decode(self.scope.kind, wire);
-        let recorded = recorded.map(|recorded| (reference.name.clone(), recorded));
-        let unreadable =
-            object.as_ref().err().map(|cause| self.unreadable(&reference, recorded.as_ref(), cause));
+        let (_, object, proxy) = self.read(wire);
         let listing = self.listing.get_or_insert_default();
-        listing.objects.extend(object.ok().flatten());
-        listing.recorded.extend(recorded);
-        listing.unreadable.extend(unreadable.flatten());
+        listing.objects.extend(object);
+        listing.proxies.extend(proxy);
     }
 
     async fn listed(&mut self) -> Result<(), Closed> {
-        let Listing { objects, recorded, unreadable } = self.listing.take().unwrap_or_default();
+        let Listing { objects, proxies } = self.listing.take().unwrap_or_default();
         self.metrics.lists.get_or_create(&self.scope.kind.into()).inc();
         if self.scope.kind == Kind::HttpProxy {
-            self.statuses.replace(self.scope.namespace.as_deref(), recorded);
+            self.statuses.replace(self.scope.namespace.as_deref(), proxies);
         }
         // Namespaces have none, so a scope of one of them does not cover it: say that it is gone.
         if let (Kind::Namespace, Some(only), true) =
@@ -232,28 +228,15 @@ impl Watch {
             self.send(Event::Delete(ObjectRef::new(Kind::Namespace, name))).await?;
         }
         tracing::debug!(kind = %self.scope.kind, namespace = self.scope.namespace.as_deref(), objects = objects.len(), "listed");
-        self.send(Event::Replace(self.scope.clone(), objects)).await?;
-        self.statuses.offer(unreadable);
-        Ok(())
+        self.send(Event::Replace(self.scope.clone(), objects)).await
     }
 
     async fn applied(&mut self, wire: Wire) -> Result<(), Closed> {
-        let Observed { reference, object, recorded } = decode(self.scope.kind, wire);
-        let recorded = recorded.map(|recorded| (reference.name.clone(), recorded));
-        let unreadable = match &object {
-            Err(cause) => self.unreadable(&reference, recorded.as_ref(), cause),
-            Ok(_) => None,
-        };
-        if let Some((name, recorded)) = recorded {
-            self.statuses.record(name, recorded);
+        let (reference, object, proxy) = self.read(wire);
+        if let Some(seen) = proxy {
+            self.statuses.record(seen);
         }
-        let event = match object {
-            Ok(Some(object)) => Event::Apply(object),
-            Ok(None) | Err(_) => Event::Delete(reference),
-        };
-        self.send(event).await?;
-        self.statuses.offer(unreadable);
-        Ok(())
+        self.send(object.map_or(Event::Delete(reference), Event::Apply)).await
     }
 
     async fn deleted(&mut self, reference: ObjectRef) -> Result<(), Closed> {
@@ -263,25 +246,30 @@ impl Watch {
         self.send(Event::Delete(reference)).await
     }
 
-    /// Tells about an object that does not fit its type; the status to write, where it has one.
-    fn unreadable(
-        &self,
-        reference: &ObjectRef,
-        recorded: Option<&(NamespacedName, Recorded)>,
-        cause: &str,
-    ) -> Option<ProxyStatus> {
-        self.metrics.unreadable.get_or_create(&reference.kind.into()).inc();
-        tracing::warn!("{reference} cannot be read and is ignored until it is corrected: {cause}");
-        recorded.map(|(name, recorded)| ProxyStatus {
-            object: name.clone(),
-            generation: recorded.generation,
-            errors: vec![Issue::new(
-                "SpecError",
-                "ObjectNotReadable",
-                format!("this object cannot be read and is ignored until it is corrected: {cause}"),
-            )],
-            warnings: Vec::new(),
-        })
+    /// The object that the store keeps, if any, and what is noted of an HTTPProxy's status. Tells about an object that does not fit its type.
+    fn read(&self, wire: Wire) -> (ObjectRef, Option<Object>, Option<Seen>) {
+        let Observed { reference, object, recorded } = decode(self.scope.kind, wire);
+        let name = reference.name.clone();
+        let (object, cause) = match object {
+            Ok(object) => (object, None),
+            Err(cause) => {
+                (None, Some(format!("cannot be read and is ignored until it is corrected: {cause}")))
+            }
+        };
+        if let Some(cause) = &cause {
+            self.metrics.unreadable.get_or_create(&reference.kind.into()).inc();
+            tracing::warn!("{reference} {cause}");
+        }
+        let proxy = recorded.map(|recorded| {
+            let unreadable = cause.map(|cause| ProxyStatus {
+                object: name.clone(),
+                generation: recorded.generation,
+                errors: vec![Issue::new("SpecError", "ObjectNotReadable", format!("This object {cause}"))],
+                warnings: Vec::new(),
+            });
+            Seen { name, recorded, unreadable }
+        });
+        (reference, object, proxy)
     }
 
     /// Takes pages instead of a stream from now on, at once.

@@ -38,6 +38,8 @@ pub struct StatusWriter {
     statuses: Arc<ProxyStatuses>,
     leading: watch::Receiver<bool>,
     metrics: Metrics,
+    /// Why writes fail, as last told.
+    told: Option<String>,
 }
 
 impl StatusWriter {
@@ -48,7 +50,7 @@ impl StatusWriter {
         leading: watch::Receiver<bool>,
         metrics: Metrics,
     ) -> Self {
-        Self { client, statuses, leading, metrics }
+        Self { client, statuses, leading, metrics, told: None }
     }
 
     /// Writes until the token is cancelled. What fails is tried again with growing pauses.
@@ -67,12 +69,38 @@ impl StatusWriter {
                 () = token.cancelled() => return,
                 () = self.statuses.offered() => {}
                 leading = changed(&mut self.leading) => self.statuses.lead(leading),
-                Some((name, outcome)) = writes.next() => {
+                Some((name, result)) = writes.next() => {
+                    let outcome = self.judge(&name, result);
                     if let Some(pause) = self.statuses.finish(&name, outcome) {
                         pauses.push(async move { sleep(pause).await; name });
                     }
                 }
                 Some(name) = pauses.next() => self.statuses.retry(&name),
+            }
+        }
+    }
+
+    /// What the end of a write means. A cause is told once, not for each object that it concerns.
+    fn judge(&mut self, name: &NamespacedName, result: Result<Option<Recorded>, Refusal>) -> Outcome {
+        match result {
+            Ok(written) => {
+                if self.told.take().is_some() {
+                    tracing::info!("statuses of HTTPProxies can be written again");
+                }
+                Outcome::Settled(written)
+            }
+            Err(Refusal::Gone) => Outcome::Gone,
+            Err(refusal) => {
+                let cause = refusal.to_string();
+                if self.told.as_ref() == Some(&cause) {
+                    tracing::debug!("status of HTTPProxy {name} cannot be written either");
+                } else {
+                    tracing::warn!(
+                        "status of HTTPProxy {name} cannot be written, trying again later: {cause}"
+                    );
+                    self.told = Some(cause);
+                }
+                Outcome::Failed
             }
         }
     }
@@ -145,7 +173,7 @@ impl Write {
         Self { api, name, metrics: metrics.clone(), label: KIND.into(), job }
     }
 
-    async fn run(self) -> (NamespacedName, Outcome) {
+    async fn run(self) -> (NamespacedName, Result<Option<Recorded>, Refusal>) {
         let started = Instant::now();
         self.metrics.updates.get_or_create(&self.label).inc();
         let result = self.settle().await;
@@ -155,18 +183,7 @@ impl Write {
         counter.get_or_create(&self.label).inc();
         let labels = DurationLabels::new(KIND, error);
         self.metrics.duration.get_or_create(&labels).observe(started.elapsed().as_secs_f64());
-        let outcome = match result {
-            Ok(written) => Outcome::Settled(written),
-            Err(Refusal::Gone) => Outcome::Gone,
-            Err(refusal) => {
-                tracing::warn!(
-                    "status of HTTPProxy {} cannot be written, trying again later: {refusal}",
-                    self.name
-                );
-                Outcome::Failed
-            }
-        };
-        (self.name, outcome)
+        (self.name, result)
     }
 
     /// Makes the API server hold the wanted status. What was written, if anything had to be.
