@@ -1,0 +1,170 @@
+//! `contour serve`: from the API server to Envoys.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::routing::get;
+use contour_k8s::{
+    ClientSource, Election, LeaseSettings, Metrics, ProxyStatuses, Sources, StatusWriter, always_leading,
+    api_health, connect, identity,
+};
+use contour_runtime::{
+    AdminServers, BuildInfo, HealthCheck, Listen, Readiness, Shutdown, Tasks, health_router, metrics_router,
+    register_process_metrics,
+};
+use contour_xds::{Cache, Nodes, Server, TlsFiles};
+use kube::Client;
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::config::{LeaderElectionSettings, Settings, XdsTls};
+use crate::engine::{Engine, Inspector, News, Sink, Wiring};
+
+/// Events waiting for the engine before sources have to wait.
+const WAITING_EVENTS: usize = 4096;
+
+/// How long tasks may take to end: well within the 30 s that a pod is given.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// Statuses go to the API server, through the writer.
+struct ApiServer(Arc<ProxyStatuses>);
+
+impl Sink for ApiServer {
+    fn tell(&self, news: News) {
+        self.0.offer(news.statuses);
+    }
+}
+
+/// Runs until a signal, or until something fails that the process cannot go on without.
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
+    let token = shutdown.token();
+    let mut registry = Registry::default();
+    register_process_metrics(&mut registry, &BuildInfo::current());
+    let admin = AdminServers::bind(&settings.admin).await?;
+    let client = connect(&client_source(&settings)).await?;
+
+    let cache = Cache::new();
+    let tls = settings.xds.tls.clone().map(tls_files);
+    let address = resolve(&settings.xds.listen).await?;
+    let xds = Server::bind(address, tls, cache.clone(), &mut registry)?;
+    let (events, nodes) = (xds.events(), xds.nodes());
+
+    let metrics = Metrics::register(&mut registry);
+    let statuses = Arc::new(ProxyStatuses::new());
+    let sources = Sources {
+        client: client.clone(),
+        watch_namespaces: settings.kubernetes.watch_namespaces.clone(),
+        statuses: Arc::clone(&statuses),
+        metrics: metrics.clone(),
+    };
+    let readiness = Readiness::new();
+    let wiring = Wiring {
+        graph: settings.graph,
+        envoy: settings.envoy,
+        cache,
+        sink: Arc::new(ApiServer(Arc::clone(&statuses))),
+        scopes: sources.scopes(),
+        ready: readiness.handle("the first complete configuration"),
+    };
+    let (engine, inspector) = Engine::new(wiring, &mut registry);
+
+    let mut tasks = Tasks::new(token.clone());
+    let (sender, receiver) = mpsc::channel(WAITING_EVENTS);
+    tasks.spawn("watching the API server", sources.run(sender, token.clone()));
+    tasks.spawn("the engine", never_fails(engine.run(receiver, events, token.clone())));
+    let leading = elect(&mut tasks, &client, settings.leader_election, &metrics, &token)?;
+    let writer = StatusWriter::new(client.clone(), statuses, leading, metrics);
+    tasks.spawn("writing statuses", never_fails(writer.run(token.clone())));
+    tasks.spawn("xDS", serve_xds(xds, readiness.clone(), token.clone()));
+    let health = HealthCheck::new(move || api_health(client.clone()));
+    let admin = admin.serve(
+        metrics_router(registry),
+        health_router(readiness, health),
+        debug_router(inspector, nodes),
+        token,
+    );
+    tasks.spawn("the admin endpoints", admin);
+    tasks.join(GRACE).await?;
+    info!("stopped");
+    Ok(())
+}
+
+/// An open xDS port means "has configuration": the stock manifests probe it for readiness.
+async fn serve_xds(
+    server: Server,
+    readiness: Readiness,
+    token: CancellationToken,
+) -> Result<(), contour_xds::ServerError> {
+    tokio::select! {
+        () = token.cancelled() => return Ok(()),
+        () = readiness.wait() => {}
+    }
+    info!(address = %server.local_addr(), "serving xDS");
+    server.serve(token).await
+}
+
+/// Takes part in the election, if there is one.
+fn elect(
+    tasks: &mut Tasks,
+    client: &Client,
+    settings: Option<LeaderElectionSettings>,
+    metrics: &Metrics,
+    token: &CancellationToken,
+) -> anyhow::Result<watch::Receiver<bool>> {
+    let Some(settings) = settings else { return Ok(always_leading()) };
+    let lease = LeaseSettings {
+        namespace: settings.namespace,
+        name: settings.name,
+        identity: identity(),
+        lease_duration: settings.lease_duration,
+        renew_deadline: settings.renew_deadline,
+        retry_period: settings.retry_period,
+    };
+    let (election, leading) = Election::new(client.clone(), lease, metrics.clone())?;
+    tasks.spawn("the leader election", never_fails(election.run(token.clone())));
+    Ok(leading)
+}
+
+async fn never_fails(task: impl Future<Output = ()>) -> Result<(), std::convert::Infallible> {
+    task.await;
+    Ok(())
+}
+
+fn client_source(settings: &Settings) -> ClientSource {
+    match &settings.kubernetes.kubeconfig {
+        Some(path) => ClientSource::Kubeconfig(path.clone()),
+        None => ClientSource::InCluster,
+    }
+}
+
+fn tls_files(tls: XdsTls) -> TlsFiles {
+    TlsFiles { ca: tls.ca, cert: tls.certificate, key: tls.key }
+}
+
+/// The address to listen on; a host name is looked up.
+pub async fn resolve(listen: &Listen) -> anyhow::Result<SocketAddr> {
+    let host = listen.host.trim_start_matches('[').trim_end_matches(']');
+    let mut found = tokio::net::lookup_host((host, listen.port))
+        .await
+        .with_context(|| format!("cannot resolve the xDS address \"{}\"", listen.host))?;
+    found.next().with_context(|| format!("the xDS address \"{}\" has no address", listen.host))
+}
+
+/// Debug pages: what every host serves, and what every Envoy has.
+pub fn debug_router(inspector: Inspector, nodes: Nodes) -> Router {
+    let hosts = move || {
+        let inspector = inspector.clone();
+        async move { tokio::task::spawn_blocking(move || inspector.hosts()).await.unwrap_or_default() }
+    };
+    let streams = move || {
+        let nodes = nodes.clone();
+        async move { format!("{:#?}\n", nodes.snapshot()) }
+    };
+    Router::new().route("/debug/hosts", get(hosts)).route("/debug/xds", get(streams))
+}
