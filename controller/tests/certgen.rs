@@ -67,7 +67,7 @@ fn pem_files_are_a_matching_set_that_only_the_owner_reads() {
     }
 
     let error = failure(&["--pem", out.to_str().unwrap()]);
-    assert!(error.contains("cacert.pem\" exists; nothing was written: pass --overwrite"), "{error}");
+    assert!(error.contains("cacert.pem exists; nothing was written: pass --overwrite"), "{error}");
     assert_eq!(pem_files(&out), files);
 
     fs::set_permissions(out.join("envoykey.pem"), fs::Permissions::from_mode(0o644)).unwrap();

@@ -85,31 +85,29 @@ impl Tasks {
             let Some(ended) = ended else { return Ok(()) };
             // The token may have been cancelled between the task's end and now: then it did as it was told.
             let stopping = self.token.is_cancelled();
-            first = self.verdict(ended, stopping).err();
-            if first.is_some() {
+            if let Err(error) = self.verdict(ended, stopping) {
+                tracing::error!("{error}: shutting down");
+                first = Some(error);
                 self.token.cancel();
             }
         }
-        let rest = self.drain(grace).await;
-        first.map_or(rest, Err)
+        self.drain(grace, &mut first).await;
+        first.map_or(Ok(()), Err)
     }
 
     /// Waits for the rest after the cancellation.
-    async fn drain(&mut self, grace: Duration) -> Result<(), TaskError> {
+    async fn drain(&mut self, grace: Duration, first: &mut Option<TaskError>) {
         let deadline = Instant::now() + grace;
-        let mut result = Ok(());
         loop {
             match timeout_at(deadline, self.set.join_next_with_id()).await {
-                Ok(None) => return result,
-                Ok(Some(ended)) => {
-                    let verdict = self.verdict(ended, true);
-                    result = result.and(verdict);
-                }
+                Ok(None) => return,
+                Ok(Some(ended)) => keep_first(first, self.verdict(ended, true).err()),
                 Err(_) => {
                     let mut tasks: Vec<String> = self.names.values().cloned().collect();
                     tasks.sort();
+                    keep_first(first, Some(TaskError::Lingering { tasks, grace }));
                     self.set.abort_all();
-                    return result.and(Err(TaskError::Lingering { tasks, grace }));
+                    return;
                 }
             }
         }
@@ -123,16 +121,21 @@ impl Tasks {
     ) -> Result<(), TaskError> {
         let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
         let task = self.names.remove(&id).expect("every task was named when it was spawned");
-        let verdict = match ended {
+        match ended {
             Ok((_, Ok(()))) if stopping => Ok(()),
             Ok((_, Ok(()))) => Err(TaskError::Ended { task }),
             Ok((_, Err(source))) => Err(TaskError::Failed { task, source }),
             Err(_) => Err(TaskError::Panicked { task }),
-        };
-        if let Err(error) = &verdict {
-            tracing::error!(cause = error.source().map(tracing::field::display), "{error}");
         }
-        verdict
+    }
+}
+
+/// The first error is returned by [`Tasks::join`], for the caller to tell with its causes; later ones are only logged.
+fn keep_first(first: &mut Option<TaskError>, error: Option<TaskError>) {
+    if first.is_none() {
+        *first = error;
+    } else if let Some(error) = error {
+        tracing::warn!(cause = error.source().map(tracing::field::display), "{error}");
     }
 }
 

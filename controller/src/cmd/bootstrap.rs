@@ -168,7 +168,7 @@ fn check_file(path: &str) -> anyhow::Result<()> {
 /// Makes a directory that the Envoy container may use although it runs as another user than we do. It holds no
 /// secrets, only the paths of some.
 fn make_shared(directory: &Path) -> anyhow::Result<()> {
-    let cannot = || format!("cannot make the directory {directory:?} for --resources-dir");
+    let cannot = || format!("cannot make the directory {} for --resources-dir", directory.display());
     if !directory.is_dir() {
         fs::create_dir_all(directory).with_context(cannot)?;
         fs::set_permissions(directory, Permissions::from_mode(0o777)).with_context(cannot)?;

@@ -26,6 +26,7 @@ Examples:
 /// Flags of `contour certgen` (reference 5.2).
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of Contour's command line")]
 pub struct Args {
     /// Directory for the files of --pem and --yaml
     #[arg(value_name = "DIR", default_value = "certs")]
@@ -108,10 +109,8 @@ impl Certificates {
 /// Makes the certificates and writes them wherever the flags say. What exists is left alone without `--overwrite`.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     if !(args.pem || args.yaml || args.kube) {
-        bail!(
-            "nothing to write; pass --pem or --yaml for files in {:?}, or --kube for Secrets",
-            args.outputdir
-        );
+        let directory = args.outputdir.display();
+        bail!("nothing to write; pass --pem or --yaml for files in {directory}, or --kube for Secrets");
     }
     let Args { outputdir, namespace, overwrite, .. } = args;
     let names = secrets::check_names(namespace, &args.secrets_name_suffix);

@@ -24,7 +24,9 @@ pub(super) async fn write(
             }
         }
         if there.len() == secrets.len() {
-            there.iter().for_each(|name| println!("secret/{name} already exists"));
+            for name in there {
+                println!("secret/{name} already exists");
+            }
             return Ok(());
         }
         if !there.is_empty() {

@@ -42,22 +42,21 @@ pub(super) fn write(directory: &Path, documents: &[Document], overwrite: bool) -
     if documents.is_empty() {
         return Ok(());
     }
-    fs::create_dir_all(directory).with_context(|| format!("cannot make the directory {directory:?}"))?;
+    fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make the directory {}", directory.display()))?;
     let mut there = documents.iter().filter(|(name, _)| directory.join(name).symlink_metadata().is_ok());
     if let Some((name, _)) = there.next()
         && !overwrite
     {
-        bail!(
-            "{:?} exists; nothing was written: pass --overwrite, or another directory",
-            directory.join(name)
-        );
+        let path = directory.join(name);
+        bail!("{} exists; nothing was written: pass --overwrite, or another directory", path.display());
     }
     for (name, content) in documents {
         let path = directory.join(name);
         // Anew rather than in place: the mode of a file that exists would stay as it is.
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot replace {path:?}"));
+                return Err(error).with_context(|| format!("cannot replace {}", path.display()));
             }
             _ => write_private(&path, content.as_bytes())?,
         }
