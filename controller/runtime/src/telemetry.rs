@@ -73,7 +73,8 @@ impl Telemetry {
         let mut directives = vec![String::from(if self.debug { "debug" } else { "info" })];
         directives.extend(QUIET.iter().map(|library| format!("{library}=info")));
         match self.kubernetes_debug {
-            0 => {}
+            // It repeats every failed watch; contour-k8s tells each cause once.
+            0 => directives.push(String::from("kube_runtime=error")),
             1..=5 => directives.push(String::from("kube=debug,kube_client=debug,kube_runtime=debug")),
             _ => directives.push(String::from("kube=trace,kube_client=trace,kube_runtime=trace")),
         }

@@ -36,6 +36,7 @@ struct ApiServer(Arc<ProxyStatuses>);
 
 impl Sink for ApiServer {
     fn tell(&self, news: News) {
+        self.0.withdraw(&news.gone);
         self.0.offer(news.statuses);
     }
 }
