@@ -28,6 +28,8 @@ pub(crate) struct Suspect {
 pub(crate) struct Offender {
     pub(crate) suspect: Suspect,
     pub(crate) message: String,
+    /// The version of the resource in which it was refused.
+    pub(crate) whole: u64,
 }
 
 #[derive(Debug)]
@@ -154,7 +156,7 @@ impl Isolation {
     fn convict(&mut self, suspect: Suspect, base: Base<'_>) {
         let resource = Arc::clone(&suspect.resource);
         let headless = !suspect.part.is_empty() && base(&resource).is_none();
-        self.offenders.push(Offender { suspect, message: self.message.clone() });
+        self.accuse(suspect);
         // Nothing speaks against the rest any more: if this was the only offender, one trial proves all of it.
         let rest: Vec<Suspect> = self.untested.drain(..).rev().flat_map(|g| g.suspects).collect();
         self.untested.push(Group::new(rest));
@@ -180,8 +182,13 @@ impl Isolation {
         if let Some(head) = head {
             let suspect =
                 Suspect { resource: Arc::clone(resource), part: Arc::clone(&head.id), hash: head.hash };
-            self.offenders.push(Offender { suspect, message: self.message.clone() });
+            self.accuse(suspect);
         }
+    }
+
+    fn accuse(&mut self, suspect: Suspect) {
+        let whole = self.targets.get(&suspect.resource).map_or(0, |r| r.version());
+        self.offenders.push(Offender { suspect, message: self.message.clone(), whole });
     }
 
     /// Makes the next trial a single part far from those refused so far, to tell a bad head from bad neighbours.

@@ -11,6 +11,9 @@ use crate::rejection::{Rejection, Rejections};
 use crate::subscription::Subscription;
 use crate::table::Table;
 
+/// The largest number of parts of which it is tried whether a peer has all but one: the cost is its square.
+const MOST_RECOGNIZED: usize = 2_000;
+
 /// What the peer has under a name, as far as it has said so.
 #[derive(Clone, Debug)]
 pub(crate) enum Known {
@@ -168,9 +171,18 @@ impl Lane {
         }
     }
 
-    /// The peer refused a response. Removals cannot be what it refused.
+    /// The peer refused a response.
     pub(crate) fn refuse(&mut self, draft: &Draft, message: String) {
-        self.accept_removals(draft);
+        if draft.set.is_empty() {
+            // There is no smaller removal to try.
+            self.accept_removals(draft);
+        } else {
+            // They go again, on their own, when the search is over.
+            self.dirty.extend(draft.removed.iter().cloned());
+        }
+        if self.isolation.is_none() {
+            self.recognize(&draft.set);
+        }
         let known = &self.known;
         let base: Base<'_> = &|name| sent(known, name);
         if let Some(isolation) = &mut self.isolation {
@@ -180,7 +192,24 @@ impl Lane {
         }
     }
 
-    fn accept_removals(&mut self, draft: &Draft) {
+    /// Finds out what a peer has from an earlier stream, when it can be told from its version alone.
+    ///
+    /// An Envoy that refused one part then has all but that part when the controller restarts. Knowing this, the part is
+    /// convicted at once; not knowing it, the search would take half of the others away from a serving Envoy for a
+    /// moment. Only done after a refusal, and within bounds, as it tries each part.
+    fn recognize(&mut self, refused: &[Arc<Resource>]) {
+        for resource in refused {
+            let parts = resource.parts().len();
+            if let Some(Known::Version(Some(version))) = self.known.get(resource.name())
+                && (2..=MOST_RECOGNIZED).contains(&parts)
+                && let Some(base) = (0..parts).map(|at| without(resource, at)).find(|r| r.version() == *version)
+            {
+                self.known.insert(Arc::clone(resource.name()), Known::Sent(Arc::new(base)));
+            }
+        }
+    }
+
+    pub(crate) fn accept_removals(&mut self, draft: &Draft) {
         for name in &draft.removed {
             if self.subscription.names().contains(name) {
                 self.known.insert(Arc::clone(name), Known::Absent);
@@ -198,23 +227,31 @@ impl Lane {
             return Some(Ok(Draft { set, ..Draft::default() }));
         }
         let isolation = self.isolation.take()?;
+        // Whoever has accepted nothing yet may still have what is gone since.
+        self.greet |= self.last_acked.is_empty() && self.subscription.wildcard();
         self.dirty.extend(isolation.names().filter(|n| self.subscription.contains(n)).cloned());
         let offenders = isolation.into_offenders();
         for offender in &offenders {
             let suspect = &offender.suspect;
             let accepted = sent(&self.known, &suspect.resource);
-            let fallback = match self.known.get(&suspect.resource) {
-                Some(Known::Sent(_)) => {
-                    accepted.is_some_and(|r| r.parts().iter().any(|p| p.id == suspect.part))
-                }
-                Some(Known::Version(_)) => true,
-                Some(Known::Absent) | None => false,
+            let fallback = match &accepted {
+                Some(accepted) => accepted.parts().iter().any(|p| p.id == suspect.part),
+                None => self.has(&suspect.resource),
             };
-            let rejection = Rejection { hash: suspect.hash, message: offender.message.clone(), fallback };
+            let whole = (accepted.is_none() && suspect.part.is_empty()).then_some(offender.whole);
+            let (hash, message) = (suspect.hash, offender.message.clone());
+            let rejection = Rejection { hash, message, fallback, whole };
             self.rejections.insert(&suspect.resource, &suspect.part, rejection);
         }
         Some(Err(offenders))
     }
+}
+
+/// A resource without one of its parts.
+fn without(resource: &Resource, index: usize) -> Resource {
+    let mut parts = resource.parts().to_vec();
+    parts.remove(index);
+    Resource::new(Arc::clone(resource.name()), parts)
 }
 
 fn sent(known: &HashMap<Arc<str>, Known>, name: &str) -> Option<Arc<Resource>> {

@@ -24,6 +24,8 @@ mod session;
 mod stream;
 mod subscription;
 mod table;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod warming;
 mod wire;

@@ -14,6 +14,10 @@ pub(crate) struct Rejection {
     pub(crate) message: String,
     /// Whether the peer keeps an earlier version of the part that it had accepted.
     pub(crate) fallback: bool,
+    /// For a head refused before any version of the resource was accepted: the version of the whole that was refused.
+    /// Of such a resource nothing is certain, neither which part is bad nor that all of the refused ones are: a change
+    /// anywhere in it is a new try.
+    pub(crate) whole: Option<u64>,
 }
 
 /// Everything a peer refused of one type, by resource and part.
@@ -52,13 +56,11 @@ impl Rejections {
     pub(crate) fn prune(&mut self, resource: &Resource) -> Vec<Arc<str>> {
         let Some(parts) = self.by_resource.get_mut(resource.name()) else { return Vec::new() };
         let present: BTreeMap<&str, u64> = resource.parts().iter().map(|p| (&*p.id, p.hash)).collect();
-        let gone: Vec<Arc<str>> = parts
-            .iter()
-            .filter(|(id, rejection)| present.get(&***id) != Some(&rejection.hash))
-            .map(|(id, _)| Arc::clone(id))
-            .collect();
-        for id in &gone {
-            parts.remove(id);
+        let is_gone = |id: &Arc<str>, r: &Rejection| present.get(&**id) != Some(&r.hash);
+        let whole = parts.get("").and_then(|head| head.whole);
+        let gone: Vec<Arc<str>> = parts.extract_if(.., |id, r| is_gone(id, r)).map(|(id, _)| id).collect();
+        if whole.is_some_and(|refused| whole_version(resource, parts) != refused) {
+            return gone.into_iter().chain(self.forget(resource.name())).collect();
         }
         if parts.is_empty() {
             self.by_resource.remove(resource.name());
@@ -78,6 +80,12 @@ impl Rejections {
         let Some(refused) = self.by_resource.get(resource.name()) else { return Some(Arc::clone(resource)) };
         compose(resource, base, |part| refused.get(&part.id).is_some_and(|r| r.hash == part.hash))
     }
+}
+
+/// The version of a resource without its refused parts, as if its head had not been refused.
+fn whole_version(resource: &Resource, refused: &BTreeMap<Arc<str>, Rejection>) -> u64 {
+    let kept = resource.parts().iter().filter(|p| p.id.is_empty() || !refused.contains_key(&p.id)).cloned();
+    Resource::new(Arc::clone(resource.name()), kept.collect()).version()
 }
 
 /// A resource without the parts that `withheld` names, each replaced by its version in `base`, if that has one.
@@ -124,7 +132,7 @@ mod tests {
 
     fn refuse(rejections: &mut Rejections, resource: &Resource, id: &str) {
         let part = resource.parts().iter().find(|p| &*p.id == id).unwrap();
-        let rejection = Rejection { hash: part.hash, message: "no".to_owned(), fallback: false };
+        let rejection = Rejection { hash: part.hash, message: "no".to_owned(), fallback: false, whole: None };
         rejections.insert(resource.name(), &part.id, rejection);
     }
 
@@ -140,6 +148,26 @@ mod tests {
         refuse(&mut rejections, &next, "");
         assert_eq!(rejections.apply(&next, Some(&base)).unwrap().body(), "ha");
         assert!(rejections.apply(&next, None).is_none());
+    }
+
+    #[test]
+    fn without_an_accepted_version_any_change_is_a_new_try() {
+        let next = resource(&[("", "H"), ("a", "A"), ("b", "B")]);
+        for (changed, gone) in [
+            (vec![("", "H"), ("a", "A"), ("b", "B")], vec![]),
+            (vec![("", "H2"), ("a", "A"), ("b", "B")], vec!["", "a"]),
+            (vec![("", "H"), ("a", "A2"), ("b", "B")], vec!["a", ""]),
+            (vec![("", "H"), ("a", "A"), ("b", "B2")], vec!["", "a"]),
+        ] {
+            let mut rejections = Rejections::default();
+            refuse(&mut rejections, &next, "a");
+            let whole = Some(resource(&[("", "H"), ("b", "B")]).version());
+            let (hash, message) = (next.parts()[0].hash, "no".to_owned());
+            rejections.insert(next.name(), &"".into(), Rejection { hash, message, fallback: false, whole });
+            let found: Vec<String> =
+                rejections.prune(&resource(&changed)).iter().map(ToString::to_string).collect();
+            assert_eq!(found, gone, "{changed:?}");
+        }
     }
 
     #[test]

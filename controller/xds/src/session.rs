@@ -15,6 +15,7 @@ use contour_resource::{Resource, ResourceType};
 use tracing::info;
 
 use crate::cache::Snapshot;
+use crate::isolation::Suspect;
 use crate::lane::{Draft, InFlight, Known, Lane};
 use crate::subscription::Change;
 use crate::table::fingerprint;
@@ -79,7 +80,7 @@ pub(crate) enum Output {
     Send(Response),
     Acked { kind: ResourceType, version: String, committed: Option<Instant> },
     Nacked { kind: ResourceType, message: String },
-    Rejected { kind: ResourceType, resource: Arc<str>, part: Arc<str>, message: String },
+    Rejected { kind: ResourceType, resource: Arc<str>, part: Arc<str>, hash: u64, message: String },
     Recovered { kind: ResourceType, resource: Arc<str>, part: Arc<str> },
 }
 
@@ -93,7 +94,7 @@ pub(crate) struct Session {
     lanes: [Lane; ResourceType::ALL.len()],
     latest: Snapshot,
     view: Snapshot,
-    /// The view refers to a Cluster that will never be sent.
+    /// The view refers to a Cluster that was taken back before it was warm.
     view_is_stale: bool,
     warming: Warming,
     held_since: Option<Instant>,
@@ -146,13 +147,20 @@ impl Session {
                 let legacy = self.legacy_wildcard(kind);
                 let change = self.lane_mut(kind).subscription.delta(&subscribe, &unsubscribe, legacy);
                 let initial = if first { initial } else { HashMap::new() };
+                let table = self.source(kind).table(kind).clone();
                 let lane = self.lane_mut(kind);
                 lane.greet |= first && change.all && initial.is_empty();
                 for (name, version) in initial {
                     let name: Arc<str> = name.into();
                     if lane.subscription.contains(&name) {
                         let version = u64::from_str_radix(&version, 16).ok();
-                        lane.known.insert(name, Known::Version(version));
+                        let known = match table.get(&name) {
+                            Some(resource) if version == Some(resource.version()) => {
+                                Known::Sent(Arc::clone(resource))
+                            }
+                            _ => Known::Version(version),
+                        };
+                        lane.known.insert(name, known);
                     }
                 }
                 self.subscribed(kind, &change, first)
@@ -272,7 +280,7 @@ impl Session {
             lane.dirty.insert(Arc::clone(name));
             return;
         }
-        let unsent = lane.dirty.remove(name);
+        lane.dirty.remove(name);
         if lane.has(name) {
             let last = matches!(kind, Listener | Runtime);
             let names = if last { &mut lane.dirty } else { &mut lane.leaving };
@@ -281,8 +289,7 @@ impl Session {
             lane.dirty.insert(Arc::clone(name));
         }
         if kind == Cluster {
-            self.view_is_stale |= unsent && self.warming.holding();
-            self.warming.forget(name);
+            self.view_is_stale |= self.warming.taken_back(name);
         }
     }
 
@@ -331,7 +338,7 @@ impl Session {
             let waited_for: Vec<_> = self.warming.waited_for().take(10).collect();
             info!(?waited_for, "the peer does not warm these clusters: routes to them are sent all the same");
             self.warming.give_up();
-            self.held_since = None;
+            self.view_is_stale = false;
         }
         self.grace_is_over |= now >= self.opened + GRACE;
         loop {
@@ -340,7 +347,7 @@ impl Session {
             for kind in ResourceType::ALL {
                 progress |= self.advance(kind);
             }
-            if !self.warming.holding() {
+            if !self.holding() {
                 self.held_since = None;
             }
             if !progress {
@@ -408,10 +415,15 @@ impl Session {
     fn arm(&mut self, now: Instant) {
         let clusters = self.latest.table(Cluster);
         let lane = &self.lanes[Cluster as usize];
-        self.warming.arm(lane.dirty.iter().filter(|name| clusters.get(name).is_some()));
+        self.warming.arm(lane.dirty.iter(), |name| clusters.get(name).is_some());
         if self.warming.holding() {
             self.held_since.get_or_insert(now);
         }
+    }
+
+    /// Whether Listeners and Routes have to wait.
+    fn holding(&self) -> bool {
+        self.warming.holding() || self.view_is_stale
     }
 
     /// Sends the next response of a type, if it may have one. Returns whether anything was sent or settled.
@@ -427,15 +439,15 @@ impl Session {
             }
             Some(Err(offenders)) => {
                 for offender in offenders {
-                    let suspect = offender.suspect;
-                    let (resource, part) = (suspect.resource, suspect.part);
-                    self.outputs.push(Output::Rejected { kind, resource, part, message: offender.message });
+                    let Suspect { resource, part, hash } = offender.suspect;
+                    let message = offender.message;
+                    self.outputs.push(Output::Rejected { kind, resource, part, hash, message });
                 }
                 return true;
             }
             None => {}
         }
-        if !lane.due() || (matches!(kind, Listener | Route) && self.warming.holding()) {
+        if !lane.due() || (matches!(kind, Listener | Route) && self.holding()) {
             return false;
         }
         let table = self.source(kind).table(kind).clone();
@@ -454,10 +466,7 @@ impl Session {
         if self.mode == Mode::Sotw && !is_full_state(kind) {
             // There is no way to say that a resource is gone.
             let gone = Draft { removed: std::mem::take(&mut draft.removed), ..Draft::default() };
-            self.lane_mut(kind).accept(&gone);
-            if kind == Endpoints {
-                gone.removed.iter().for_each(|name| self.warming.endpoints_withheld(name));
-            }
+            self.lane_mut(kind).accept_removals(&gone);
         }
         let committed = self.lane_mut(kind).committed.take();
         if draft.set.is_empty() && draft.removed.is_empty() && !greet {
@@ -496,6 +505,7 @@ impl Session {
 
     /// Envoy warms every Cluster it is sent, and wants the endpoints it has anew for that.
     fn warm(&mut self, draft: &Draft) {
+        draft.removed.iter().for_each(|name| self.warming.forget(name));
         for cluster in &draft.set {
             self.warming.cluster_sent(cluster.name(), cluster.needs());
             let endpoints = &mut self.lanes[Endpoints as usize];

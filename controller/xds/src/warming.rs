@@ -30,15 +30,21 @@ pub(crate) struct Warming {
 }
 
 impl Warming {
-    /// From now on listeners and routes wait for what is warming and for these, not yet sent.
-    pub(crate) fn arm<'a>(&mut self, unsent: impl Iterator<Item = &'a Arc<str>>) {
-        self.barrier.extend(self.clusters.keys().cloned());
-        self.barrier.extend(unsent.cloned());
+    /// From now on listeners and routes wait for what is warming and for these, not yet sent; only for what `exists`.
+    pub(crate) fn arm<'a>(&mut self, unsent: impl Iterator<Item = &'a Arc<str>>, exists: impl Fn(&str) -> bool) {
+        self.barrier.extend(self.clusters.keys().filter(|name| exists(name)).cloned());
+        self.barrier.extend(unsent.filter(|name| exists(name)).cloned());
     }
 
     /// Whether listeners and routes must wait.
     pub(crate) fn holding(&self) -> bool {
         !self.barrier.is_empty()
+    }
+
+    /// A cluster was taken back: nothing waits for it, though the peer may still be warming it. Returns whether
+    /// listeners and routes were waiting for it.
+    pub(crate) fn taken_back(&mut self, name: &str) -> bool {
+        self.barrier.remove(name)
     }
 
     /// What listeners and routes wait for, for a log line.
@@ -101,7 +107,7 @@ impl Warming {
         self.deliver(name, Delivery::Waiting, Delivery::Done);
     }
 
-    /// A cluster is gone, or will not be sent.
+    /// A cluster is gone from the peer, or will not be sent.
     pub(crate) fn forget(&mut self, name: &str) {
         self.barrier.remove(name);
         if let Some(Cluster { needs: Some(needs), .. }) = self.clusters.remove(name)
@@ -146,7 +152,7 @@ mod tests {
         let mut warming = Warming::default();
         warming.endpoints_sent("e");
         warming.cluster_sent(&name("c"), Some(&name("e")));
-        warming.arm([].into_iter());
+        warming.arm([].into_iter(), |_| true);
         warming.endpoints_acked("e");
         warming.cluster_acked("c");
         assert!(warming.holding(), "what was sent before the cluster does not count");
@@ -162,15 +168,21 @@ mod tests {
     #[test]
     fn the_barrier_is_what_was_there_when_it_was_armed() {
         let mut warming = Warming::default();
-        warming.arm([name("unsent")].iter());
+        warming.arm([name("unsent")].iter(), |_| true);
         warming.cluster_sent(&name("later"), None);
         warming.cluster_sent(&name("unsent"), None);
         warming.cluster_skipped("unsent");
         assert!(warming.holding());
         warming.cluster_acked("unsent");
         assert!(!warming.holding(), "what came later is not waited for");
-        warming.arm([].into_iter());
+        warming.arm([].into_iter(), |_| true);
         assert!(warming.holding());
+        assert!(warming.taken_back("later"));
+        assert!(!warming.holding());
+        warming.arm([].into_iter(), |_| false);
+        assert!(!warming.holding());
+        warming.arm([].into_iter(), |_| true);
+        assert!(warming.holding(), "it is still on its way");
         warming.forget("later");
         assert!(!warming.holding());
     }

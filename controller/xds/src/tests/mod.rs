@@ -1,0 +1,5 @@
+//! Tests of the state machine: transition scripts as data, and properties under random histories.
+
+mod peer;
+mod properties;
+mod scripts;

@@ -1,0 +1,184 @@
+//! A model of an Envoy at the other end of a session.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use contour_resource::{Part, Resource, ResourceType};
+
+use crate::cache::Snapshot;
+use crate::session::{Asked, Mode, Output, Request, Response, Session};
+
+/// Reads `name=head|id:text|id:text`, for a Cluster also `name=text>endpoints`.
+pub(super) fn resource(text: &str) -> Arc<Resource> {
+    let (name, content) = text.split_once('=').unwrap_or_else(|| panic!("`{text}` is not name=content"));
+    let (content, needs) = match content.split_once('>') {
+        Some((content, needs)) if !content.contains('|') => (content, Some(needs)),
+        _ => (content, None),
+    };
+    let parts = content.split('|').enumerate().map(|(at, piece)| {
+        let (id, text) = if at == 0 { ("", piece) } else { piece.split_once(':').expect("a part is id:text") };
+        Arc::new(Part::new(id, text.to_owned()))
+    });
+    let resource = Resource::new(name, parts.collect());
+    Arc::new(match needs {
+        Some(needs) => resource.needing(needs),
+        None => resource,
+    })
+}
+
+/// Writes what [`resource`] reads, without what it needs.
+pub(super) fn show(resource: &Resource) -> String {
+    let parts = resource.parts().iter().map(|part| {
+        let text = String::from_utf8_lossy(&part.bytes);
+        if part.id.is_empty() { text.into_owned() } else { format!("{}:{text}", part.id) }
+    });
+    format!("{}={}", resource.name(), parts.collect::<Vec<_>>().join("|"))
+}
+
+/// A peer: its session, what it has, and what it has received and not answered.
+pub(super) struct Peer {
+    pub(super) session: Session,
+    pub(super) mode: Mode,
+    pub(super) has: BTreeMap<(ResourceType, Arc<str>), Arc<Resource>>,
+    pub(super) received: BTreeMap<ResourceType, Response>,
+    names: BTreeMap<ResourceType, BTreeSet<String>>,
+    nonces: BTreeMap<ResourceType, String>,
+    versions: BTreeMap<ResourceType, String>,
+    pub(super) responses: usize,
+    /// Every version of a resource that was in a refused response.
+    pub(super) refused: BTreeSet<(ResourceType, Arc<str>, u64)>,
+}
+
+impl Peer {
+    pub(super) fn new(mode: Mode, snapshot: Snapshot, now: Instant) -> Self {
+        Self {
+            session: Session::new(mode, None, snapshot, now),
+            mode,
+            has: BTreeMap::new(),
+            received: BTreeMap::new(),
+            names: BTreeMap::new(),
+            nonces: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            responses: 0,
+            refused: BTreeSet::new(),
+        }
+    }
+
+    /// Opens a new stream, keeping what it has, and asks for the same again.
+    pub(super) fn reconnect(&mut self, snapshot: Snapshot, now: Instant) {
+        self.session = Session::new(self.mode, None, snapshot, now);
+        self.received.clear();
+        self.nonces.clear();
+        for (kind, names) in self.names.clone() {
+            let initial = self.has.iter().filter(|((k, _), _)| *k == kind);
+            let initial = initial.map(|((_, name), r)| (name.to_string(), r.version_text())).collect();
+            self.request(kind, Vec::from_iter(names), Vec::new(), initial, None, now);
+        }
+    }
+
+    /// Subscribes and unsubscribes.
+    pub(super) fn ask(&mut self, kind: ResourceType, add: &[&str], drop: &[&str], now: Instant) {
+        let names = self.names.entry(kind).or_default();
+        names.extend(add.iter().map(|n| (*n).to_owned()));
+        for name in drop {
+            names.remove(*name);
+            self.has.remove(&(kind, (*name).into()));
+        }
+        let owned = |list: &[&str]| list.iter().map(|n| (*n).to_owned()).collect();
+        self.request(kind, owned(add), owned(drop), HashMap::new(), None, now);
+    }
+
+    fn request(
+        &mut self,
+        kind: ResourceType,
+        subscribe: Vec<String>,
+        unsubscribe: Vec<String>,
+        initial: HashMap<String, String>,
+        answer: Option<(String, Option<String>)>,
+        now: Instant,
+    ) {
+        let (nonce, error) = answer.unwrap_or_default();
+        if !nonce.is_empty() {
+            // What was received and not yet answered is not spoken of in other requests.
+            self.nonces.insert(kind, nonce.clone());
+        }
+        let (nonce, asked) = match self.mode {
+            Mode::Delta => (nonce, Asked::Delta { subscribe, unsubscribe, initial }),
+            Mode::Sotw => {
+                let names = self.names.get(&kind).into_iter().flatten().cloned().collect();
+                let version = self.versions.get(&kind).cloned().unwrap_or_default();
+                (self.nonces.get(&kind).cloned().unwrap_or_default(), Asked::Sotw { names, version })
+            }
+        };
+        self.session.request(Request { kind, nonce, error, asked }, now);
+    }
+
+    /// Lets the session act. Returns what it said; responses are kept as received.
+    pub(super) fn poll(&mut self, now: Instant) -> Vec<Output> {
+        let outputs = self.session.poll(now);
+        for output in &outputs {
+            if let Output::Send(response) = output {
+                self.responses += 1;
+                let earlier = self.received.insert(response.kind, response.clone());
+                assert!(earlier.is_none(), "two {} responses in flight", response.kind.short());
+            }
+        }
+        outputs
+    }
+
+    /// Accepts the response of a type.
+    pub(super) fn ack(&mut self, kind: ResourceType, now: Instant) {
+        let response = self.received.remove(&kind).expect("a response to accept");
+        let full = matches!(kind, ResourceType::Cluster | ResourceType::Listener);
+        if self.mode == Mode::Sotw && full {
+            self.has.retain(|(k, _), _| *k != kind);
+        }
+        for resource in response.resources {
+            self.has.insert((kind, Arc::clone(resource.name())), resource);
+        }
+        for name in response.removed {
+            self.has.remove(&(kind, name));
+        }
+        self.versions.insert(kind, response.version);
+        self.request(kind, vec![], vec![], HashMap::new(), Some((response.nonce, None)), now);
+    }
+
+    /// Refuses the response of a type: nothing of it is taken.
+    pub(super) fn nack(&mut self, kind: ResourceType, message: &str, now: Instant) {
+        let response = self.received.remove(&kind).expect("a response to refuse");
+        let refused = response.resources.iter().map(|r| (kind, Arc::clone(r.name()), r.version()));
+        self.refused.extend(refused);
+        let answer = Some((response.nonce, Some(message.to_owned())));
+        self.request(kind, vec![], vec![], HashMap::new(), answer, now);
+    }
+
+    /// Answers a response: refuses it if any part of it has this text.
+    pub(super) fn judge(&mut self, kind: ResourceType, refused: &str, now: Instant) {
+        let bad = |r: &Arc<Resource>| r.parts().iter().any(|p| String::from_utf8_lossy(&p.bytes).contains(refused));
+        if self.received[&kind].resources.iter().any(bad) {
+            self.nack(kind, "Proto constraint validation failed", now);
+        } else {
+            self.ack(kind, now);
+        }
+    }
+
+    /// Answers everything until nothing more comes. Returns what the session said, responses left out.
+    pub(super) fn settle(&mut self, refused: &str, now: Instant) -> Vec<Output> {
+        let mut said = self.poll(now);
+        for _ in 0..10_000 {
+            let Some(kind) = self.received.keys().next().copied() else {
+                said.retain(|output| !matches!(output, Output::Send(_)));
+                return said;
+            };
+            self.judge(kind, refused, now);
+            said.extend(self.poll(now));
+        }
+        panic!("the conversation does not end");
+    }
+
+    /// What the peer has of a type, one resource a line.
+    pub(super) fn inventory(&self) -> Vec<String> {
+        self.has.iter().map(|((kind, _), r)| format!("{} {}", kind.short(), show(r))).collect()
+    }
+}

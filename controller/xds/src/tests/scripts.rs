@@ -1,0 +1,189 @@
+//! Runs `tests/scripts/*.yaml`: each step does one thing and lists all that the session must say to it.
+//!
+//! Steps: `commit` (lines `cds a=text>endpoints`, `rds r=head|host:text`, `-cds a`), `ask` (`cds`, `eds +a -b`),
+//! `ack` and `nack` (`cds`, or `cds: message`), `reconnect`, `wait` (seconds), and `settle`, which answers until nothing
+//! more comes, refusing what has the given text in it. `expect` lists responses and facts; `has` all the peer then has;
+//! `within` bounds the number of responses of a `settle`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use contour_resource::{ResourceType, Transaction};
+use serde::Deserialize;
+
+use super::peer::{Peer, resource, show};
+use crate::cache::Cache;
+use crate::session::{Mode, Output};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Script {
+    /// What is shown.
+    #[allow(dead_code)]
+    about: String,
+    /// Both protocols unless one is named.
+    mode: Option<String>,
+    steps: Vec<Step>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Step {
+    commit: Option<Vec<String>>,
+    ask: Vec<String>,
+    ack: Option<String>,
+    nack: Option<String>,
+    reconnect: Option<bool>,
+    wait: Option<u64>,
+    settle: Option<String>,
+    expect: Vec<String>,
+    has: Option<Vec<String>>,
+    within: Option<usize>,
+}
+
+fn kind(short: &str) -> ResourceType {
+    ResourceType::ALL.into_iter().find(|k| k.short() == short).unwrap_or_else(|| panic!("no type `{short}`"))
+}
+
+fn transaction(lines: &[String]) -> Transaction {
+    let mut transaction = Transaction::default();
+    for line in lines {
+        let (short, rest) = line.split_once(' ').expect("a type and a resource");
+        match short.strip_prefix('-') {
+            Some(short) => transaction.remove.push((kind(short), rest.into())),
+            None => transaction.set.push((kind(short), resource(rest))),
+        }
+    }
+    transaction
+}
+
+fn line(output: &Output) -> Option<String> {
+    Some(match output {
+        Output::Send(response) => {
+            let mut words = vec![response.kind.short().to_owned()];
+            words.extend(response.resources.iter().map(|r| show(r)));
+            words.extend(response.removed.iter().map(|name| format!("-{name}")));
+            words.join(" ")
+        }
+        Output::Acked { .. } | Output::Nacked { .. } => return None,
+        Output::Rejected { kind, resource, part, message, .. } => {
+            format!("rejected {} {resource}/{part}: {message}", kind.short())
+        }
+        Output::Recovered { kind, resource, part } => format!("recovered {} {resource}/{part}", kind.short()),
+    })
+}
+
+struct Run {
+    cache: Cache,
+    peer: Peer,
+    now: Instant,
+}
+
+impl Run {
+    fn step(&mut self, step: &Step) -> Vec<Output> {
+        let now = self.now;
+        if let Some(lines) = &step.commit
+            && self.cache.commit_at(transaction(lines), now)
+        {
+            self.peer.session.update(self.cache.snapshot());
+        }
+        for ask in &step.ask {
+            let mut words = ask.split_whitespace();
+            let kind = kind(words.next().expect("a type"));
+            let add: Vec<&str> = words.clone().filter_map(|w| w.strip_prefix('+')).collect();
+            let drop: Vec<&str> = words.filter_map(|w| w.strip_prefix('-')).collect();
+            self.peer.ask(kind, &add, &drop, now);
+        }
+        if let Some(short) = &step.ack {
+            self.peer.ack(kind(short), now);
+        }
+        if let Some(nack) = &step.nack {
+            let (short, message) = nack.split_once(": ").expect("a type and a message");
+            self.peer.nack(kind(short), message, now);
+        }
+        if step.reconnect.is_some() {
+            self.peer.reconnect(self.cache.snapshot(), now);
+        }
+        if let Some(seconds) = step.wait {
+            self.now += Duration::from_secs(seconds);
+            let due = self.peer.session.deadline().expect("the session waits for something");
+            assert!(due <= self.now, "nothing is due within {seconds} s");
+        }
+        match &step.settle {
+            Some(refused) => self.peer.settle(refused, self.now),
+            None => self.peer.poll(self.now),
+        }
+    }
+}
+
+fn run(path: &Path, script: &Script, mode: Mode) {
+    let now = Instant::now();
+    let cache = Cache::new();
+    let peer = Peer::new(mode, cache.snapshot(), now);
+    let mut run = Run { cache, peer, now };
+    for (at, step) in script.steps.iter().enumerate() {
+        let place = format!("{} ({}), step {}", path.display(), mode.label(), at + 1);
+        let before = run.peer.responses;
+        let said: Vec<String> = run.step(step).iter().filter_map(line).collect();
+        assert_eq!(said, step.expect, "{place}: what was said (left) is not what was expected (right)");
+        if let Some(has) = &step.has {
+            assert_eq!(&run.peer.inventory(), has, "{place}: what the peer has");
+        }
+        if let Some(within) = step.within {
+            let sent = run.peer.responses - before;
+            assert!(sent <= within, "{place}: {sent} responses");
+        }
+    }
+}
+
+#[test]
+fn transition_scripts() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let mut paths: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    for path in paths {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let script: Script = serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let modes = match script.mode.as_deref() {
+            Some("delta") => vec![Mode::Delta],
+            Some("sotw") => vec![Mode::Sotw],
+            None => vec![Mode::Delta, Mode::Sotw],
+            Some(other) => panic!("{}: no mode `{other}`", path.display()),
+        };
+        for mode in modes {
+            run(&path, &script, mode);
+        }
+    }
+}
+
+/// One change costs a stream a look at that change, whatever the stream has.
+#[test]
+fn a_change_costs_a_stream_what_it_touches() {
+    let now = Instant::now();
+    let cache = Cache::new();
+    let many = (0..10_000).flat_map(|i| {
+        [(ResourceType::Cluster, format!("c{i}=x>e{i}")), (ResourceType::Endpoints, format!("e{i}=x"))]
+    });
+    let set = many.map(|(kind, text)| (kind, resource(&text))).collect();
+    cache.commit(Transaction { set, remove: vec![] });
+    let mut peer = Peer::new(Mode::Delta, cache.snapshot(), now);
+    let names: Vec<String> = (0..10_000).map(|i| format!("e{i}")).collect();
+    peer.ask(ResourceType::Cluster, &[], &[], now);
+    peer.ask(ResourceType::Endpoints, &names.iter().map(String::as_str).collect::<Vec<_>>(), &[], now);
+    peer.settle("!", now);
+    assert_eq!(peer.has.len(), 20_000);
+    let started = Instant::now();
+    for i in 0..1_000 {
+        cache.commit(transaction(&[format!("eds e7={i}")]));
+        peer.session.update(cache.snapshot());
+        let said = peer.poll(now);
+        assert_eq!(said.iter().filter_map(line).collect::<Vec<_>>(), [format!("eds e7={i}")]);
+        peer.ack(ResourceType::Endpoints, now);
+        peer.poll(now);
+    }
+    assert!(started.elapsed().as_micros() < 500 * 1_000, "{:?} for 1,000 changes", started.elapsed());
+    let kept = Arc::clone(&peer.has[&(ResourceType::Endpoints, "e7".into())]);
+    assert_eq!(show(&kept), "e7=999");
+}
