@@ -198,3 +198,51 @@ fn hex(bytes: &[u8]) -> String {
         out
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use contour_graph::model::HealthPort;
+    use rstest::rstest;
+
+    use super::*;
+
+    /// Expected values were computed with Contour 1.33.8.
+    #[rstest]
+    #[case::fits("shop/web/80/da39a3ee5e", "shop/web/80/da39a3ee5e")]
+    #[case::long_service(&format!("shop/{}/80/da39a3ee5e", "b".repeat(63)), "shop/bbbbbbbb-456224/80/da39a3ee5e")]
+    #[case::all_long(
+        &format!("{}/{}/8080/da39a3ee5e", "a".repeat(63), "b".repeat(63)),
+        "aaaaaaaa-985575/bbbbbbbb-985575/8080/da39a3ee5e"
+    )]
+    #[case::long_namespace(&format!("{}/tls/0123456789", "a".repeat(63)), "aaaaaaaaaaaaa-c3f297/tls/0123456789")]
+    #[case::long_host(
+        &format!("www.{}example.com", "host.".repeat(12)),
+        "48fa78088b218dfade3f4f56c2aa77a81d026bef3c93e300dcfe2f800455"
+    )]
+    #[case::just_fits(&"x".repeat(59), &"x".repeat(59))]
+    #[case::just_not(&"x".repeat(60), "42f2d97335669f86846b721a8aa58551a46564eaf6977e3b4836d4645e3e")]
+    fn long_names_are_shortened_as_contour_does(#[case] whole: &str, #[case] expected: &str) {
+        let elements: Vec<&str> = whole.split('/').collect();
+        assert_eq!(shortened(&elements), expected);
+    }
+
+    #[test]
+    fn cutting_respects_characters() {
+        assert_eq!(cut("äöüäöü", 8, "123456"), "-123456");
+        assert_eq!(cut("äöüäöü", 9, "123456"), "ä-123456");
+    }
+
+    #[test]
+    fn assignments_of_different_ports_have_different_names() {
+        let of = |port: Option<&str>, health: Option<&str>| {
+            let health_port = health.map(|name| HealthPort { number: 1, name: Some(name.into()) });
+            let service = NamespacedName::new("ns", "svc");
+            assignment(&EndpointsOf { service, port_name: port.map(Arc::from), health_port })
+        };
+        assert_eq!(&*of(None, None), "ns/svc");
+        assert_eq!(&*of(Some("http"), None), "ns/svc/http");
+        assert_eq!(&*of(Some("health"), None), "ns/svc/health");
+        assert_eq!(&*of(None, Some("health")), "ns/svc//health/health");
+        assert_eq!(&*of(Some("health"), Some("health")), "ns/svc/health/health/health");
+    }
+}

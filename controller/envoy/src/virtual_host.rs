@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use contour_graph::model::Route;
 use contour_resource::Part;
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
@@ -78,5 +77,5 @@ pub(crate) fn secure(fqdn: &str, host: &[u8]) -> Arc<Part> {
     if fqdn != "*" {
         out.extend_from_slice(&misdirected("*"));
     }
-    Arc::new(Part::new("", Bytes::from(out)))
+    Arc::new(Part::new("", out))
 }

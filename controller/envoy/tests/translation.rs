@@ -12,6 +12,8 @@ use envoy_types::pb::envoy::config::route::v3 as pb;
 use envoy_types::pb::google::protobuf;
 use pb::route::Action as PbAction;
 use pb::route_action::{ClusterSpecifier, HostRewriteSpecifier};
+use proptest::prelude::*;
+use prost::Message as _;
 use support::*;
 
 fn served(hosts: Vec<VirtualHost>) -> Served {
@@ -293,4 +295,88 @@ fn a_wildcard_does_not_answer_for_hosts_of_their_own() {
     let hosts: Vec<_> = table.virtual_hosts.iter().map(|h| h.domains.join(" ")).collect();
     assert_eq!(hosts, ["*.example.com", "*", "own.example.com", "tcp.example.com"]);
     assert_eq!(served.routes("https/own.example.com").virtual_hosts.len(), 2);
+}
+
+#[test]
+fn the_administration_listener_only_reads() {
+    use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
+    use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+    let served = served(Vec::new());
+    let listener = served.listener("envoy-admin");
+    assert!(listener.ignore_global_conn_limit);
+    let Some(ConfigType::TypedConfig(filter)) = &listener.filter_chains[0].filters[0].config_type else {
+        panic!("a configuration");
+    };
+    let manager = hcm::HttpConnectionManager::decode(filter.value.as_slice()).expect("a connection manager");
+    let Some(hcm::http_connection_manager::RouteSpecifier::RouteConfig(table)) = manager.route_specifier
+    else {
+        panic!("routes");
+    };
+    let paths: Vec<_> = table.virtual_hosts[0]
+        .routes
+        .iter()
+        .map(|route| {
+            assert_eq!(clusters_of(route.clone()), ["envoy-admin"]);
+            let matches = route.r#match.as_ref().expect("a match");
+            assert_eq!(matches.headers[0].name, ":method");
+            match &matches.path_specifier {
+                Some(pb::route_match::PathSpecifier::Path(path)) => path.as_str(),
+                other => panic!("not an exact path: {other:?}"),
+            }
+        })
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "/certs",
+            "/clusters",
+            "/listeners",
+            "/config_dump",
+            "/memory",
+            "/ready",
+            "/runtime",
+            "/server_info",
+            "/stats",
+            "/stats/prometheus",
+            "/stats/recentlookups"
+        ]
+    );
+}
+
+/// Texts nobody should write, and some that are plain.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof!["[ -~]{0,8}", "\\PC{0,8}", any::<String>(), Just("/\r\n\0".to_owned())]
+}
+
+proptest! {
+    #[test]
+    fn no_text_breaks_the_translation(
+        host in text(), path in text(), name in text(), value in text(), service in text(), time in any::<Duration>(),
+    ) {
+        let mut forward = forward(vec![weighted(Cluster { sni: Some(value.clone()), protocol: Protocol::Tls, ..cluster(&service) }, 1)]);
+        forward.response_timeout = Timeout::After(time);
+        forward.rewrite = Some(PathRewrite::Prefix(path.clone()));
+        forward.request_headers.set.insert(name.clone(), value.clone());
+        forward.response_headers.remove.push(name.clone());
+        forward.request_headers.host = Some(HostRewrite::Literal(value.clone()));
+        forward.hash = vec![HashInput { terminal: false, source: HashSource::Header(name.clone()) }];
+        let header = HeaderMatch { name, value: HeaderValue::Contains(value.clone()), invert: true, ignore_case: true, missing_is_empty: true };
+        let redirect = Redirect { hostname: Some(value), path: Some(RedirectPath::Full(path.clone())), ..Redirect::default() };
+        let routes = vec![
+            route(RouteMatch { path: PathMatch::Segments(path.clone()), headers: vec![header], query: vec![] }, Action::Redirect(redirect)),
+            route(RouteMatch { path: PathMatch::Regex(path), headers: vec![], query: vec![] }, Action::Forward(Box::new(forward))),
+        ];
+        let served = served(vec![secure(&host, "default/cert", routes)]);
+        let table = served.routes(&contour_envoy::secure_routes(&host));
+        prop_assert_eq!(table.virtual_hosts[0].routes.len(), 2);
+        let clean = |text: &str| !text.contains(['\0', '\r', '\n']);
+        for route in &table.virtual_hosts[0].routes {
+            let headers = route.request_headers_to_add.iter().filter_map(|h| h.header.as_ref());
+            prop_assert!(headers.into_iter().all(|h| clean(&h.key) && clean(&h.value)));
+            if let Some(PbAction::Route(action)) = &route.action {
+                prop_assert!(clean(&action.prefix_rewrite));
+                prop_assert!(action.timeout.is_some_and(|t| t.seconds > 0 || t.nanos > 0));
+            }
+        }
+    }
 }
