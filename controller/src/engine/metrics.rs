@@ -94,7 +94,11 @@ impl EngineMetrics {
         registry.register("contour_hosts_built", "Hosts built again", metrics.hosts_built.clone());
         registry.register("contour_httpproxy", "HTTPProxies", metrics.total.clone());
         registry.register("contour_httpproxy_root", "HTTPProxies that are roots", metrics.roots.clone());
-        registry.register("contour_httpproxy_orphaned", "HTTPProxies no root includes", metrics.orphaned.clone());
+        registry.register(
+            "contour_httpproxy_orphaned",
+            "HTTPProxies no root includes",
+            metrics.orphaned.clone(),
+        );
         registry.register("contour_httpproxy_valid", "Valid HTTPProxies", metrics.valid.clone());
         registry.register("contour_httpproxy_invalid", "Invalid HTTPProxies", metrics.invalid.clone());
         metrics

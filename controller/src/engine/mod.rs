@@ -249,7 +249,10 @@ impl Engine {
             })
             .collect();
         let seconds = started.elapsed().as_secs();
-        warn!(waiting = waiting.join(", "), seconds, "nothing is published before every kind was listed once");
+        warn!(
+            waiting = waiting.join(", "),
+            seconds, "nothing is published before every kind was listed once"
+        );
     }
 }
 
