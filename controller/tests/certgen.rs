@@ -5,13 +5,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use contour_certs::{Certificate, Leaf};
-use contour_e2e::apiserver;
+use contour_e2e::apiserver::{self, ApiServer};
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, DeleteParams, ListParams};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use serde_json::{Value, json};
 
 fn certgen(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_contour"));
@@ -158,12 +160,43 @@ fn yaml_files_hold_the_secrets() {
     }
 }
 
+/// The user of the stock Job, with the rights of its Role: Secrets may be created and updated, not even read.
+const JOB: &str = "system:serviceaccount:projectcontour:contour-certgen";
+
+async fn grant_stock_role(client: &kube::Client, namespace: &str) {
+    let role: Role = serde_json::from_value(json!({
+        "metadata": {"name": "contour-certgen"},
+        "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "update"]}],
+    }))
+    .unwrap();
+    let binding: RoleBinding = serde_json::from_value(json!({
+        "metadata": {"name": "contour-certgen"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "contour-certgen"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": JOB}],
+    }))
+    .unwrap();
+    Api::namespaced(client.clone(), namespace).create(&PostParams::default(), &role).await.unwrap();
+    Api::namespaced(client.clone(), namespace).create(&PostParams::default(), &binding).await.unwrap();
+}
+
+/// A kubeconfig for [`JOB`].
+fn job_kubeconfig(server: &ApiServer, directory: &Path) -> PathBuf {
+    let text = fs::read_to_string(server.kubeconfig()).unwrap();
+    let mut kubeconfig: Value = serde_saphyr::from_str(&text).unwrap();
+    kubeconfig["users"][0]["user"]["as"] = JOB.into();
+    let path = directory.join("kubeconfig");
+    fs::write(&path, kubeconfig.to_string()).unwrap();
+    path
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_written_to_the_cluster() {
     let Some(server) = apiserver::require().await else { return };
     let client = server.client().await.unwrap();
-    let kubeconfig = format!("--kubeconfig={}", server.kubeconfig().display());
     let namespace = server.namespace("certgen").await.unwrap();
+    grant_stock_role(&client, &namespace).await;
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = format!("--kubeconfig={}", job_kubeconfig(server, directory.path()).display());
     let namespace_flag = format!("--namespace={namespace}");
     let kube = ["--kube", &kubeconfig, &namespace_flag];
     let compact = ["--kube", &kubeconfig, &namespace_flag, "--secrets-format=compact"];
@@ -201,6 +234,7 @@ async fn secrets_are_written_to_the_cluster() {
     success(&[&kube[..], &["--secrets-name-suffix=-v1.2"]].concat());
     assert_legacy(&list().await, "-v1.2");
 
-    let error = failure(&["--kube", &kubeconfig, "--namespace=missing"]);
-    assert!(error.contains("cannot create secret/contourcert in namespace \"missing\""), "{error}");
+    let error = failure(&["--kube", &kubeconfig, "--namespace=other"]);
+    assert!(error.contains("cannot create secret/contourcert in namespace \"other\""), "{error}");
+    assert!(error.contains("is forbidden"), "{error}");
 }
