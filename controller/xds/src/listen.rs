@@ -23,8 +23,13 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// What to wait after accepting failed (out of file descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Binds so that a restarted server gets the same port at once and `::` also takes IPv4.
-pub(crate) fn bind(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// Takes the port without listening on it, so that a restarted server gets it at once and `::` also takes IPv4.
+///
+/// Until [`listen`] connections are refused: whoever probes the port learns that there is nothing to be had yet.
+pub(crate) fn bind(addr: SocketAddr) -> io::Result<Socket> {
     let socket = match Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP)) {
         // A host without IPv6: `::` means everything, and everything is IPv4 there.
         Err(_) if addr.is_ipv6() && addr.ip().is_unspecified() => {
@@ -38,8 +43,19 @@ pub(crate) fn bind(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
-    socket.listen(1024)?;
-    Ok(socket.into())
+    Ok(socket)
+}
+
+/// The address a socket is bound to.
+pub(crate) fn address(socket: &Socket) -> io::Result<SocketAddr> {
+    let address = socket.local_addr()?;
+    address.as_socket().ok_or_else(|| io::Error::other("the socket has no IP address"))
+}
+
+/// Begins to take connections. Fails if another process listens on the port by now.
+pub(crate) fn listen(socket: Socket) -> io::Result<TcpListener> {
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
 }
 
 /// Accepts until told to stop, each handshake on its own, and hands over what is ready for HTTP/2.

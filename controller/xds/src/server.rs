@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use socket2::Socket;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
 use crate::events::Events;
-use crate::listen::{accept, bind};
+use crate::listen::{accept, address, bind, listen};
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::service::Discovery;
@@ -46,7 +46,7 @@ pub enum ServerError {
 
 /// An xDS server that holds its port and, once [`serve`](Self::serve) runs, answers from its cache.
 pub struct Server {
-    listener: std::net::TcpListener,
+    socket: Socket,
     addr: SocketAddr,
     tls: Option<Arc<Reloading>>,
     cache: Cache,
@@ -58,6 +58,8 @@ pub struct Server {
 impl Server {
     /// Takes the port and loads the TLS files; without files the server speaks plaintext.
     ///
+    /// The port refuses connections until [`serve`](Self::serve): the stock manifests take an open port for readiness.
+    ///
     /// `::` accepts IPv4 too; port 0 takes a free one. Metrics named `contour_xds_*` are added to `registry`, whose
     /// own prefix should be empty.
     pub fn bind(
@@ -68,13 +70,13 @@ impl Server {
     ) -> Result<Self, ServerError> {
         let tls = tls.map(Reloading::new).transpose()?.map(Arc::new);
         let failed = |source| ServerError::Bind { addr, source };
-        let listener = bind(addr).map_err(failed)?;
-        let addr = listener.local_addr().map_err(failed)?;
+        let socket = bind(addr).map_err(failed)?;
+        let addr = address(&socket).map_err(failed)?;
         let metrics = Metrics::new(registry);
-        Ok(Self { listener, addr, tls, cache, events: Events::default(), nodes: Nodes::default(), metrics })
+        Ok(Self { socket, addr, tls, cache, events: Events::default(), nodes: Nodes::default(), metrics })
     }
 
-    /// The address listened on.
+    /// The address that is taken.
     pub fn local_addr(&self) -> SocketAddr {
         self.addr
     }
@@ -89,12 +91,12 @@ impl Server {
         self.nodes.clone()
     }
 
-    /// Serves until `shutdown`, then frees the port at once and ends all streams.
+    /// Listens and serves until `shutdown`, then frees the port at once and ends all streams.
     ///
-    /// Connections are accepted from the start; streams are answered once the cache is open.
+    /// Connections are accepted from now on; streams are answered once the cache is open.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), ServerError> {
         let failed = |source| ServerError::Bind { addr: self.addr, source };
-        let listener = TcpListener::from_std(self.listener).map_err(failed)?;
+        let listener = listen(self.socket).map_err(failed)?;
         let (ready, connections) = mpsc::channel(64);
         // A server that fails stops accepting, too.
         let stop = shutdown.child_token();
