@@ -339,6 +339,8 @@ fn within_metadata(mut violation: Violation) -> Violation {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::path::{Path, PathBuf};
+
     use super::*;
     use crate::yaml::parse;
 
@@ -352,6 +354,57 @@ pub(crate) mod tests {
         let readings = nodes.iter().flat_map(read);
         let issues = readings.flat_map(|reading| reading.issues);
         issues.map(|i| format!("{} {}: {}", i.line, i.object.unwrap_or_default(), i.message)).collect()
+    }
+
+    /// Fixtures of `contour-crds`, about which a real API server was asked (`e2e/tests/crds.rs`).
+    fn fixtures(verdict: &str) -> Vec<(PathBuf, Node)> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds/fixtures").join(verdict);
+        let kinds = root.read_dir().unwrap().flat_map(|kind| kind.unwrap().path().read_dir().unwrap());
+        let files = kinds
+            .map(|file| file.unwrap().path())
+            .filter(|path| !path.to_string_lossy().contains(".stored."));
+        let found: Vec<_> = files.map(|path| (path.clone(), one(&path))).collect();
+        assert!(found.len() > 40, "only {} fixtures are left", found.len());
+        found
+    }
+
+    fn one(path: &Path) -> Node {
+        parse(&std::fs::read_to_string(path).unwrap()).unwrap().remove(0)
+    }
+
+    #[test]
+    fn what_an_api_server_takes_is_taken_and_stored_as_it_stores_it() {
+        for (path, node) in fixtures("accept") {
+            let reading = read(&node).remove(0);
+            let errors: Vec<_> = reading.issues.iter().filter(|i| i.severity == Severity::Error).collect();
+            if path.ends_with("unknown-fields-are-dropped.yaml") {
+                // As kubectl does by default, we ask for it to be corrected.
+                assert!(
+                    !errors.is_empty() && errors.iter().all(|i| i.message.contains("known field")),
+                    "{errors:?}"
+                );
+                continue;
+            }
+            assert!(matches!(reading.outcome, Outcome::Valid(_)), "{}: {errors:?}", path.display());
+            let stored = path.with_extension("stored.yaml");
+            if !stored.exists() {
+                continue;
+            }
+            let known = KINDS.iter().find(|known| Some(known.kind) == node.text("kind")).unwrap();
+            let mut object = node.to_json();
+            object.as_object_mut().unwrap().retain(|field, _| field != "metadata" && field != "status");
+            schema::check(&known.schema, &mut object, true);
+            assert_eq!(object.get("spec"), one(&stored).to_json().get("spec"), "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn what_an_api_server_refuses_is_refused() {
+        for (path, node) in fixtures("reject") {
+            let reading = read(&node).remove(0);
+            assert!(matches!(reading.outcome, Outcome::Invalid(_)), "{}: {reading:?}", path.display());
+            assert!(reading.issues.iter().any(|i| i.severity == Severity::Error), "{}", path.display());
+        }
     }
 
     #[test]

@@ -205,6 +205,9 @@ impl Check {
         if value.is_null() && schema.nullable {
             return;
         }
+        if schema.r#type == Some(Type::Integer) {
+            whole(value);
+        }
         if let Some(expected) = mismatch(schema, value) {
             let found = self.describe(value);
             return self.report(format!("must be {expected}, not {found}"));
@@ -352,6 +355,17 @@ impl Check {
 
 fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
+}
+
+/// Writes an integer that is written as a fraction (`1e3`, `80.0`) as an integer, up to where fractions are exact.
+fn whole(value: &mut Value) {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let fraction = if value.is_f64() { value.as_f64() } else { None };
+    if let Some(number) = fraction.filter(|number| number.fract() == 0.0 && number.abs() <= EXACT)
+        && let Ok(number) = format!("{number:.0}").parse::<i64>()
+    {
+        *value = number.into();
+    }
 }
 
 /// What the value should be, if it is something else.
