@@ -89,21 +89,23 @@ fn bootstrap(ads: SocketAddr) -> String {
 impl Proxy {
     async fn start(settings: Settings, store: Store, hosts: Vec<VirtualHost>) -> Result<Self> {
         let mut assembly = Assembly::new(settings);
-        let served = Served::of(&mut assembly, &store, hosts);
+        let first = assembly.initial();
+        let all = assembly.hosts(&store, hosts.into_iter().map(set));
+        let mut served = Served::default();
+        [&first, &all].into_iter().for_each(|transaction| served.apply(transaction));
         served.assert_complete();
-        let ads = Ads::start(served).await?;
+        let mut ads = Ads::start([first, all])?;
         let envoy = Launch::bootstrap(bootstrap(ads.address)).start().await?;
-        let proxy = Self { envoy, ads, assembly, store };
-        proxy.envoy.ready().await.with_context(|| format!("{:?}", proxy.ads.rejections()))?;
-        Ok(proxy)
+        envoy.ready().await.with_context(|| format!("{:?}", ads.rejections()))?;
+        Ok(Self { envoy, ads, assembly, store })
     }
 
     fn change(&mut self, changes: Vec<Change>) {
-        self.ads.apply(&self.assembly.hosts(&self.store, changes));
+        self.ads.apply(self.assembly.hosts(&self.store, changes));
     }
 
-    async fn assert_accepted(&self) -> Result<()> {
-        assert_eq!(self.ads.rejections(), Vec::<String>::new());
+    async fn assert_accepted(&mut self) -> Result<()> {
+        assert_eq!(self.ads.rejections(), []);
         assert_eq!(self.envoy.rejected_updates().await?, std::collections::BTreeMap::new());
         Ok(())
     }
@@ -295,7 +297,7 @@ async fn accepts(settings: Settings) -> Result<()> {
     let ca = TestCa::new("test")?;
     let hosts = every_host(&ca)?;
     let count = hosts.len();
-    let proxy = Proxy::start(settings, Store::default(), hosts).await?;
+    let mut proxy = Proxy::start(settings, Store::default(), hosts).await?;
     let state = eventually(SOON, || async {
         let tables = proxy.envoy.stats(r"rds\..*\.update_success$").await?;
         anyhow::ensure!(
@@ -306,7 +308,7 @@ async fn accepts(settings: Settings) -> Result<()> {
         anyhow::ensure!(runtime > 0, "no runtime");
         Ok(proxy.envoy.config_dump().await?.to_string())
     });
-    let state = state.await?;
+    let state = state.await.with_context(|| format!("{:?}", proxy.ads.rejections()))?;
     proxy.assert_accepted().await?;
     assert_eq!(
         state.matches("\"server_names\"").count(),
@@ -380,7 +382,7 @@ async fn plain_requests_go_where_the_model_says() -> Result<()> {
         ),
         plain("*.wild.example.com", respond(204, "")),
     ];
-    let proxy = Proxy::start(settings(), store, hosts).await?;
+    let mut proxy = Proxy::start(settings(), store, hosts).await?;
     let http = proxy.envoy.listener(INGRESS_HTTP).await?;
 
     let answer =
@@ -427,7 +429,7 @@ async fn tls_connections_reach_their_host_and_no_other() -> Result<()> {
             secure: Some(SecureHost::Tcp { tls: termination("default/cert", pair.clone()), proxy: proxied }),
         },
     ];
-    let proxy = Proxy::start(settings(), store, hosts).await?;
+    let mut proxy = Proxy::start(settings(), store, hosts).await?;
     let https = proxy.envoy.listener(INGRESS_HTTPS).await?;
     let with = |sni: &str| Tls::trusting(&ca).sni(sni);
     for (sni, host, status) in [
@@ -476,8 +478,7 @@ async fn connections_of_a_removed_host_are_told_it_is_gone() -> Result<()> {
     .await?;
     assert_eq!(connection.send(&request).await?.status, 404, "not 503 for a cluster that is gone");
     assert!(request.send().await.is_err(), "nobody presents a certificate for this name any more");
-    assert!(proxy.ads.rejections().is_empty());
-    Ok(())
+    proxy.assert_accepted().await
 }
 
 #[tokio::test]
@@ -504,7 +505,7 @@ async fn endpoints_and_hosts_change_while_envoy_runs() -> Result<()> {
     let step = proxy.assembly.endpoints(&proxy.store, &changes.endpoints);
     assert_eq!(step.set.len(), 1);
     assert_eq!(step.set[0].0, ResourceType::Endpoints);
-    proxy.ads.apply(&step);
+    proxy.ads.apply(step);
     request.until(from(two.instance())).await?;
 
     proxy.change(vec![set(plain("b.example.com", respond(204, "")))]);
@@ -512,4 +513,26 @@ async fn endpoints_and_hosts_change_while_envoy_runs() -> Result<()> {
     proxy.change(vec![gone("a.example.com")]);
     request.until_status(404).await?;
     proxy.assert_accepted().await
+}
+
+#[tokio::test]
+async fn a_refused_host_is_found_and_harms_no_other() -> Result<()> {
+    let good = || plain("good.example.com", respond(201, ""));
+    let mut proxy = Proxy::start(settings(), Store::default(), vec![good()]).await?;
+    let http = proxy.envoy.listener(INGRESS_HTTP).await?;
+    get(http, "good.example.com", "/").until_status(201).await?;
+
+    let unbalanced = RouteMatch { path: PathMatch::Regex("/(".to_owned()), ..prefix("") };
+    let bad = plain("bad.example.com", vec![route(unbalanced, Action::UpgradeToHttps)]);
+    proxy.change(vec![set(bad), set(plain("other.example.com", respond(202, "")))]);
+    get(http, "other.example.com", "/").until_status(202).await?;
+    get(http, "good.example.com", "/").until_status(201).await?;
+
+    let rejection = proxy.ads.next_rejection().await?;
+    assert_eq!((&*rejection.resource, &*rejection.part), ("ingress_http", "bad.example.com"));
+    assert!(rejection.message.contains("missing )"), "{}", rejection.message);
+    let owners = proxy.assembly.owners(rejection.kind, &rejection.resource, &rejection.part);
+    assert_eq!(owners.iter().map(|o| &*o.host).collect::<Vec<_>>(), ["bad.example.com"]);
+    assert_eq!(proxy.ads.rejections(), [rejection], "nothing else was refused");
+    Ok(())
 }
