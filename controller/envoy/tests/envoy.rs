@@ -92,7 +92,8 @@ impl Proxy {
         let first = assembly.initial();
         let all = assembly.hosts(&store, hosts.into_iter().map(set));
         let mut served = Served::default();
-        [&first, &all].into_iter().for_each(|transaction| served.apply(transaction));
+        served.apply(&first);
+        served.apply(&all);
         served.assert_complete();
         let mut ads = Ads::start([first, all])?;
         let envoy = Launch::bootstrap(bootstrap(ads.address)).start().await?;
