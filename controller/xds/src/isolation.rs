@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use contour_resource::{Part, Resource};
 
-use crate::rejection::compose;
+use crate::rejection::{compose, rest_version};
 
 /// After so many parts of a resource were refused one by one, with none accepted, it is the head they share.
 const STRIKES: usize = 4;
@@ -28,8 +28,8 @@ pub(crate) struct Suspect {
 pub(crate) struct Offender {
     pub(crate) suspect: Suspect,
     pub(crate) message: String,
-    /// The version of the resource in which it was refused.
-    pub(crate) whole: u64,
+    /// The version of its resource without the parts found, as if its head had not been.
+    pub(crate) rest: u64,
 }
 
 #[derive(Debug)]
@@ -55,7 +55,7 @@ pub(crate) struct Isolation {
     /// A stack: the last group is tried next.
     untested: Vec<Group>,
     trial: Option<Group>,
-    offenders: Vec<Offender>,
+    offenders: Vec<(Suspect, String)>,
     strikes: BTreeMap<Arc<str>, usize>,
     message: String,
 }
@@ -128,9 +128,21 @@ impl Isolation {
         }
     }
 
-    /// What was found so far. Only complete, and only then final, when the search is over.
+    /// What was found, when the search is over.
     pub(crate) fn into_offenders(self) -> Vec<Offender> {
-        self.offenders
+        let mut found: BTreeMap<Arc<str>, BTreeSet<Arc<str>>> = BTreeMap::new();
+        for (suspect, _) in &self.offenders {
+            found.entry(Arc::clone(&suspect.resource)).or_default().insert(Arc::clone(&suspect.part));
+        }
+        let rest = |name: &Arc<str>| {
+            self.targets.get(name).map_or(0, |target| rest_version(target, |part| found[name].contains(part)))
+        };
+        let offender = |(suspect, message): (Suspect, String)| Offender {
+            rest: rest(&suspect.resource),
+            suspect,
+            message,
+        };
+        self.offenders.clone().into_iter().map(offender).collect()
     }
 
     /// Splits a group that holds an offender, or convicts it when it is a single suspect.
@@ -174,7 +186,7 @@ impl Isolation {
 
     /// No part of the resource was ever accepted: what they have in common is at fault.
     fn convict_head(&mut self, resource: &Arc<str>) {
-        self.offenders.retain(|o| o.suspect.resource != *resource);
+        self.offenders.retain(|(found, _)| found.resource != *resource);
         for group in &mut self.untested {
             group.suspects.retain(|s| s.resource != *resource);
         }
@@ -187,8 +199,7 @@ impl Isolation {
     }
 
     fn accuse(&mut self, suspect: Suspect) {
-        let whole = self.targets.get(&suspect.resource).map_or(0, |r| r.version());
-        self.offenders.push(Offender { suspect, message: self.message.clone(), whole });
+        self.offenders.push((suspect, self.message.clone()));
     }
 
     /// Makes the next trial a single part far from those refused so far, to tell a bad head from bad neighbours.
@@ -207,7 +218,7 @@ impl Isolation {
         let names: BTreeSet<&Arc<str>> = group.suspects.iter().map(|s| &s.resource).collect();
         let waiting = self.untested.iter().flat_map(|g| &g.suspects);
         let withheld: BTreeSet<(&str, &str, u64)> = waiting
-            .chain(self.offenders.iter().map(|o| &o.suspect))
+            .chain(self.offenders.iter().map(|(found, _)| found))
             .filter(|s| names.contains(&s.resource))
             .map(|s| (&*s.resource, &*s.part, s.hash))
             .collect();

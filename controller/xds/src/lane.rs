@@ -74,9 +74,9 @@ pub(crate) struct Lane {
     pub(crate) in_flight: Option<InFlight>,
     pub(crate) isolation: Option<Isolation>,
     pub(crate) rejections: Rejections,
-    /// The nonce and version of the last response.
-    pub(crate) last_nonce: String,
+    /// The version of the last response.
     pub(crate) last_sent: String,
+    /// The version of the last response that was accepted.
     pub(crate) last_acked: String,
     /// When the oldest change not yet sent was committed.
     pub(crate) committed: Option<Instant>,
@@ -163,6 +163,7 @@ impl Lane {
         for resource in &draft.set {
             if self.subscription.contains(resource.name()) {
                 self.known.insert(Arc::clone(resource.name()), Known::Sent(Arc::clone(resource)));
+                self.rejections.confirm(resource.name());
             }
         }
         self.accept_removals(draft);
@@ -202,7 +203,8 @@ impl Lane {
             let parts = resource.parts().len();
             if let Some(Known::Version(Some(version))) = self.known.get(resource.name())
                 && (2..=MOST_RECOGNIZED).contains(&parts)
-                && let Some(base) = (0..parts).map(|at| without(resource, at)).find(|r| r.version() == *version)
+                && let Some(base) =
+                    (0..parts).map(|at| without(resource, at)).find(|r| r.version() == *version)
             {
                 self.known.insert(Arc::clone(resource.name()), Known::Sent(Arc::new(base)));
             }
@@ -238,9 +240,9 @@ impl Lane {
                 Some(accepted) => accepted.parts().iter().any(|p| p.id == suspect.part),
                 None => self.has(&suspect.resource),
             };
-            let whole = (accepted.is_none() && suspect.part.is_empty()).then_some(offender.whole);
+            let tentative = accepted.is_none().then_some(offender.rest);
             let (hash, message) = (suspect.hash, offender.message.clone());
-            let rejection = Rejection { hash, message, fallback, whole };
+            let rejection = Rejection { hash, message, fallback, tentative };
             self.rejections.insert(&suspect.resource, &suspect.part, rejection);
         }
         Some(Err(offenders))

@@ -14,10 +14,10 @@ pub(crate) struct Rejection {
     pub(crate) message: String,
     /// Whether the peer keeps an earlier version of the part that it had accepted.
     pub(crate) fallback: bool,
-    /// For a head refused before any version of the resource was accepted: the version of the whole that was refused.
-    /// Of such a resource nothing is certain, neither which part is bad nor that all of the refused ones are: a change
-    /// anywhere in it is a new try.
-    pub(crate) whole: Option<u64>,
+    /// Set while nothing of the resource was ever accepted: the version of the resource without what was refused of it,
+    /// head apart. Then nothing is certain, as a part may only have been refused for its head: a change anywhere in the
+    /// resource is a new try of all of it.
+    pub(crate) tentative: Option<u64>,
 }
 
 /// Everything a peer refused of one type, by resource and part.
@@ -57,15 +57,22 @@ impl Rejections {
         let Some(parts) = self.by_resource.get_mut(resource.name()) else { return Vec::new() };
         let present: BTreeMap<&str, u64> = resource.parts().iter().map(|p| (&*p.id, p.hash)).collect();
         let is_gone = |id: &Arc<str>, r: &Rejection| present.get(&**id) != Some(&r.hash);
-        let whole = parts.get("").and_then(|head| head.whole);
+        let tentative = parts.values().find_map(|r| r.tentative);
         let gone: Vec<Arc<str>> = parts.extract_if(.., |id, r| is_gone(id, r)).map(|(id, _)| id).collect();
-        if whole.is_some_and(|refused| whole_version(resource, parts) != refused) {
+        if tentative.is_some_and(|rest| rest != rest_version(resource, |part| parts.contains_key(part))) {
             return gone.into_iter().chain(self.forget(resource.name())).collect();
         }
         if parts.is_empty() {
             self.by_resource.remove(resource.name());
         }
         gone
+    }
+
+    /// Something of the resource was accepted, so what was refused of it was refused for itself.
+    pub(crate) fn confirm(&mut self, resource: &str) {
+        for rejection in self.by_resource.get_mut(resource).into_iter().flat_map(BTreeMap::values_mut) {
+            rejection.tentative = None;
+        }
     }
 
     /// Forgets a resource. Returns the ids of the parts that were refused.
@@ -83,8 +90,8 @@ impl Rejections {
 }
 
 /// The version of a resource without its refused parts, as if its head had not been refused.
-fn whole_version(resource: &Resource, refused: &BTreeMap<Arc<str>, Rejection>) -> u64 {
-    let kept = resource.parts().iter().filter(|p| p.id.is_empty() || !refused.contains_key(&p.id)).cloned();
+pub(crate) fn rest_version(resource: &Resource, refused: impl Fn(&str) -> bool) -> u64 {
+    let kept = resource.parts().iter().filter(|p| p.id.is_empty() || !refused(&p.id)).cloned();
     Resource::new(Arc::clone(resource.name()), kept.collect()).version()
 }
 
@@ -132,7 +139,8 @@ mod tests {
 
     fn refuse(rejections: &mut Rejections, resource: &Resource, id: &str) {
         let part = resource.parts().iter().find(|p| &*p.id == id).unwrap();
-        let rejection = Rejection { hash: part.hash, message: "no".to_owned(), fallback: false, whole: None };
+        let rejection =
+            Rejection { hash: part.hash, message: "no".to_owned(), fallback: false, tentative: None };
         rejections.insert(resource.name(), &part.id, rejection);
     }
 
@@ -161,9 +169,13 @@ mod tests {
         ] {
             let mut rejections = Rejections::default();
             refuse(&mut rejections, &next, "a");
-            let whole = Some(resource(&[("", "H"), ("b", "B")]).version());
+            let tentative = Some(resource(&[("", "H"), ("b", "B")]).version());
             let (hash, message) = (next.parts()[0].hash, "no".to_owned());
-            rejections.insert(next.name(), &"".into(), Rejection { hash, message, fallback: false, whole });
+            rejections.insert(
+                next.name(),
+                &"".into(),
+                Rejection { hash, message, fallback: false, tentative },
+            );
             let found: Vec<String> =
                 rejections.prune(&resource(&changed)).iter().map(ToString::to_string).collect();
             assert_eq!(found, gone, "{changed:?}");

@@ -110,7 +110,7 @@ impl Server {
             stop: stop.clone(),
         };
         let serving = tonic::transport::Server::builder()
-            .http2_keepalive_interval(Some(Duration::from_secs(60)))
+            .http2_keepalive_interval(Some(Duration::from_mins(1)))
             .http2_keepalive_timeout(Some(Duration::from_secs(20)))
             .max_concurrent_streams(1 << 20)
             .initial_stream_window_size(WINDOW)

@@ -166,14 +166,11 @@ impl Session {
                 self.subscribed(kind, &change, first)
             }
             Asked::Sotw { names, version } => {
-                // A request that answers an older response will be followed by one that answers the last.
-                if !first && !nonce.is_empty() && nonce != self.lane(kind).last_nonce {
-                    return;
-                }
+                // The nonce of an older response answers nothing; the names are what is wanted all the same.
                 self.answer(kind, &nonce, error);
                 let legacy = self.legacy_wildcard(kind);
                 let change = self.lane_mut(kind).subscription.sotw(&names, legacy);
-                if first && !version.is_empty() && version == self.full_version(kind) {
+                if first && is_full_state(kind) && version == self.full_version(kind) {
                     self.adopt(kind);
                     return;
                 }
@@ -227,6 +224,9 @@ impl Session {
     }
 
     /// The version a SotW peer would have if it had everything it asks for.
+    ///
+    /// Only full-state types can be trusted to have it all when they have the version: of other types Envoy forgets
+    /// what it no longer asks for, keeps the version, and may since have asked for it again.
     fn full_version(&self, kind: ResourceType) -> String {
         let table = self.source(kind).table(kind);
         let subscription = &self.lane(kind).subscription;
@@ -285,7 +285,7 @@ impl Session {
             let last = matches!(kind, Listener | Runtime);
             let names = if last { &mut lane.dirty } else { &mut lane.leaving };
             names.insert(Arc::clone(name));
-        } else if lane.subscription.names().contains(name) {
+        } else if lane.subscription.names().contains(name) || lane.rejections.contains(name) {
             lane.dirty.insert(Arc::clone(name));
         }
         if kind == Cluster {
@@ -300,8 +300,12 @@ impl Session {
         let InFlight { draft, version, committed, .. } = in_flight;
         if let Some(message) = error {
             lane.refuse(&draft, message.clone());
-            if kind == Endpoints {
-                draft.names().for_each(|n| self.warming.endpoints_refused(n));
+            for name in draft.names() {
+                match kind {
+                    Cluster => self.warming.cluster_refused(name),
+                    Endpoints => self.warming.endpoints_refused(name),
+                    _ => {}
+                }
             }
             self.outputs.push(Output::Nacked { kind, message });
             return;
@@ -497,7 +501,6 @@ impl Session {
             }
         };
         let lane = self.lane_mut(kind);
-        lane.last_nonce.clone_from(&nonce);
         lane.last_sent.clone_from(&version);
         lane.in_flight = Some(InFlight { nonce: nonce.clone(), version: version.clone(), draft, committed });
         self.outputs.push(Output::Send(Response { kind, nonce, version, resources, removed }));

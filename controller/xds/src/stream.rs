@@ -176,9 +176,10 @@ impl Open {
                 metrics.acked(kind, committed.map(|at| at.elapsed()));
                 NodeEvent::Acked { stream, node, kind, version }
             }
-            Output::Rejected { kind, resource, part, message, .. } => {
+            Output::Rejected { kind, resource, part, hash, message } => {
                 metrics.held_back(kind, 1);
-                warn!(%node, r#type = kind.short(), %resource, %part, error = message, "held back until it changes");
+                let hash = format_args!("{hash:016x}");
+                warn!(%node, r#type = kind.short(), %resource, %part, hash, error = message, "held back until it changes");
                 NodeEvent::Rejected { stream, node, kind, resource, part, message }
             }
             Output::Recovered { kind, resource, part } => {

@@ -116,9 +116,14 @@ mod tests {
         text.split_whitespace().map(str::to_owned).collect()
     }
 
+    /// Steps of (subscribe, unsubscribe, outcome).
+    type DeltaSteps<'a> = &'a [(&'a str, &'a str, &'a str)];
+    /// Steps of (names, outcome).
+    type SotwSteps<'a> = &'a [(&'a str, &'a str)];
+
     /// `asked|dropped|all|only_named|wildcard|names`
     fn show(change: &Change, now: &Subscription) -> String {
-        let join = |names: Vec<&Arc<str>>| names.iter().map(|n| n.as_ref()).collect::<Vec<_>>().join(" ");
+        let join = |names: Vec<&Arc<str>>| names.iter().map(|n| &***n).collect::<Vec<&str>>().join(" ");
         format!(
             "{}|{}|{}{}{}|{}",
             join(change.asked.iter().collect()),
@@ -132,8 +137,8 @@ mod tests {
 
     #[test]
     fn delta_requests() {
-        // (legacy allowed, [(subscribe, unsubscribe, outcome)])
-        let table: &[(bool, &[(&str, &str, &str)])] = &[
+        // Whether the legacy wildcard is allowed, and the steps.
+        let table: &[(bool, DeltaSteps<'_>)] = &[
             (true, &[("", "", "||+* all|"), ("", "", "|| all|")]),
             (false, &[("", "", "|||"), ("a", "", "a|||a")]),
             (true, &[("a b", "", "a b|||a b"), ("", "a", "|a||b"), ("", "b", "|b||"), ("", "", "|||")]),
@@ -161,7 +166,7 @@ mod tests {
 
     #[test]
     fn sotw_requests() {
-        let table: &[(bool, &[(&str, &str)])] = &[
+        let table: &[(bool, SotwSteps<'_>)] = &[
             (true, &[("", "||+* all|"), ("", "|| all|")]),
             // Once names were given, an empty list is nothing.
             (true, &[("", "||+* all|"), ("a", "a||-*|a"), ("", "|a||")]),

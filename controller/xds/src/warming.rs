@@ -31,7 +31,11 @@ pub(crate) struct Warming {
 
 impl Warming {
     /// From now on listeners and routes wait for what is warming and for these, not yet sent; only for what `exists`.
-    pub(crate) fn arm<'a>(&mut self, unsent: impl Iterator<Item = &'a Arc<str>>, exists: impl Fn(&str) -> bool) {
+    pub(crate) fn arm<'a>(
+        &mut self,
+        unsent: impl Iterator<Item = &'a Arc<str>>,
+        exists: impl Fn(&str) -> bool,
+    ) {
         self.barrier.extend(self.clusters.keys().filter(|name| exists(name)).cloned());
         self.barrier.extend(unsent.filter(|name| exists(name)).cloned());
     }
@@ -59,11 +63,7 @@ impl Warming {
 
     /// A Cluster was sent, new or changed.
     pub(crate) fn cluster_sent(&mut self, name: &Arc<str>, needs: Option<&Arc<str>>) {
-        let holds = self.barrier.contains(name);
-        self.forget(name);
-        if holds {
-            self.barrier.insert(Arc::clone(name));
-        }
+        self.cluster_refused(name);
         if let Some(needs) = needs {
             self.by_need.entry(Arc::clone(needs)).or_default().insert(Arc::clone(name));
         }
@@ -107,9 +107,8 @@ impl Warming {
         self.deliver(name, Delivery::Waiting, Delivery::Done);
     }
 
-    /// A cluster is gone from the peer, or will not be sent.
-    pub(crate) fn forget(&mut self, name: &str) {
-        self.barrier.remove(name);
+    /// A Cluster was refused: it is not on its way, but may be sent again.
+    pub(crate) fn cluster_refused(&mut self, name: &str) {
         if let Some(Cluster { needs: Some(needs), .. }) = self.clusters.remove(name)
             && let Some(waiting) = self.by_need.get_mut(&needs)
         {
@@ -118,6 +117,12 @@ impl Warming {
                 self.by_need.remove(&needs);
             }
         }
+    }
+
+    /// A cluster is gone from the peer, or will not be sent.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.barrier.remove(name);
+        self.cluster_refused(name);
     }
 
     fn deliver(&mut self, endpoints: &str, from: Delivery, to: Delivery) {

@@ -17,7 +17,8 @@ pub(super) fn resource(text: &str) -> Arc<Resource> {
         _ => (content, None),
     };
     let parts = content.split('|').enumerate().map(|(at, piece)| {
-        let (id, text) = if at == 0 { ("", piece) } else { piece.split_once(':').expect("a part is id:text") };
+        let (id, text) =
+            if at == 0 { ("", piece) } else { piece.split_once(':').expect("a part is id:text") };
         Arc::new(Part::new(id, text.to_owned()))
     });
     let resource = Resource::new(name, parts.collect());
@@ -46,6 +47,8 @@ pub(super) struct Peer {
     nonces: BTreeMap<ResourceType, String>,
     versions: BTreeMap<ResourceType, String>,
     pub(super) responses: usize,
+    /// Every resource of which something was accepted on this stream.
+    pub(super) accepted: BTreeSet<(ResourceType, Arc<str>)>,
     /// Every version of a resource that was in a refused response.
     pub(super) refused: BTreeSet<(ResourceType, Arc<str>, u64)>,
 }
@@ -61,6 +64,7 @@ impl Peer {
             nonces: BTreeMap::new(),
             versions: BTreeMap::new(),
             responses: 0,
+            accepted: BTreeSet::new(),
             refused: BTreeSet::new(),
         }
     }
@@ -69,6 +73,7 @@ impl Peer {
     pub(super) fn reconnect(&mut self, snapshot: Snapshot, now: Instant) {
         self.session = Session::new(self.mode, None, snapshot, now);
         self.received.clear();
+        self.accepted.clear();
         self.nonces.clear();
         for (kind, names) in self.names.clone() {
             let initial = self.has.iter().filter(|((k, _), _)| *k == kind);
@@ -134,7 +139,10 @@ impl Peer {
         if self.mode == Mode::Sotw && full {
             self.has.retain(|(k, _), _| *k != kind);
         }
-        for resource in response.resources {
+        let names = &self.names[&kind];
+        let wants = |r: &Arc<Resource>| full || names.contains(&**r.name());
+        for resource in response.resources.into_iter().filter(wants) {
+            self.accepted.insert((kind, Arc::clone(resource.name())));
             self.has.insert((kind, Arc::clone(resource.name())), resource);
         }
         for name in response.removed {
@@ -155,7 +163,8 @@ impl Peer {
 
     /// Answers a response: refuses it if any part of it has this text.
     pub(super) fn judge(&mut self, kind: ResourceType, refused: &str, now: Instant) {
-        let bad = |r: &Arc<Resource>| r.parts().iter().any(|p| String::from_utf8_lossy(&p.bytes).contains(refused));
+        let bad =
+            |r: &Arc<Resource>| r.parts().iter().any(|p| String::from_utf8_lossy(&p.bytes).contains(refused));
         if self.received[&kind].resources.iter().any(bad) {
             self.nack(kind, "Proto constraint validation failed", now);
         } else {

@@ -145,7 +145,8 @@ fn transition_scripts() {
     assert!(!paths.is_empty());
     for path in paths {
         let text = std::fs::read_to_string(&path).unwrap();
-        let script: Script = serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let script: Script =
+            serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let modes = match script.mode.as_deref() {
             Some("delta") => vec![Mode::Delta],
             Some("sotw") => vec![Mode::Sotw],

