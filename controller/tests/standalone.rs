@@ -284,6 +284,29 @@ async fn envoy_comes_back_and_both_stop_without_losing_a_request() {
 }
 
 #[tokio::test]
+async fn other_settings_are_applied_and_impossible_ones_are_not() {
+    let example = Example::start().await;
+    example.get("shop.example.com", "/").until_status(200).await.unwrap();
+    let before = example.envoy(None).await;
+    example.edit("settings.yaml", "listenAddress: 127.0.0.1", "listenAddress: 127.0.0.256");
+    let stays =
+        |line: &Value| line["message"].as_str()?.contains("the former settings stay").then(|| line.clone());
+    let told = example.until_told("that the settings cannot be used", stays).await;
+    assert!(told["message"].as_str().unwrap().contains("listenAddress: is not an IP address"), "{told}");
+    assert_eq!(example.get("shop.example.com", "/").send().await.unwrap().status, 200);
+
+    example.edit("team-a/www.yaml", "spec:", "spec:\n  ingressClassName: inner");
+    example.get("www.example.com", "/").until_status(404).await.unwrap();
+    let settings = example.directory().join("settings.yaml");
+    let text = fs::read_to_string(&settings).unwrap().replace("127.0.0.256", "127.0.0.1");
+    fs::write(settings, text.replace("spec:", "spec:\n  ingressClassName: inner")).unwrap();
+    example.envoy(Some(before)).await;
+    example.get("www.example.com", "/").until_status(200).await.unwrap();
+    example.get("shop.example.com", "/").until_status(404).await.unwrap();
+    until_gone(before).await;
+}
+
+#[tokio::test]
 async fn envoy_does_not_outlive_a_controller_that_was_killed() {
     let example = Example::start().await;
     example.get("www.example.com", "/").until_status(200).await.unwrap();

@@ -15,8 +15,8 @@ The directory is read with all directories in it: HTTPProxy, TLSCertificateDeleg
 Namespace objects from every *.yaml, *.yml and *.json file, and one ContourDeployment for the settings. A change takes effect as soon
 as the file is saved; what is broken is reported with file and line, and its last good state goes on serving.
 
-A setting is taken from its flag, else from the ContourDeployment, else it has its default. A change of the ContourDeployment takes a
-restart. Statuses are in STATE/status, Envoy's log is STATE/envoy.log, and requests are logged to STATE/access.log.
+A setting is taken from its flag, else from the ContourDeployment, else it has its default. When the ContourDeployment changes, open
+requests end, and Envoy and the controller start again with the new settings. Statuses are in STATE/status, Envoy's log is STATE/envoy.log, and requests are logged to STATE/access.log.
 
 SIGINT (Ctrl-C) or SIGTERM lets open requests end, then stops Envoy and the controller; a second one stops them at once.
 Exit status: 0 stopped by a signal, 1 failure (a port or the state directory in use, no Envoy, a task that failed), 2 wrong usage.";

@@ -5,7 +5,6 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use contour_crds::ContourDeploymentSpec;
 use contour_files::{FileProblem, Report, StatusFiles};
 use contour_graph::IngressNote;
 use contour_graph::model::VirtualHost;
@@ -26,6 +25,8 @@ pub(super) enum Message {
     News(News),
     /// Of anything else.
     Line(Line),
+    /// An installation starts, from the beginning, on these ports.
+    Begins(Ports),
 }
 
 /// The way to the console. Never blocks: what is told is small next to what it is about.
@@ -37,6 +38,11 @@ impl Teller {
     pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Message>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self(sender), receiver)
+    }
+
+    /// An installation starts: all it tells is new.
+    pub(super) fn begins(&self, ports: Ports) {
+        let _ = self.0.send(Message::Begins(ports));
     }
 
     /// Tells a line. When the console is gone, the process is ending.
@@ -56,8 +62,6 @@ pub(super) struct Console {
     output: Output,
     ports: Ports,
     files: StatusFiles,
-    /// The settings in force, then those last read.
-    settings: (ContourDeploymentSpec, ContourDeploymentSpec),
     report: Option<Report>,
     hosts: BTreeMap<Arc<str>, Line>,
     notes: BTreeMap<Arc<str>, Vec<IngressNote>>,
@@ -65,18 +69,12 @@ pub(super) struct Console {
 }
 
 impl Console {
-    /// Tells to standard output, and writes status files. `settings` are those in force.
-    pub(super) fn new(
-        output: Output,
-        ports: Ports,
-        files: StatusFiles,
-        settings: ContourDeploymentSpec,
-    ) -> Self {
+    /// Tells to standard output, and writes status files.
+    pub(super) fn new(output: Output, files: StatusFiles) -> Self {
         Self {
             output,
-            ports,
+            ports: Ports { http: 0, https: 0 },
             files,
-            settings: (settings.clone(), settings),
             report: None,
             hosts: BTreeMap::new(),
             notes: BTreeMap::new(),
@@ -108,6 +106,12 @@ impl Console {
         match message {
             Message::Line(line) => self.write(&line),
             Message::News(news) => self.news(news),
+            Message::Begins(ports) => {
+                self.ports = ports;
+                self.hosts.clear();
+                self.notes.clear();
+                self.statuses.clear();
+            }
         }
     }
 
@@ -179,17 +183,6 @@ impl Console {
         }
         for problem in report.problems.iter().filter(|problem| !before.problems.contains(problem)) {
             self.write(&Line::Problem(problem.clone()));
-        }
-        let spec =
-            report.deployment.as_ref().map(|deployment| deployment.object.spec.clone()).unwrap_or_default();
-        if spec != self.settings.1 {
-            let change = if spec == self.settings.0 {
-                "are again those in force"
-            } else {
-                "changed: restart to apply them"
-            };
-            self.write(&Line::note(format!("the settings of the ContourDeployment {change}")));
-            self.settings.1 = spec;
         }
         for notes in self.notes.values_mut() {
             notes.retain(|note| report.ingresses.contains(&note.ingress));

@@ -22,13 +22,15 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use contour_certs::{CA_FILE, CERTIFICATE_FILE, Ensured, KEY_FILE, Outcome, Policy};
+use contour_crds::ContourDeploymentSpec;
 use contour_envoy::bootstrap::{Bootstrap, TlsFiles};
-use contour_files::{Directory, Report, StatusFiles, watch, write_atomically};
+use contour_files::{Deployment, Directory, Report, StatusFiles, write_atomically};
 use contour_runtime::{
     AdminAddresses, AdminServers, BuildInfo, HealthCheck, Listen, Readiness, Shutdown, Tasks, health_router,
     metrics_router, register_process_metrics,
@@ -36,7 +38,7 @@ use contour_runtime::{
 use contour_xds::{Cache, Server};
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use args::{Output, StandaloneArgs};
@@ -62,10 +64,8 @@ const LOOK: Duration = Duration::from_hours(1);
 pub async fn run(args: StandaloneArgs) -> anyhow::Result<()> {
     ensure!(args.directory.is_dir(), "{} is not a directory", args.directory.display());
     let state = StateDirectory::take(&args.state())?;
-    let mut directory = Directory::new(&args.directory, Some(state.path().to_owned()));
-    let report = directory.scan();
-    let mut settings = Settings::resolve(&args, report.deployment.as_ref())?;
-    settings.state = state.path().to_owned();
+    let report = Directory::new(&args.directory, Some(state.path().to_owned())).scan();
+    let settings = resolve(&args, &state, report.deployment.as_ref())?;
     check_ports(&settings.envoy_ports())?;
     let binary = envoy::find(settings.envoy.as_deref())?;
     let version = envoy::version(&binary).await?;
@@ -73,29 +73,36 @@ pub async fn run(args: StandaloneArgs) -> anyhow::Result<()> {
 
     let (teller, messages) = Teller::new();
     teller.line(Line::note(introduction(&settings, &report, &binary, &version)));
-    let files = StatusFiles::new(settings.state.join("status"));
-    let ports = Ports { http: settings.http, https: settings.https };
-    let in_force = report.deployment.as_ref().map(|d| d.object.spec.clone()).unwrap_or_default();
-    let console = Console::new(args.output, ports, files, in_force);
-    let installation = Installation { settings, directory, teller, token: shutdown.token() };
+    let console = Console::new(args.output, StatusFiles::new(state.path().join("status")));
+    let (reports, reported) = watch::channel(Report::default());
     let finished = CancellationToken::new();
-    let (reports, reported) = tokio::sync::watch::channel(Report::default());
     let telling = tokio::spawn(console.run(messages, reported, finished.clone()));
-    let outcome = installation.run(binary, reports).await;
+    let session = Session { args, state, binary, teller, reports, token: shutdown.token() };
+    let outcome = session.run(settings, spec_of(report.deployment.as_ref())).await;
     // What was told last is still written.
     finished.cancel();
     telling.await.context("the console panicked")?;
     outcome
 }
 
+fn resolve(
+    args: &StandaloneArgs,
+    state: &StateDirectory,
+    deployment: Option<&Deployment>,
+) -> Result<Settings, SettingsError> {
+    Ok(Settings { state: state.path().to_owned(), ..Settings::resolve(args, deployment)? })
+}
+
+fn spec_of(deployment: Option<&Deployment>) -> ContourDeploymentSpec {
+    deployment.map(|deployment| deployment.object.spec.clone()).unwrap_or_default()
+}
+
 /// What is started, for the first line.
 fn introduction(settings: &Settings, report: &Report, binary: &Path, version: &str) -> String {
     let listens: Vec<String> =
         settings.envoy_ports().iter().map(|(_, address)| address.to_string()).collect();
-    let source = report
-        .deployment
-        .as_ref()
-        .map_or("defaults".to_owned(), |d| format!("{}:{}", d.file.display(), d.line));
+    let place = |deployment: &Deployment| format!("{}:{}", deployment.file.display(), deployment.line);
+    let source = report.deployment.as_ref().map_or("defaults".to_owned(), place);
     let objects: usize = report.counts.values().sum();
     format!(
         "contour {}: {objects} objects in {}, settings from {source}, state in {}; Envoy {version} ({}) listens on {}",
@@ -107,33 +114,89 @@ fn introduction(settings: &Settings, report: &Report, binary: &Path, version: &s
     )
 }
 
-/// Everything that runs once the settings are known.
-struct Installation {
-    settings: Settings,
-    directory: Directory,
+/// What lasts from the first installation to the last.
+struct Session {
+    args: StandaloneArgs,
+    state: StateDirectory,
+    binary: PathBuf,
     teller: Teller,
+    reports: watch::Sender<Report>,
     token: CancellationToken,
 }
 
-impl Installation {
-    async fn run(self, binary: PathBuf, reports: tokio::sync::watch::Sender<Report>) -> anyhow::Result<()> {
-        let Self { settings, directory, teller, token } = self;
+impl Session {
+    /// Runs one installation after the other, each until the settings change.
+    async fn run(self, mut settings: Settings, mut spec: ContourDeploymentSpec) -> anyhow::Result<()> {
+        loop {
+            let token = self.token.child_token();
+            let mut installation = pin!(self.install(settings.clone(), token.clone()));
+            let changed = tokio::select! {
+                outcome = &mut installation => return outcome,
+                changed = self.changed(&settings, &spec) => changed,
+            };
+            self.teller.line(Line::note("the settings changed: controller and Envoy start again with them"));
+            token.cancel();
+            installation.await?;
+            if self.token.is_cancelled() {
+                return Ok(());
+            }
+            (settings, spec) = changed;
+        }
+    }
+
+    /// Waits for other settings that can be used. Those that cannot are told, and change nothing.
+    async fn changed(
+        &self,
+        settings: &Settings,
+        spec: &ContourDeploymentSpec,
+    ) -> (Settings, ContourDeploymentSpec) {
+        let mut reports = self.reports.subscribe();
+        let mut last = spec.clone();
+        loop {
+            if reports.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            let deployment = reports.borrow_and_update().deployment.clone();
+            let now = spec_of(deployment.as_ref());
+            if now == std::mem::replace(&mut last, now.clone()) || now == *spec {
+                continue;
+            }
+            match self.usable(settings, deployment.as_ref()) {
+                Ok(usable) => return (usable, now),
+                Err(error) => self.teller.line(Line::note(format!("the former settings stay: {error:#}"))),
+            }
+        }
+    }
+
+    /// The settings of a ContourDeployment, if its ports are those already held, or free.
+    fn usable(&self, settings: &Settings, deployment: Option<&Deployment>) -> anyhow::Result<Settings> {
+        let usable = resolve(&self.args, &self.state, deployment)?;
+        let held: Vec<u16> = settings.envoy_ports().iter().map(|(_, address)| address.port()).collect();
+        let mut ports = usable.envoy_ports();
+        ports.retain(|(_, address)| !held.contains(&address.port()));
+        check_ports(&ports)?;
+        Ok(usable)
+    }
+
+    /// Runs everything that depends on the settings until `token` is cancelled.
+    async fn install(&self, settings: Settings, token: CancellationToken) -> anyhow::Result<()> {
+        let teller = &self.teller;
+        teller.begins(Ports { http: settings.http, https: settings.https });
         let certificates = settings.state.join("certs");
         let ensured = ensure_certificates(&certificates, &settings.certificates).await?;
-        tell_certificates(&teller, &ensured);
+        tell_certificates(teller, &ensured);
         let mut registry = Registry::default();
         register_process_metrics(&mut registry, &BuildInfo::current());
         let own = Listen::new("127.0.0.1", settings.controller);
         let admin = AdminAddresses { metrics: own.clone(), health: own.clone(), debug: Some(own) };
-        let admin = AdminServers::bind(&admin)
-            .await
-            .context("the controller's own endpoints; --controller-port moves them")?;
+        let admin = AdminServers::bind(&admin).await;
+        let admin = admin.context("the controller's own endpoints; --controller-port moves them")?;
 
         let cache = Cache::new();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, settings.xds));
         let xds = Server::bind(address, Some(server_tls(&certificates)), cache.clone(), &mut registry)?;
         let (nodes, events) = (xds.nodes(), xds.events());
-        let launch = launch(&settings, binary, &certificates, xds.local_addr().port())?;
+        let launch = launch(&settings, self.binary.clone(), &certificates, xds.local_addr().port())?;
         let readiness = Readiness::new();
         let wiring = Wiring {
             graph: settings.graph(),
@@ -151,7 +214,9 @@ impl Installation {
 
         let mut tasks = Tasks::new(token.clone());
         let (sender, receiver) = mpsc::channel(WAITING_EVENTS);
-        tasks.spawn("watching files", never_fails(watch(directory, sender, reports, token.clone())));
+        let directory = Directory::new(&settings.directory, Some(settings.state.clone()));
+        let watching = contour_files::watch(directory, sender, self.reports.clone(), token.clone());
+        tasks.spawn("watching files", never_fails(watching));
         tasks.spawn("the engine", never_fails(engine.run(receiver, events, token.clone())));
         tasks.spawn("xDS", xds.serve(token.clone()));
         let renewal = renew(certificates, settings.certificates, ensured.next, teller.clone(), token.clone());
