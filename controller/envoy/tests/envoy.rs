@@ -537,3 +537,25 @@ async fn a_refused_host_is_found_and_harms_no_other() -> Result<()> {
     assert_eq!(proxy.ads.rejections(), [rejection], "nothing else was refused");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_rotated_ca_takes_effect_at_once() -> Result<()> {
+    let (old, new) = (TestCa::new("old")?, TestCa::new("new")?);
+    let upstream = Echo::start_tls("upstream", &new.leaf(&["upstream.example.com"])?, None).await?;
+    let mut store = Store::default();
+    endpoint(&mut store, "upstream", upstream.address());
+    let host = |ca: &TestCa| {
+        let mut verified = validation("default/ca", &["upstream.example.com"]);
+        verified.ca = Arc::new(contour_objects::CaBundle { pem: ca.pem().as_bytes().to_vec() });
+        let cluster = Cluster { protocol: Protocol::Tls, validation: Some(verified), ..cluster("upstream") };
+        let action = Action::Forward(Box::new(forward(vec![weighted(cluster, 1)])));
+        plain("a.example.com", vec![route(prefix("/"), action)])
+    };
+    let mut proxy = Proxy::start(settings(), store, vec![host(&old)]).await?;
+    let request = get(proxy.envoy.listener(INGRESS_HTTP).await?, "a.example.com", "/");
+    request.until_status(503).await?;
+    proxy.change(vec![set(host(&new))]);
+    // A cluster that changes waits for its endpoints again: not for Envoy's 15 s until it gives up.
+    tokio::time::timeout(Duration::from_secs(10), request.until_status(200)).await??;
+    proxy.assert_accepted().await
+}
