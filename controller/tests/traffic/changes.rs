@@ -1,0 +1,127 @@
+//! Changes, seen by a client that never looks away.
+
+use contour_e2e::certs::TestCa;
+use contour_e2e::client::{Outcome, Watcher};
+use contour_e2e::echo::Echo;
+
+use crate::world::{World, all, assert_clean, proxy, service, simple, tls_secret, until_from};
+
+fn direct(name: &str, fqdn: &str) -> String {
+    let spec =
+        format!("  virtualhost: {{fqdn: {fqdn}}}\n  routes: [{{directResponsePolicy: {{statusCode: 200}}}}]");
+    proxy(&format!("team/{name}"), &spec)
+}
+
+#[tokio::test]
+async fn a_host_comes_and_goes_without_a_wrong_answer_between() {
+    let web = Echo::start("web").await.unwrap();
+    let mut world = World::start(&direct("base", "base.example.com")).await;
+    world.get("base.example.com", "/").until_status(200).await.unwrap();
+    let mut base = Watcher::start(world.get("base.example.com", "/"));
+    let mut host = Watcher::start(world.get("www.example.com", "/"));
+    host.until_status(404).await.unwrap();
+    for round in 0..3 {
+        // Everything at once, as `kubectl apply -f` does: endpoints, Service, HTTPProxy.
+        let objects = [service("team/web", &[web.address()]), simple("www", "www.example.com", "web")];
+        world.put("www.yaml", &all(objects.iter().map(String::as_str))).await;
+        host.until_status(200).await.unwrap();
+        host.after(20).await.unwrap();
+        if round % 2 == 0 {
+            world.remove("www.yaml").await;
+        } else {
+            // Only the HTTPProxy; the Service stays.
+            world.put("www.yaml", &objects[0]).await;
+        }
+        host.until_status(404).await.unwrap();
+        host.after(20).await.unwrap();
+    }
+    assert_clean(&host.stop(), &[404, 200]);
+    base.after(1).await.unwrap();
+    assert_clean(&base.stop(), &[200]);
+    world.nothing_rejected().await;
+}
+
+#[tokio::test]
+async fn a_host_with_tls_comes_and_goes_without_a_wrong_answer_between() {
+    let ca = TestCa::new("hosts").unwrap();
+    let leaf = ca.leaf(&["www.example.com", "base.example.com"]).unwrap();
+    let web = Echo::start("web").await.unwrap();
+    let host = |name: &str| {
+        proxy(
+            &format!("team/{name}"),
+            &format!(
+                "  virtualhost: {{fqdn: {name}.example.com, tls: {{secretName: cert}}}}\n  \
+                 routes: [{{services: [{{name: web, port: 80}}]}}]"
+            ),
+        )
+    };
+    let objects = [service("team/web", &[web.address()]), tls_secret("team/cert", &leaf), host("base")];
+    let mut world = World::start_tls(ca, &all(objects.iter().map(String::as_str))).await;
+    world.get_tls("base.example.com", "/").await.until_status(200).await.unwrap();
+    let mut base = Watcher::start(world.get_tls("base.example.com", "/").await);
+    base.until_status(200).await.unwrap();
+    let mut www = Watcher::start(world.get_tls("www.example.com", "/").await);
+    for _ in 0..2 {
+        world.put("www.yaml", &host("www")).await;
+        www.until_status(200).await.unwrap();
+        www.after(10).await.unwrap();
+        world.remove("www.yaml").await;
+        // Without the host there is nobody to shake hands with.
+        let refused = world.get_tls("www.example.com", "/").await;
+        let gone = contour_e2e::wait::eventually(contour_e2e::wait::SOON, || async {
+            anyhow::ensure!(refused.send().await.is_err(), "it is still served");
+            Ok(())
+        });
+        gone.await.unwrap();
+        world.get("www.example.com", "/").until_status(404).await.unwrap();
+        www.after(10).await.unwrap();
+    }
+    for run in www.stop() {
+        assert!(matches!(run.outcome, Outcome::Status(200) | Outcome::Failed(_)), "{run:?}");
+    }
+    base.after(1).await.unwrap();
+    assert_clean(&base.stop(), &[200]);
+    world.nothing_rejected().await;
+}
+
+#[tokio::test]
+async fn endpoints_and_services_change_under_traffic() {
+    let (blue, green) = (Echo::start("blue").await.unwrap(), Echo::start("green").await.unwrap());
+    let mut world = World::start(&all([
+        service("team/green", &[green.address()]).as_str(),
+        &simple("www", "www.example.com", "web"),
+    ]))
+    .await;
+    let www = world.get("www.example.com", "/");
+    // No Service yet; then one without endpoints; then one that answers.
+    www.until_status(503).await.unwrap();
+    world.put("web.yaml", &service("team/web", &[])).await;
+    assert_eq!(www.until_status(503).await.unwrap().status, 503);
+    world.put("web.yaml", &service("team/web", &[blue.address()])).await;
+    until_from(&www, "blue").await;
+
+    let watcher = Watcher::start(www.clone());
+    world.put("web.yaml", &service("team/web", &[green.address()])).await;
+    until_from(&www, "green").await;
+    // Another Service, hence another cluster: make before break.
+    world.put("web.yaml", &service("team/web", &[blue.address()])).await;
+    until_from(&www, "blue").await;
+    world
+        .put(
+            "objects.yaml",
+            &all([
+                service("team/green", &[green.address()]).as_str(),
+                &simple("www", "www.example.com", "green"),
+            ]),
+        )
+        .await;
+    until_from(&www, "green").await;
+    world.remove("web.yaml").await;
+    // Both upstreams are there all the time, so that nothing may fail.
+    let mut watcher = watcher;
+    watcher.after(20).await.unwrap();
+    assert_clean(&watcher.stop(), &[200]);
+    drop(blue);
+    assert_eq!(www.send().await.unwrap().status, 200);
+    world.nothing_rejected().await;
+}

@@ -1,0 +1,62 @@
+//! The listeners that are not for traffic.
+
+use std::net::SocketAddr;
+
+use contour_e2e::certs::TestCa;
+use contour_e2e::client::get;
+use hyper::Method;
+
+use crate::world::{Options, World, proxy};
+
+/// A port of loopback that nobody listens on.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn probes_and_metrics_are_served_and_administration_only_reads() {
+    let direct = proxy(
+        "team/www",
+        "  virtualhost: {fqdn: www.example.com}\n  routes: [{directResponsePolicy: {statusCode: 200}}]",
+    );
+    let options = Options { admin_port: free_port(), ..Options::default() };
+    let admin = SocketAddr::from(([127, 0, 0, 1], options.admin_port));
+    let world = World::start_with(options, TestCa::new("hosts").unwrap(), &direct).await;
+    world.get("www.example.com", "/").until_status(200).await.unwrap();
+
+    let stats = world.stats().await;
+    assert_eq!(get(stats, "any", "/ready").until_status(200).await.unwrap().text(), "LIVE\n");
+    let answer = get(stats, "any", "/stats").send().await.unwrap();
+    assert!(answer.text().contains("http.ingress_http.downstream_rq_2xx: "), "{}", answer.status);
+    let answer = get(stats, "any", "/stats/prometheus").send().await.unwrap();
+    assert!(answer.text().contains("envoy_http_downstream_rq_xx{"), "{}", answer.status);
+    for path in ["/", "/config_dump", "/quitquitquit", "/healthcheck/fail", "/certs"] {
+        assert_eq!(get(stats, "any", path).send().await.unwrap().status, 404, "{path}");
+    }
+
+    for path in [
+        "/certs",
+        "/clusters",
+        "/listeners",
+        "/config_dump",
+        "/memory",
+        "/ready",
+        "/runtime",
+        "/server_info",
+        "/stats",
+    ] {
+        assert_eq!(get(admin, "any", path).until_status(200).await.unwrap().status, 200, "{path}");
+    }
+    for path in
+        ["/quitquitquit", "/healthcheck/fail", "/healthcheck/ok", "/logging", "/config_dump/../quitquitquit"]
+    {
+        for method in [Method::GET, Method::POST] {
+            let answer = get(admin, "any", path).method(method.clone()).send().await.unwrap();
+            assert_eq!(answer.status, 404, "{method} {path}");
+        }
+    }
+    let posted = get(admin, "any", "/stats").method(Method::POST).send().await.unwrap();
+    assert_eq!(posted.status, 404, "administration is read, not told");
+    assert_eq!(world.get("www.example.com", "/").send().await.unwrap().status, 200);
+    world.nothing_rejected().await;
+}
