@@ -83,6 +83,7 @@ impl SecureHosts {
 
     /// Adds what changed since the last call. Chains are shared with what was published before: only pointers are copied.
     pub(crate) fn publish(&mut self, out: &mut Transaction) {
+        self.clear_tombstones(out);
         for fqdn in std::mem::take(&mut self.routes_changed) {
             self.publish_routes(&fqdn, out);
         }
@@ -129,12 +130,19 @@ impl SecureHosts {
 
     /// Empties the RouteConfiguration of a host that is gone. Envoy drains the connections of a removed filter chain for minutes and ignores
     /// the removal of its RouteConfiguration: with the last one it had, those connections would be routed to clusters that no longer
-    /// exist (503). So the host is emptied (404) and stays so; nobody but the draining chains ever asks for it. Only the
-    /// latest few thousand are kept.
+    /// exist (503). So the host is emptied (404) and stays so; nobody but the draining chains ever asks for it.
     fn bury(&mut self, fqdn: &Arc<str>, name: Arc<str>, out: &mut Transaction) {
         let empty = virtual_host::configuration(&name);
         out.set.push((ResourceType::Route, Arc::new(Resource::whole(name, empty))));
-        if let Some(oldest) = self.tombstones.add(Arc::clone(fqdn)) {
+        self.tombstones.add(Arc::clone(fqdn));
+    }
+
+    /// Removes the oldest tombstones where earlier steps left too many. What this step says something about is left for the next.
+    fn clear_tombstones(&mut self, out: &mut Transaction) {
+        while let Some(oldest) = self.tombstones.surplus().filter(|fqdn| !self.routes_changed.contains(*fqdn))
+        {
+            let oldest = Arc::clone(oldest);
+            self.tombstones.remove(&oldest);
             out.remove.push((ResourceType::Route, names::secure_routes(&oldest)));
         }
     }
@@ -152,18 +160,16 @@ impl Tombstones {
     /// How many are kept.
     const MOST: usize = 4096;
 
-    /// Adds a host; returns the oldest if it is one too many.
-    fn add(&mut self, fqdn: Arc<str>) -> Option<Arc<str>> {
+    fn add(&mut self, fqdn: Arc<str>) {
         self.remove(&fqdn);
         self.ages.insert(Arc::clone(&fqdn), self.next);
         self.hosts.insert(self.next, fqdn);
         self.next += 1;
-        if self.hosts.len() <= Self::MOST {
-            return None;
-        }
-        let (_, oldest) = self.hosts.pop_first()?;
-        self.ages.remove(&oldest);
-        Some(oldest)
+    }
+
+    /// The oldest, if there are more than are kept.
+    fn surplus(&self) -> Option<&Arc<str>> {
+        self.hosts.values().next().filter(|_| self.hosts.len() > Self::MOST)
     }
 
     fn remove(&mut self, fqdn: &str) {
@@ -185,17 +191,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tombstones_are_bounded() {
+    fn the_oldest_tombstone_goes_first() {
         let mut tombstones = Tombstones::default();
         let name = |n: usize| Arc::from(n.to_string());
-        for n in 0..Tombstones::MOST {
-            assert_eq!(tombstones.add(name(n)), None);
-        }
-        assert_eq!(tombstones.add(name(0)), None, "went again: now the youngest");
+        (0..Tombstones::MOST).for_each(|n| tombstones.add(name(n)));
+        tombstones.add(name(0)); // Went again: now the youngest.
         tombstones.remove("1");
-        assert_eq!(tombstones.add(name(Tombstones::MOST)), None);
-        assert_eq!(tombstones.add(name(Tombstones::MOST + 1)), Some(name(2)));
-        assert_eq!(tombstones.ages.len(), Tombstones::MOST);
+        tombstones.add(name(Tombstones::MOST));
+        assert_eq!(tombstones.surplus(), None);
+        tombstones.add(name(Tombstones::MOST + 1));
+        assert_eq!(tombstones.surplus(), Some(&name(2)));
+        assert_eq!(tombstones.ages.len(), tombstones.hosts.len());
     }
 
     fn above(fqdn: &str) -> Vec<String> {

@@ -105,6 +105,19 @@ fn a_removed_tls_host_leaves_an_empty_table() {
 }
 
 #[test]
+fn empty_tables_are_bounded_but_outlive_their_step() {
+    let many = 5000;
+    let hosts = || (0..many).map(|n| format!("host-{n}.example.com"));
+    let tables = |served: &Served| served.names(ResourceType::Route).len() - 1;
+    let (mut assembly, mut served) =
+        start(hosts().map(|fqdn| secure(&fqdn, "default/cert", to_root("one"))).collect());
+    served.apply(&assembly.hosts(&Store::default(), hosts().map(|fqdn| gone(&fqdn))));
+    assert_eq!(tables(&served), many, "Envoys are told before it is forgotten");
+    served.apply(&assembly.hosts(&Store::default(), [set(plain("a", to_root("one")))]));
+    assert_eq!(tables(&served), 4096);
+}
+
+#[test]
 fn a_new_certificate_is_a_new_secret() {
     let host = |pair| {
         let tls = termination("default/cert", pair);
