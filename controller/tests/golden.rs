@@ -24,7 +24,13 @@ fn every_case_has_the_output_that_stands_beside_it() {
             differing.push(difference(&path, &actual));
         }
     }
-    assert!(differing.is_empty(), "{} of {} cases differ:\n{}", differing.len(), cases.len(), differing.join("\n"));
+    assert!(
+        differing.is_empty(),
+        "{} of {} cases differ:\n{}",
+        differing.len(),
+        cases.len(),
+        differing.join("\n")
+    );
 }
 
 fn difference(path: &Path, actual: &str) -> String {

@@ -17,6 +17,20 @@ pub(crate) struct Report {
     pub(crate) warnings: Vec<Issue>,
 }
 
+/// The most errors, and the most warnings, told about one HTTPProxy: a status has to fit into the object.
+const MOST_ISSUES: usize = 64;
+
+/// Adds an issue that is not there yet, as long as there is room; the last one then says that there are more.
+pub(crate) fn add_issue(issues: &mut Vec<Issue>, issue: Issue) {
+    if issues.len() == MOST_ISSUES || issues.contains(&issue) {
+        return;
+    }
+    issues.push(issue);
+    if let Some(last) = issues.get_mut(MOST_ISSUES - 1) {
+        *last = Issue::new(last.kind, "MoreIssues", "there are more problems than are listed here");
+    }
+}
+
 /// A fatal problem was reported: the part under construction does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reported;
@@ -113,10 +127,7 @@ impl<'a> Build<'a> {
         message: impl Into<String>,
     ) -> Reported {
         let issue = Issue::new(kind, reason, message);
-        let report = self.reports.entry(proxy.clone()).or_default();
-        if !report.errors.contains(&issue) {
-            report.errors.push(issue);
-        }
+        add_issue(&mut self.reports.entry(proxy.clone()).or_default().errors, issue);
         Reported
     }
 
@@ -129,10 +140,7 @@ impl<'a> Build<'a> {
         message: impl Into<String>,
     ) {
         let issue = Issue::new(kind, reason, message);
-        let report = self.reports.entry(proxy.clone()).or_default();
-        if !report.warnings.contains(&issue) {
-            report.warnings.push(issue);
-        }
+        add_issue(&mut self.reports.entry(proxy.clone()).or_default().warnings, issue);
     }
 
     /// Tells something about an Ingress, which has no status for it.

@@ -7,6 +7,9 @@ use regex::Regex;
 
 use crate::model::{HeaderMatch, HeaderValue, PathMatch, QueryMatch, QueryValue, RouteMatch};
 
+/// Longest name of a query parameter that Envoy takes in a condition, in bytes.
+const LONGEST_QUERY_NAME: usize = 1024;
+
 /// Checks the path conditions of one list. With `include`, only `prefix` is allowed.
 pub(crate) fn check_paths(conditions: &[MatchCondition], include: bool) -> Result<(), String> {
     let mut paths = 0;
@@ -52,55 +55,131 @@ pub(crate) fn check_regex(text: &str) -> Result<(), String> {
 
 /// Checks the header conditions of a whole include chain.
 pub(crate) fn check_headers<'c>(conditions: impl Iterator<Item = &'c MatchCondition>) -> Result<(), String> {
-    let mut seen: BTreeSet<(String, &str, String)> = BTreeSet::new();
+    let mut exact: BTreeSet<String> = BTreeSet::new();
+    let mut seen: BTreeSet<(String, HeaderField, String, bool)> = BTreeSet::new();
     for header in conditions.filter_map(|c| c.header.as_deref()) {
         let name = header.name.to_ascii_lowercase();
-        if !crate::headers::is_token(&name) {
-            return Err(format!("\"{}\" is not a header name", header.name));
+        // Pseudo headers such as `:authority` may be matched, too.
+        if name.is_empty() || name.contains(['\0', '\r', '\n']) {
+            return Err(format!("{:?} is not a header name", header.name));
         }
-        if let Some(regex) = &header.regex {
-            check_regex(regex)?;
+        let Some((field, value)) = header_fields(header).into_iter().next() else { continue };
+        if field == HeaderField::Regex {
+            check_regex(&value)?;
         }
-        for (field, opposite, value) in header_fields(header) {
-            if field == "exact" && seen.iter().any(|(n, f, v)| *n == name && *f == field && *v != value) {
-                return Err(format!(
-                    "header \"{name}\" cannot equal two values: more than one exact condition"
-                ));
+        if field == HeaderField::Exact && !exact.insert(name.clone()) {
+            return Err(format!("header \"{name}\" has more than one exact condition"));
+        }
+        let ignore_case = header.ignore_case && !value.is_empty();
+        if let Some(opposite) = field.opposite() {
+            // An `exact: a` that ignores case and a strict `notexact: a` do not contradict: "A" meets both.
+            let clash = |ignored| seen.contains(&(name.clone(), opposite, value.clone(), ignored));
+            let strict = clash(false) && (field.negative() || !ignore_case);
+            let loose = clash(true) && (!field.negative() || ignore_case);
+            if strict || loose {
+                let (one, other) = (opposite.as_str(), field.as_str());
+                return Err(format!("header \"{name}\" has both {one} and {other} for the same value"));
             }
-            if seen.contains(&(name.clone(), opposite, value.clone())) {
-                return Err(format!("header \"{name}\" has both {opposite} and {field} for the same value"));
-            }
-            seen.insert((name.clone(), field, value));
         }
+        seen.insert((name, field, value, ignore_case));
     }
     Ok(())
 }
 
-/// The conditions set in a header condition: field, the field that contradicts it, value.
-fn header_fields(header: &HeaderMatchCondition) -> Vec<(&'static str, &'static str, String)> {
-    let text = |value: &Option<String>| value.clone().filter(|v| !v.is_empty());
+/// The kinds of header condition, in the order in which Contour looks for them: the first one set counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum HeaderField {
+    Present,
+    NotPresent,
+    Contains,
+    NotContains,
+    Exact,
+    NotExact,
+    Regex,
+}
+
+impl HeaderField {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Present => "present",
+            Self::NotPresent => "notpresent",
+            Self::Contains => "contains",
+            Self::NotContains => "notcontains",
+            Self::Exact => "exact",
+            Self::NotExact => "notexact",
+            Self::Regex => "regex",
+        }
+    }
+
+    fn opposite(self) -> Option<Self> {
+        match self {
+            Self::Present => Some(Self::NotPresent),
+            Self::NotPresent => Some(Self::Present),
+            Self::Contains => Some(Self::NotContains),
+            Self::NotContains => Some(Self::Contains),
+            Self::Exact => Some(Self::NotExact),
+            Self::NotExact => Some(Self::Exact),
+            Self::Regex => None,
+        }
+    }
+
+    fn negative(self) -> bool {
+        matches!(self, Self::NotPresent | Self::NotContains | Self::NotExact)
+    }
+}
+
+/// The kinds set in a header condition, with their values. Only the first counts.
+fn header_fields(header: &HeaderMatchCondition) -> Vec<(HeaderField, String)> {
     let mut fields = Vec::new();
     if header.present {
-        fields.push(("present", "notpresent", String::new()));
+        fields.push((HeaderField::Present, String::new()));
     }
     if header.not_present {
-        fields.push(("notpresent", "present", String::new()));
+        fields.push((HeaderField::NotPresent, String::new()));
     }
-    for (field, opposite, value) in [
-        ("exact", "notexact", &header.exact),
-        ("notexact", "exact", &header.not_exact),
-        ("contains", "notcontains", &header.contains),
-        ("notcontains", "contains", &header.not_contains),
-    ] {
-        fields.extend(text(value).map(|v| (field, opposite, v)));
-    }
+    let texts = [
+        (HeaderField::Contains, &header.contains),
+        (HeaderField::NotContains, &header.not_contains),
+        (HeaderField::Exact, &header.exact),
+        (HeaderField::NotExact, &header.not_exact),
+        (HeaderField::Regex, &header.regex),
+    ];
+    fields.extend(
+        texts
+            .into_iter()
+            .filter_map(|(field, value)| Some((field, value.clone().filter(|v| !v.is_empty())?))),
+    );
     fields
+}
+
+/// What is ignored in header conditions that ask for more than one thing.
+pub(crate) fn ignored_header_fields(conditions: &[MatchCondition]) -> Vec<String> {
+    let headers = conditions.iter().filter_map(|c| c.header.as_deref());
+    headers
+        .filter_map(|header| {
+            let fields = header_fields(header);
+            let (first, rest) = fields.split_first().filter(|(_, rest)| !rest.is_empty())?;
+            let rest: Vec<&str> = rest.iter().map(|(field, _)| field.as_str()).collect();
+            Some(format!(
+                "header condition on \"{}\" has {} besides {}, which is ignored; use one condition for each",
+                header.name,
+                rest.join(", "),
+                first.0.as_str()
+            ))
+        })
+        .collect()
 }
 
 /// Checks the query parameter conditions of a whole include chain.
 pub(crate) fn check_query<'c>(conditions: impl Iterator<Item = &'c MatchCondition>) -> Result<(), String> {
     let mut exact: BTreeSet<String> = BTreeSet::new();
     for query in conditions.filter_map(|c| c.query_parameter.as_deref()) {
+        if query.name.is_empty() || query.name.len() > LONGEST_QUERY_NAME {
+            return Err(format!(
+                "query parameter names must have 1 to {LONGEST_QUERY_NAME} bytes; one has {}",
+                query.name.len()
+            ));
+        }
         let values = query_values(query);
         let [value] = values.as_slice() else {
             return Err(format!(
@@ -136,7 +215,7 @@ fn query_values(query: &QueryParameterMatchCondition) -> Vec<QueryValue> {
 /// Merges the checked conditions of a chain, root first.
 pub(crate) fn merge<'c>(conditions: impl Iterator<Item = &'c MatchCondition> + Clone) -> RouteMatch {
     let headers: BTreeSet<HeaderMatch> =
-        conditions.clone().filter_map(|c| c.header.as_deref()).flat_map(header_matches).collect();
+        conditions.clone().filter_map(|c| c.header.as_deref()).filter_map(header_match).collect();
     let query: BTreeSet<QueryMatch> =
         conditions.clone().filter_map(|c| c.query_parameter.as_deref()).flat_map(query_matches).collect();
     RouteMatch {
@@ -146,27 +225,40 @@ pub(crate) fn merge<'c>(conditions: impl Iterator<Item = &'c MatchCondition> + C
     }
 }
 
-/// Concatenates the path conditions root to leaf. The last one decides between exact, regex and prefix; literal prefixes before
-/// a regex are escaped, so that they match themselves.
+/// Concatenates the path conditions root to leaf. The last one decides between exact, regex and prefix. Literal prefixes before a regex
+/// are escaped, so that they match themselves, and the regex is put in a group, so that its alternatives stay below them.
 fn merge_paths<'c>(conditions: impl Iterator<Item = &'c MatchCondition>) -> PathMatch {
     let mut literal = String::new();
-    let mut kind = "prefix";
-    let mut pattern = String::new();
+    let mut regex = None;
+    let mut exact = false;
     for (field, value) in conditions.flat_map(path_fields) {
-        kind = field;
+        exact = field == "exact";
         if field == "regex" {
-            pattern = format!("{}{value}", regex::escape(literal.trim_end_matches('/')));
+            let prefix = quote(literal.trim_end_matches('/'));
+            regex = Some(if prefix.is_empty() { value.to_owned() } else { format!("{prefix}(?:{value})") });
         } else {
             literal.push_str(value);
             literal = collapse(&literal);
         }
     }
-    match kind {
-        "regex" => PathMatch::Regex(pattern),
-        "exact" => PathMatch::Exact(literal),
-        _ if literal.is_empty() => PathMatch::Prefix("/".to_owned()),
-        _ => PathMatch::Prefix(literal),
+    match regex {
+        Some(regex) => PathMatch::Regex(collapse(&regex)),
+        None if literal.is_empty() => PathMatch::Prefix("/".to_owned()),
+        None if exact => PathMatch::Exact(literal),
+        None => PathMatch::Prefix(literal),
     }
+}
+
+/// Escapes what has a meaning in RE2.
+fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len());
+    for c in text.chars() {
+        if r"\.+*?()|[]{}^$".contains(c) {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted
 }
 
 /// Replaces runs of slashes by one.
@@ -180,29 +272,22 @@ fn collapse(path: &str) -> String {
     collapsed
 }
 
-fn header_matches(header: &HeaderMatchCondition) -> Vec<HeaderMatch> {
-    let make = |value: HeaderValue, invert: bool| HeaderMatch {
+fn header_match(header: &HeaderMatchCondition) -> Option<HeaderMatch> {
+    let (field, value) = header_fields(header).into_iter().next()?;
+    let value = match field {
+        HeaderField::Present | HeaderField::NotPresent => HeaderValue::Present,
+        HeaderField::Contains | HeaderField::NotContains => HeaderValue::Contains(value),
+        HeaderField::Exact | HeaderField::NotExact => HeaderValue::Exact(value),
+        HeaderField::Regex => HeaderValue::Regex(value),
+    };
+    let invert = field.negative();
+    Some(HeaderMatch {
         name: header.name.to_ascii_lowercase(),
         ignore_case: header.ignore_case && matches!(value, HeaderValue::Exact(_) | HeaderValue::Contains(_)),
         missing_is_empty: header.treat_missing_as_empty && invert && value != HeaderValue::Present,
         value,
         invert,
-    };
-    let mut matches: Vec<HeaderMatch> = header_fields(header)
-        .into_iter()
-        .map(|(field, _, value)| match field {
-            "present" => make(HeaderValue::Present, false),
-            "notpresent" => make(HeaderValue::Present, true),
-            "exact" => make(HeaderValue::Exact(value), false),
-            "notexact" => make(HeaderValue::Exact(value), true),
-            "contains" => make(HeaderValue::Contains(value), false),
-            _ => make(HeaderValue::Contains(value), true),
-        })
-        .collect();
-    if let Some(regex) = header.regex.as_ref().filter(|r| !r.is_empty()) {
-        matches.push(make(HeaderValue::Regex(regex.clone()), false));
-    }
-    matches
+    })
 }
 
 fn query_matches(query: &QueryParameterMatchCondition) -> Vec<QueryMatch> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use contour_objects::{Changes, Kind, NamespacedName, ObjectRef, Proxy, Store};
 
-use crate::build::{Report, delegations_in};
+use crate::build::{Report, add_issue, delegations_in};
 use crate::model::VirtualHost;
 use crate::settings::Settings;
 use crate::status::{Issue, ProxyStatus};
@@ -217,22 +217,14 @@ impl Graph {
         let mut reached = false;
         for report in hosts.filter_map(|h| self.hosts.get(h)).filter_map(|e| e.reports.get(&proxy.name)) {
             reached = true;
-            merge(&mut status.errors, &report.errors);
-            merge(&mut status.warnings, &report.warnings);
+            report.errors.iter().for_each(|issue| add_issue(&mut status.errors, issue.clone()));
+            report.warnings.iter().for_each(|issue| add_issue(&mut status.warnings, issue.clone()));
         }
         if !reached {
             let message = "this HTTPProxy is not part of a delegation chain from a root HTTPProxy";
             status.errors.push(Issue::new("Orphaned", "Orphaned", message));
         }
         status
-    }
-}
-
-fn merge(into: &mut Vec<Issue>, from: &[Issue]) {
-    for issue in from {
-        if !into.contains(issue) {
-            into.push(issue.clone());
-        }
     }
 }
 

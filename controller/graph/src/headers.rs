@@ -148,14 +148,9 @@ fn check_name(name: &str) -> Result<String, String> {
 
 fn host_rewrite(value: &str, place: Place<'_>) -> Result<HostRewrite, String> {
     if !place.is_request() {
-        return Err("rewriting \"Host\" is not supported in responses".to_owned());
+        return Err("rewriting \"Host\" is not supported".to_owned());
     }
     if let Some(found) = HOST_FROM_HEADER.captures(value) {
-        if !matches!(place, Place::RouteRequest { .. }) {
-            return Err(
-                "rewriting \"Host\" from a header is supported on routes only, not on services".to_owned()
-            );
-        }
         return Ok(HostRewrite::FromHeader(found[1].to_owned()));
     }
     if value.is_empty() || !value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:[]".contains(&b)) {

@@ -32,9 +32,11 @@ pub(crate) enum SecurePart {
 #[derive(Debug, Default)]
 pub(crate) struct HostParts {
     plain: BTreeMap<RouteMatch, Route>,
-    secure: BTreeMap<RouteMatch, Route>,
-    tls: Option<Termination>,
-    tcp: Option<TcpProxy>,
+    /// What Ingresses serve over TLS, if one of them has a certificate.
+    ingress: BTreeMap<RouteMatch, Route>,
+    ingress_tls: Option<Termination>,
+    /// What the root does with TLS.
+    root: Option<SecurePart>,
 }
 
 impl HostParts {
@@ -45,44 +47,36 @@ impl HostParts {
 
     /// Sets what an HTTPProxy root does with TLS; it replaces an Ingress's certificate and equal routes.
     pub(crate) fn set_secure(&mut self, part: SecurePart) {
-        match part {
-            SecurePart::Http { tls, routes } => {
-                self.tls = Some(tls);
-                self.secure.extend(routes.into_iter().map(|r| (r.matches.clone(), r)));
-            }
-            SecurePart::Tcp { tls, proxy } => {
-                self.tls = Some(tls);
-                self.tcp = Some(proxy);
-            }
-            SecurePart::Passthrough { proxy } => {
-                self.tls = None;
-                self.tcp = Some(proxy);
-            }
-        }
+        self.root = Some(part);
     }
 
-    /// Adds an Ingress's routes where nothing older has the same match.
+    /// Adds an Ingress's routes where nothing older has the same match. One certificate serves the routes of all Ingresses of the host.
     pub(crate) fn add_ingress(&mut self, plain: Vec<Route>, tls: Option<Termination>, secure: Vec<Route>) {
         for route in plain {
             self.plain.entry(route.matches.clone()).or_insert(route);
         }
-        if self.tls.is_none() {
-            self.tls = tls;
+        if self.ingress_tls.is_none() {
+            self.ingress_tls = tls;
         }
         for route in secure {
-            self.secure.entry(route.matches.clone()).or_insert(route);
+            self.ingress.entry(route.matches.clone()).or_insert(route);
         }
     }
 
     fn finish(self, fqdn: &Arc<str>) -> Option<VirtualHost> {
         let plain = pair_slashes(self.plain);
-        let secure = match (self.tls, self.tcp) {
-            (Some(tls), Some(proxy)) => Some(SecureHost::Tcp { tls, proxy }),
-            (None, Some(proxy)) => Some(SecureHost::Passthrough { proxy }),
-            (Some(tls), None) if !self.secure.is_empty() => {
-                Some(SecureHost::Http { tls, routes: pair_slashes(self.secure) })
+        let secure = match (self.root, self.ingress_tls) {
+            (Some(SecurePart::Passthrough { proxy }), _) => Some(SecureHost::Passthrough { proxy }),
+            (Some(SecurePart::Tcp { tls, proxy }), _) => Some(SecureHost::Tcp { tls, proxy }),
+            (Some(SecurePart::Http { tls, routes }), ingress_tls) => {
+                let mut all = if ingress_tls.is_some() { self.ingress } else { BTreeMap::new() };
+                all.extend(routes.into_iter().map(|route| (route.matches.clone(), route)));
+                (!all.is_empty()).then(|| SecureHost::Http { tls, routes: pair_slashes(all) })
             }
-            _ => None,
+            (None, Some(tls)) if !self.ingress.is_empty() => {
+                Some(SecureHost::Http { tls, routes: pair_slashes(self.ingress) })
+            }
+            (None, _) => None,
         };
         (!plain.is_empty() || secure.is_some()).then(|| VirtualHost { fqdn: Arc::clone(fqdn), plain, secure })
     }
@@ -118,14 +112,23 @@ fn add_roots(b: &mut Build<'_>, fqdn: &str, roots: &[Arc<Proxy>], parts: &mut Ho
         [only] => root::add(b, only, parts),
         several if fqdn.is_empty() => several.iter().for_each(|root| root::add(b, root, parts)),
         several => {
-            let mut names: Vec<String> = several.iter().map(|r| r.name.to_string()).collect();
-            names.sort();
+            let message = format!("fqdn \"{fqdn}\" is used in multiple HTTPProxies: {}", listed(several));
             for root in several {
-                let message =
-                    format!("fqdn \"{fqdn}\" is used in multiple HTTPProxies: {}", names.join(", "));
-                b.error(&root.name, "VirtualHostError", "DuplicateVhost", message);
+                b.error(&root.name, "VirtualHostError", "DuplicateVhost", message.as_str());
             }
         }
+    }
+}
+
+/// The names of roots, in order. Each root is told all of them, so a long list is cut.
+fn listed(roots: &[&Arc<Proxy>]) -> String {
+    const MOST: usize = 20;
+    let mut names: Vec<&NamespacedName> = roots.iter().map(|root| &root.name).collect();
+    names.sort();
+    let shown: Vec<String> = names.iter().take(MOST).map(ToString::to_string).collect();
+    match names.len().saturating_sub(MOST) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }
 

@@ -12,7 +12,13 @@ use crate::route::{BuiltRoute, origin, refuse};
 use crate::{conditions, route};
 
 /// More nodes than any real tree has: includes that fan out at every level would otherwise grow without bound.
-const MOST_NODES: usize = 4096;
+const MOST_NODES: usize = 16_384;
+
+/// More routes than any real host has, for the same reason.
+const MOST_ROUTES: usize = 131_072;
+
+/// A deeper tree than any real one: each level costs stack.
+pub(crate) const MOST_LEVELS: usize = 64;
 
 /// The status of requests whose include leads nowhere, as Contour does.
 const BAD_INCLUDE: u16 = 502;
@@ -69,7 +75,8 @@ impl Walk {
         if found.is_err() && !include.conditions.is_empty() {
             let matches = conditions::merge(below.iter().copied());
             let route = Route { matches, action: refuse(BAD_INCLUDE), origin: origin(proxy) };
-            self.routes.push(BuiltRoute { route, permit_insecure: false });
+            // Without TLS, too: a redirect would only put the answer off.
+            self.routes.push(BuiltRoute { route, permit_insecure: true });
         }
         self.descend(b, proxy, &found?, &below)
     }
@@ -82,10 +89,17 @@ impl Walk {
         chain: &[&MatchCondition],
     ) -> Result<(), Reported> {
         check_cycle(b, &self.path, &child.name, "IncludeError")?;
-        if self.nodes >= MOST_NODES {
-            let message =
-                format!("the tree of includes has more than {MOST_NODES} nodes; the rest is not served");
-            return Err(b.error(&proxy.name, "IncludeError", "TooManyIncludes", message));
+        let bounds = [
+            ("levels", MOST_LEVELS, self.path.len()),
+            ("nodes", MOST_NODES, self.nodes),
+            ("routes", MOST_ROUTES, self.routes.len()),
+        ];
+        for (what, most, reached) in bounds {
+            if reached >= most {
+                let message =
+                    format!("the tree of includes has more than {most} {what}; the rest is not served");
+                return Err(b.error(&proxy.name, "IncludeError", "TooManyIncludes", message));
+            }
         }
         self.node(b, child, chain);
         Ok(())
@@ -139,6 +153,9 @@ fn check_conditions(b: &mut Build<'_>, proxy: &Proxy, list: &[MatchCondition]) -
     })?;
     conditions::check_headers(list.iter())
         .map_err(|why| b.error(name, "RouteError", "HeaderMatchConditionsNotValid", why))?;
+    for message in conditions::ignored_header_fields(list) {
+        b.warn(name, "SpecError", "IgnoredField", message);
+    }
     conditions::check_query(list.iter())
         .map_err(|why| b.error(name, "RouteError", "QueryParameterMatchConditionsNotValid", why))
 }

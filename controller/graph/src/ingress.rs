@@ -10,8 +10,8 @@ use crate::build::{Build, SecretProblem};
 use crate::duration::parse_timeout;
 use crate::host::HostParts;
 use crate::model::{
-    Action, CircuitBreakers, Cluster, Forward, HeaderPolicy, LoadBalancer, Origin, PathMatch, Retry, Route,
-    RouteMatch, Termination, Timeout, TlsVersion, WeightedCluster,
+    Action, Cluster, Forward, HeaderPolicy, LoadBalancer, Origin, PathMatch, Retry, Route, RouteMatch,
+    Termination, Timeout, TlsVersion, WeightedCluster,
 };
 use crate::root::version;
 use crate::{conditions, policy, service};
@@ -22,11 +22,14 @@ const REGEX_CHARACTERS: [char; 6] = ['^', '+', '*', '[', ']', '%'];
 /// The host name of rules without one.
 const ANY_HOST: &str = "*";
 
-/// The host names an Ingress contributes to: `*` for its default backend and for rules without a host.
+/// The host names an Ingress contributes to: `*` for its default backend and for rules without a host; and those it only has a certificate
+/// for, since other Ingresses may route them.
 pub(crate) fn hosts(ingress: &Ingress) -> Vec<Arc<str>> {
     let rules = ingress.spec.rules.iter().flatten().map(|rule| host_name(rule.host.as_deref()));
     let default = ingress.spec.default_backend.iter().map(|_| Arc::from(ANY_HOST));
-    let mut hosts: Vec<Arc<str>> = rules.chain(default).collect();
+    let certified = ingress.spec.tls.iter().flatten().flat_map(|tls| tls.hosts.iter().flatten());
+    let certified = certified.filter(|host| !host.is_empty()).map(|host| host_name(Some(host)));
+    let mut hosts: Vec<Arc<str>> = rules.chain(default).chain(certified).collect();
     hosts.sort();
     hosts.dedup();
     hosts
@@ -53,19 +56,19 @@ pub(crate) fn add(b: &mut Build<'_>, ingress: &Ingress, fqdn: &Arc<str>, parts: 
     for path in rules.iter().filter_map(|r| r.http.as_ref()).flat_map(|http| &http.paths) {
         match path_match(path) {
             Ok(matches) => {
-                let text = path.path.as_deref().unwrap_or("/");
+                let text = path.path.as_deref().filter(|p| !p.is_empty()).unwrap_or("/");
                 insert(&mut routes, route(b, ingress, text, matches, &path.backend));
             }
             Err(why) => b.note(&ingress.name, format!("spec.rules of host \"{fqdn}\": {why}")),
         }
     }
-    if routes.is_empty() {
-        return;
-    }
     let routes: Vec<Route> = routes.into_values().collect();
+    if **fqdn == *ANY_HOST {
+        // There is no TLS without a name to select the certificate by.
+        return parts.add_ingress(plain(ingress, routes), None, Vec::new());
+    }
     let tls = termination(b, ingress, fqdn);
-    let secure = if tls.is_some() { routes.clone() } else { Vec::new() };
-    parts.add_ingress(plain(ingress, routes), tls, secure);
+    parts.add_ingress(plain(ingress, routes.clone()), tls, routes);
 }
 
 fn insert(routes: &mut BTreeMap<RouteMatch, Route>, route: Option<Route>) {
@@ -201,42 +204,44 @@ fn cluster(b: &mut Build<'_>, ingress: &Ingress, backend: &IngressBackend) -> Re
         load_balancer: LoadBalancer::RoundRobin,
         health_check: None,
         idle_connection_timeout: Timeout::Default,
-        circuit_breakers: CircuitBreakers { ..service::circuit_breakers(&service.annotations) },
+        circuit_breakers: service::circuit_breakers(&service.annotations),
     })
 }
 
-/// The certificate for a host that the Ingress lists under `tls`, if its Secret can be used.
+/// The certificate for a host that the Ingress lists under `tls`: of the last Secret that can be used.
 fn termination(b: &mut Build<'_>, ingress: &Ingress, fqdn: &str) -> Option<Termination> {
-    let annotation = |key: &str| ingress.annotations.get(&format!("projectcontour.io/{key}"));
     let lists = |hosts: &Option<Vec<String>>| hosts.iter().flatten().any(|h| h.eq_ignore_ascii_case(fqdn));
-    let tls = ingress.spec.tls.iter().flatten().find(|tls| lists(&tls.hosts))?;
-    let home = annotation("tls-cert-namespace")
-        .map_or_else(|| Arc::clone(&ingress.name.namespace), |n| n.as_str().into());
-    let secret =
-        NamespacedName { namespace: home, name: tls.secret_name.as_deref().unwrap_or_default().into() };
-    let pair = match b.tls_pair(&secret, &ingress.name.namespace) {
-        Ok(pair) => pair,
-        Err(problem) => {
-            let why = match problem {
-                SecretProblem::NotDelegated => format!(
-                    "Secret \"{secret}\" is not delegated to namespace {} by a TLSCertificateDelegation",
-                    ingress.name.namespace
-                ),
-                SecretProblem::Unusable(why) => why,
-            };
-            b.note(&ingress.name, format!("host \"{fqdn}\" is not served over TLS: {why}"));
-            return None;
+    let mut found = None;
+    for tls in ingress.spec.tls.iter().flatten().filter(|tls| lists(&tls.hosts)) {
+        match certificate(b, ingress, tls.secret_name.as_deref().unwrap_or_default()) {
+            Ok(termination) => found = Some(termination),
+            Err(why) => b.note(&ingress.name, format!("tls for host \"{fqdn}\" is ignored: {why}")),
         }
-    };
+    }
+    found
+}
+
+fn certificate(b: &mut Build<'_>, ingress: &Ingress, secret: &str) -> Result<Termination, String> {
+    let annotation = |key: &str| ingress.annotations.get(&format!("projectcontour.io/{key}"));
+    if secret.is_empty() {
+        return Err("it names no Secret".to_owned());
+    }
+    let home = annotation("tls-cert-namespace")
+        .filter(|namespace| !namespace.is_empty())
+        .map_or_else(|| Arc::clone(&ingress.name.namespace), |n| n.as_str().into());
+    let secret = NamespacedName::parse(secret, &home);
+    let namespace = &ingress.name.namespace;
+    let pair = b.tls_pair(&secret, namespace).map_err(|problem| match problem {
+        SecretProblem::NotDelegated => format!(
+            "Secret \"{secret}\" is not delegated to namespace {namespace} by a TLSCertificateDelegation"
+        ),
+        SecretProblem::Unusable(why) => why,
+    })?;
     let limit = |key: &str, default| version(annotation(key).map(String::as_str), default);
     let minimum = limit("tls-minimum-protocol-version", TlsVersion::V1_2).max(b.settings.tls_minimum);
     let maximum = limit("tls-maximum-protocol-version", TlsVersion::V1_3).min(b.settings.tls_maximum);
     if maximum < minimum {
-        b.note(
-            &ingress.name,
-            format!("host \"{fqdn}\" is not served over TLS: its minimum version is above its maximum"),
-        );
-        return None;
+        return Err("the minimum protocol version is higher than the maximum".to_owned());
     }
-    Some(Termination { secret, pair, minimum, maximum })
+    Ok(Termination { secret, pair, minimum, maximum })
 }

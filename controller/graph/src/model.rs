@@ -122,7 +122,7 @@ pub enum PathMatch {
 /// A condition on a request header.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HeaderMatch {
-    /// Header name as written.
+    /// Header name, in lower case.
     pub name: String,
     /// What the value must be.
     pub value: HeaderValue,
@@ -303,7 +303,7 @@ pub struct HashInput {
 }
 
 /// Where a hash comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HashSource {
     /// The session cookie `X-Contour-Session-Affinity` (Cookie strategy), made by Envoy for path `/`, session lifetime.
     SessionCookie,

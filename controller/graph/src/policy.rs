@@ -97,11 +97,16 @@ pub(crate) fn load_balancer(
 }
 
 fn request_hash(policies: &[RequestHashPolicy]) -> (LoadBalancer, Vec<HashInput>, Vec<String>) {
-    let (mut inputs, mut ignored): (Vec<HashInput>, Vec<String>) = (Vec::new(), Vec::new());
+    let (mut inputs, mut ignored, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
     for policy in policies {
         match hash_source(policy) {
-            Ok(source) if inputs.iter().any(|i| i.source == source) => {
-                ignored.push(format!("ignoring duplicate request hash policy for {source:?}"));
+            Ok(source) if !seen.insert(source.clone()) => {
+                let what = match source {
+                    HashSource::Header(name) => format!("header \"{name}\""),
+                    HashSource::QueryParameter(name) => format!("query parameter \"{name}\""),
+                    HashSource::SourceIp | HashSource::SessionCookie => "the source IP".to_owned(),
+                };
+                ignored.push(format!("ignoring duplicate request hash policy for {what}"));
             }
             Ok(source) => inputs.push(HashInput { terminal: policy.terminal, source }),
             Err(reason) => ignored.push(format!("ignoring invalid request hash policy: {reason}")),
@@ -155,7 +160,10 @@ pub(crate) fn plain_load_balancer(policy: Option<&LoadBalancerPolicy>) -> (LoadB
 /// Reads an HTTP `healthCheckPolicy`.
 pub(crate) fn http_health_check(policy: &HttpHealthCheckPolicy) -> Result<HealthCheck, String> {
     if !policy.path.starts_with('/') || policy.path.chars().any(char::is_control) {
-        return Err(format!("healthCheckPolicy.path \"{}\" must start with \"/\"", policy.path));
+        return Err(format!("healthCheckPolicy.path {:?} must start with \"/\"", policy.path));
+    }
+    if policy.host.iter().flat_map(|host| host.chars()).any(char::is_control) {
+        return Err(format!("healthCheckPolicy.host {:?} has control characters", policy.host));
     }
     let mut expected = Vec::new();
     for range in &policy.expected_statuses {

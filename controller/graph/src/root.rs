@@ -114,23 +114,21 @@ pub(crate) fn is_fqdn(text: &str) -> bool {
 }
 
 fn root_tls(b: &mut Build<'_>, proxy: &Proxy, tls: &Tls) -> Result<RootTls, Reported> {
-    let error =
-        |b: &mut Build<'_>, reason, message: &str| Err(b.error(&proxy.name, "TLSError", reason, message));
+    let error = |b: &mut Build<'_>, reason, message: &str| b.error(&proxy.name, "TLSError", reason, message);
     if tls.passthrough && tls.enable_fallback_certificate {
         let message = "Spec.VirtualHost.TLS: both Passthrough and enableFallbackCertificate were specified";
-        return error(b, "TLSIncompatibleFeatures", message);
+        // Passthrough has no use for that certificate: the host is served nevertheless, as by Contour.
+        error(b, "TLSIncompatibleFeatures", message);
     }
-    match (&tls.secret_name, tls.passthrough) {
-        (Some(_), true) => error(
-            b,
-            "TLSConfigNotValid",
-            "Spec.VirtualHost.TLS: both Passthrough and SecretName were specified",
-        ),
-        (None, false) => error(
-            b,
-            "TLSConfigNotValid",
-            "Spec.VirtualHost.TLS: neither Passthrough nor SecretName were specified",
-        ),
+    match (tls.secret_name.as_ref().filter(|name| !name.trim().is_empty()), tls.passthrough) {
+        (Some(_), true) => {
+            let message = "Spec.VirtualHost.TLS: both Passthrough and SecretName were specified";
+            Err(error(b, "TLSConfigNotValid", message))
+        }
+        (None, false) => {
+            let message = "Spec.VirtualHost.TLS: neither Passthrough nor SecretName were specified";
+            Err(error(b, "TLSConfigNotValid", message))
+        }
         (None, true) => Ok(RootTls::Passthrough),
         (Some(secret), false) => termination(b, proxy, tls, secret).map(RootTls::Terminate),
     }

@@ -1,12 +1,15 @@
 //! One route of an HTTPProxy.
 
+use std::collections::BTreeSet;
+
 use contour_crds::httpproxy::{MatchCondition, PathRewritePolicy, Route as RouteSpec};
 use contour_objects::Proxy;
 
 use crate::build::{Build, Reported};
 use crate::headers::Place;
 use crate::model::{
-    Action, Forward, HeaderPolicy, Origin, PathMatch, PathRewrite, Route, RouteMatch, WeightedCluster,
+    Action, Forward, HeaderPolicy, HostRewrite, Origin, PathMatch, PathRewrite, Route, RouteMatch,
+    WeightedCluster,
 };
 use crate::service::ClusterPolicy;
 use crate::{conditions, headers, policy, service, unsupported};
@@ -77,9 +80,19 @@ fn route_match(
     let all = || chain.iter().copied().chain(own);
     conditions::check_headers(all())
         .map_err(|why| b.error(&proxy.name, "RouteError", "HeaderMatchConditionsNotValid", why))?;
+    for message in conditions::ignored_header_fields(own) {
+        b.warn(&proxy.name, "SpecError", "IgnoredField", message);
+    }
     conditions::check_query(all())
         .map_err(|why| b.error(&proxy.name, "RouteError", "QueryParameterMatchConditionsNotValid", why))?;
-    Ok(conditions::merge(all()))
+    let merged = conditions::merge(all());
+    if let PathMatch::Regex(regex) = &merged.path {
+        // Each piece is one; the whole may still not be.
+        conditions::check_regex(regex).map_err(|why| {
+            b.error(&proxy.name, "RouteError", "PathMatchConditionsNotValid", format!("route: {why}"))
+        })?;
+    }
+    Ok(merged)
 }
 
 fn action(
@@ -88,6 +101,9 @@ fn action(
     spec: &RouteSpec,
     matches: &RouteMatch,
 ) -> Result<Action, Reported> {
+    // Policies are checked even where the action has no use for them, as by Contour.
+    let mut forward = policies(b, proxy, spec, matches)?;
+    let policy = cluster_policy(b, proxy, spec, &mut forward)?;
     if let Some(redirect) = spec.request_redirect_policy.as_deref() {
         let redirect = policy::redirect(redirect).map_err(|why| {
             let message = format!("route.requestRedirectPolicy is invalid: {why}");
@@ -103,8 +119,6 @@ fn action(
         }
         return Ok(Action::Respond { status, body: response.body.clone().unwrap_or_default() });
     }
-    let mut forward = policies(b, proxy, spec, matches)?;
-    let policy = cluster_policy(b, proxy, spec, &mut forward)?;
     forward.clusters = clusters(b, proxy, spec, &policy, &forward.request_headers)?;
     if forward.clusters.is_empty() {
         return Ok(refuse(NO_CLUSTER));
@@ -168,8 +182,9 @@ fn rewrite(
     let PathMatch::Prefix(prefix) = &matches.path else {
         return Err(error("MustHavePrefix", "cannot specify prefix replacements without a prefix condition"));
     };
-    for (at, one) in replacements.iter().enumerate() {
-        if replacements[..at].iter().any(|other| other.prefix == one.prefix) {
+    let mut seen = BTreeSet::new();
+    for one in replacements {
+        if !seen.insert(&one.prefix) {
             return Err(match &one.prefix {
                 Some(prefix) => error(
                     "DuplicateReplacement",
@@ -225,11 +240,18 @@ fn clusters(
         }
         let (namespace, service, port) = (&*proxy.name.namespace, reference.name.as_str(), reference.port);
         let place = Place::ServiceRequest { namespace, service, port };
-        let request_headers =
-            headers::policy(reference.request_headers_policy.as_deref(), place).map_err(|why| {
+        let mut request_headers = headers::policy(reference.request_headers_policy.as_deref(), place)
+            .map_err(|why| {
                 let message = format!("{why} on request headers");
                 b.error(&proxy.name, "ServiceError", "RequestHeadersPolicyInvalid", message)
             })?;
+        if let Some(HostRewrite::FromHeader(header)) = &request_headers.host {
+            let message = format!(
+                "services \"{service}\": rewriting Host from header \"{header}\" works on routes only and has no effect here"
+            );
+            b.warn(&proxy.name, "SpecError", "IgnoredField", message);
+            request_headers.host = None;
+        }
         let place = Place::ServiceResponse { namespace, service, port };
         let response_headers =
             headers::policy(reference.response_headers_policy.as_deref(), place).map_err(|why| {

@@ -1,6 +1,6 @@
 //! References to Services, resolved into clusters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -126,7 +126,7 @@ fn health_port(
     policy: &ClusterPolicy,
 ) -> Result<Option<HealthPort>, String> {
     let number = match reference.health_port {
-        Some(number) if number != reference.port && policy.health_check.is_some() => number,
+        Some(number) if number > 0 && number != reference.port && policy.health_check.is_some() => number,
         _ => return Ok(None),
     };
     let port = service.ports.iter().find(|p| p.port == number && p.tcp);
@@ -214,10 +214,7 @@ fn validation(
         );
         b.error(&proxy.name, "ServiceError", "TLSUpstreamValidation", message)
     };
-    let subject_names = subject_names(policy);
-    if subject_names.is_empty() {
-        return Err(invalid(b, "no subject name is given".to_owned()));
-    }
+    let subject_names = subject_names(policy).map_err(|why| invalid(b, why))?;
     let secret = NamespacedName::parse(&policy.ca_secret, &proxy.name.namespace);
     match b.ca(&secret, &proxy.name.namespace) {
         Ok(ca) => Ok(Some(UpstreamValidation { secret, ca, subject_names })),
@@ -231,12 +228,19 @@ fn validation(
     }
 }
 
-fn subject_names(policy: &ValidationRef) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for name in std::iter::once(&policy.subject_name).chain(&policy.subject_names) {
-        if !name.is_empty() && !names.contains(name) {
-            names.push(name.clone());
+/// The names to verify: the list, whose first entry repeats the single name, or the single name.
+fn subject_names(policy: &ValidationRef) -> Result<Vec<String>, String> {
+    let single = &policy.subject_name;
+    match policy.subject_names.first() {
+        _ if single.is_empty() => Err("no subject name is given".to_owned()),
+        Some(first) if first != single => Err(format!(
+            "the first entry of subjectNames (\"{first}\") does not match subjectName (\"{single}\")"
+        )),
+        Some(_) => {
+            let mut seen = BTreeSet::new();
+            let named = policy.subject_names.iter().filter(|name| !name.is_empty());
+            Ok(named.filter(|name| seen.insert(*name)).cloned().collect())
         }
+        None => Ok(vec![single.clone()]),
     }
-    names
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use contour_crds::httpproxy::TcpProxy as TcpSpec;
-use contour_objects::{NamespacedName, Proxy};
+use contour_objects::Proxy;
 
 use crate::build::{Build, Reported};
-use crate::include::{check_cycle, child, target};
+use crate::include::{MOST_LEVELS, check_cycle, child, target};
 use crate::model::{HeaderPolicy, TcpProxy, WeightedCluster};
 use crate::route::{check_sum, origin, weight};
 use crate::service::ClusterPolicy;
@@ -14,33 +14,37 @@ use crate::{policy, service, unsupported};
 
 /// Resolves `spec.tcpproxy`, through its includes.
 pub(crate) fn resolve(b: &mut Build<'_>, root: &Proxy, spec: &TcpSpec) -> Result<TcpProxy, Reported> {
-    node(b, root, spec, &mut vec![root.name.clone()])
+    let mut path = vec![root.name.clone()];
+    let mut node = included(b, root, spec)?;
+    while let Some(proxy) = node.take() {
+        check_cycle(b, &path, &proxy.name, "TCPProxyIncludeError")?;
+        b.reach(&proxy.name);
+        let Some(spec) = proxy.spec.tcpproxy.as_deref() else { return Err(nothing_defined(b, &proxy)) };
+        if path.len() >= MOST_LEVELS {
+            let message = format!("the chain of includes has more than {MOST_LEVELS} levels");
+            return Err(b.error(&proxy.name, "TCPProxyIncludeError", "TooManyIncludes", message));
+        }
+        path.push(proxy.name.clone());
+        node = included(b, &proxy, spec)?;
+        if node.is_none() {
+            return leaf(b, &proxy, spec);
+        }
+    }
+    leaf(b, root, spec)
 }
 
-fn node(
-    b: &mut Build<'_>,
-    proxy: &Proxy,
-    spec: &TcpSpec,
-    path: &mut Vec<NamespacedName>,
-) -> Result<TcpProxy, Reported> {
-    b.reach(&proxy.name);
+/// The HTTPProxy that a TCP proxy includes; `None` where it has services itself.
+fn included(b: &mut Build<'_>, proxy: &Proxy, spec: &TcpSpec) -> Result<Option<Arc<Proxy>>, Reported> {
     let include = spec.include.as_deref().or(spec.includes.as_deref());
     match (spec.services.is_empty(), include) {
         (false, Some(_)) => {
             let message = "cannot specify services and include in the same httpproxy";
             Err(b.error(&proxy.name, "TCPProxyError", "NoServicesAndInclude", message))
         }
-        (false, None) => leaf(b, proxy, spec),
+        (false, None) => Ok(None),
         (true, Some(include)) => {
             let name = target(proxy, include.namespace.as_deref(), &include.name);
-            let child: Arc<Proxy> = child(b, proxy, &name, "TCPProxyIncludeError")?;
-            check_cycle(b, path, &name, "TCPProxyIncludeError")?;
-            path.push(name);
-            let Some(spec) = child.spec.tcpproxy.as_deref() else {
-                b.reach(&child.name);
-                return Err(nothing_defined(b, &child));
-            };
-            node(b, &child, spec, path)
+            child(b, proxy, &name, "TCPProxyIncludeError").map(Some)
         }
         (true, None) => Err(nothing_defined(b, proxy)),
     }

@@ -149,7 +149,7 @@ impl Display for Forward {
 
 impl Display for Retry {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{}", self.on, self.count)?;
+        write!(f, "{}*{}", self.on, self.count)?;
         timeout(f, "per-try", self.per_try_timeout)?;
         if self.status_codes.is_empty() { Ok(()) } else { write!(f, " codes={:?}", self.status_codes) }
     }

@@ -98,11 +98,13 @@ fn secret() -> impl Strategy<Value = Object> {
 }
 
 fn delegation() -> impl Strategy<Value = Object> {
-    (names("d", 1), 0..2_usize, proptest::option::of(0..NAMESPACES.len())).prop_map(|(name, secret, target)| {
-        let target = target.map_or("*", |n| NAMESPACES[n]);
-        let grants = vec![Grant { secret: format!("t{secret}").into(), targets: vec![target.into()] }];
-        Object::Delegation(Arc::new(Delegation { name, grants }))
-    })
+    (names("d", 1), 0..2_usize, proptest::option::of(0..NAMESPACES.len())).prop_map(
+        |(name, secret, target)| {
+            let target = target.map_or("*", |n| NAMESPACES[n]);
+            let grants = vec![Grant { secret: format!("t{secret}").into(), targets: vec![target.into()] }];
+            Object::Delegation(Arc::new(Delegation { name, grants }))
+        },
+    )
 }
 
 fn ingress() -> impl Strategy<Value = Object> {

@@ -8,6 +8,7 @@ use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha1::{Digest, Sha1};
+use x509_parser::asn1_rs::{Any, Tag};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::name::{NamespacedName, name_of};
@@ -104,16 +105,16 @@ fn certificates(key: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'sta
     match chain {
         Err(error) => Err(invalid(key, format!("is not valid PEM: {error}"))),
         Ok(chain) if chain.is_empty() => Err(invalid(key, "holds no CERTIFICATE block")),
+        // Envoy would refuse it together with everything that refers to it.
+        Ok(chain) if chain.iter().any(|der| X509Certificate::from_der(der).is_err()) => {
+            Err(invalid(key, "holds a CERTIFICATE block that is no X.509 certificate"))
+        }
         Ok(chain) => Ok(chain),
     }
 }
 
 fn pair(certificate: Vec<u8>, key: Vec<u8>) -> Result<Arc<TlsPair>, SecretError> {
     let chain = certificates("tls.crt", &certificate)?;
-    for der in &chain {
-        X509Certificate::from_der(der)
-            .map_err(|e| invalid("tls.crt", format!("holds a certificate that does not parse: {e}")))?;
-    }
     if !names_somebody(&chain[0]) {
         return Err(invalid(
             "tls.crt",
@@ -124,8 +125,10 @@ fn pair(certificate: Vec<u8>, key: Vec<u8>) -> Result<Arc<TlsPair>, SecretError>
     let keys = keys.map_err(|_| invalid("tls.key", "is not valid PEM"))?;
     let [private] = <[_; 1]>::try_from(keys)
         .map_err(|keys| invalid("tls.key", format!("holds {} private keys, not one", keys.len())))?;
-    if belongs(&chain[0], &private) == Some(false) {
-        return Err(SecretError::Mismatch);
+    match public_key(&private) {
+        Some(public) if !has_key(&chain[0], &public) => return Err(SecretError::Mismatch),
+        None if !is_key(&private) => return Err(invalid("tls.key", "is no private key")),
+        _ => {}
     }
     let fingerprint = Sha1::digest(&certificate).into();
     Ok(Arc::new(TlsPair { certificate, key, fingerprint }))
@@ -138,7 +141,8 @@ fn bundle(pem: Vec<u8>) -> Result<Arc<CaBundle>, SecretError> {
 
 fn names_somebody(der: &CertificateDer<'_>) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
-    let common_name = certificate.subject().iter_common_name().next().is_some();
+    let mut common_names = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
+    let common_name = common_names.any(|name| !name.trim().is_empty());
     let alternative = certificate.subject_alternative_name().ok().flatten().is_some_and(|san| {
         san.value
             .general_names
@@ -148,9 +152,31 @@ fn names_somebody(der: &CertificateDer<'_>) -> bool {
     common_name || alternative
 }
 
-/// Whether the key is the certificate's; `None` where the key's type is not one that can be compared.
-fn belongs(der: &CertificateDer<'_>, key: &PrivateKeyDer<'_>) -> Option<bool> {
-    let public = any_supported_type(key).ok()?.public_key()?.to_vec();
-    let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    Some(certificate.public_key().raw == public.as_slice())
+/// The public half of a key, in DER; `None` for keys that ring does not know (P-521, odd RSA), which cannot be compared.
+fn public_key(key: &PrivateKeyDer<'_>) -> Option<Vec<u8>> {
+    Some(any_supported_type(key).ok()?.public_key()?.to_vec())
+}
+
+fn has_key(der: &CertificateDer<'_>, public: &[u8]) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(_, certificate)| certificate.public_key().raw == public)
+}
+
+/// Whether a key has the outer structure of its kind: a sequence with the version and what follows it.
+fn is_key(key: &PrivateKeyDer<'_>) -> bool {
+    let next: &[Tag] = match key {
+        // RFC 5208: algorithm, key.
+        PrivateKeyDer::Pkcs8(_) => &[Tag::Integer, Tag::Sequence, Tag::OctetString],
+        // RFC 8017: modulus, public exponent, private exponent.
+        PrivateKeyDer::Pkcs1(_) => &[Tag::Integer, Tag::Integer, Tag::Integer, Tag::Integer],
+        // RFC 5915: key.
+        _ => &[Tag::Integer, Tag::OctetString],
+    };
+    let Ok((_, outer)) = Any::from_der(key.secret_der()) else { return false };
+    let mut rest = outer.data;
+    outer.header.tag() == Tag::Sequence
+        && next.iter().all(|tag| {
+            let Ok((after, field)) = Any::from_der(rest) else { return false };
+            rest = after;
+            field.header.tag() == *tag
+        })
 }

@@ -1,6 +1,9 @@
-//! A directory of YAML, taken through every pure stage.
+//! What the tests of the whole pipeline share.
 
-#![allow(dead_code)] // Each test file uses a part.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+pub(crate) mod peer;
+pub(crate) mod pipeline;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,39 +19,40 @@ use contour_objects::{Changes, Store};
 use contour_resource::{Resource, ResourceType, Transaction};
 
 /// Where the cases are.
-pub fn golden_root() -> PathBuf {
+pub(crate) fn golden_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
 /// Every case: a directory with an `in.yaml`.
-pub fn cases() -> Vec<PathBuf> {
+pub(crate) fn cases() -> Vec<PathBuf> {
     let mut cases = Vec::new();
-    for feature in std::fs::read_dir(golden_root()).unwrap() {
-        let Ok(inner) = std::fs::read_dir(feature.unwrap().path()) else { continue };
-        cases.extend(inner.map(|case| case.unwrap().path()).filter(|case| case.join("in.yaml").exists()));
+    for feature in std::fs::read_dir(golden_root()).expect("the cases are there") {
+        let feature = feature.expect("a readable entry").path();
+        let Ok(inner) = std::fs::read_dir(feature) else { continue };
+        let inner = inner.map(|case| case.expect("a readable entry").path());
+        cases.extend(inner.filter(|case| case.join("in.yaml").exists()));
     }
     cases.sort();
     cases
 }
 
 /// Settings of the cases: stock, with ExternalName Services on, so that their rules show.
-pub fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings { external_names: true, ..Settings::default() }
 }
 
-/// The results of every stage.
-pub struct Built {
-    pub store: Store,
-    pub hosts: Vec<Arc<VirtualHost>>,
-    pub statuses: Vec<ProxyStatus>,
-    pub notes: Vec<IngressNote>,
-    pub problems: Vec<String>,
-    pub transaction: Transaction,
+/// The results of every pure stage.
+pub(crate) struct Built {
+    pub(crate) hosts: Vec<Arc<VirtualHost>>,
+    pub(crate) statuses: Vec<ProxyStatus>,
+    pub(crate) notes: Vec<IngressNote>,
+    pub(crate) problems: Vec<String>,
+    pub(crate) transaction: Transaction,
 }
 
 impl Built {
     /// Reads and builds a directory.
-    pub fn from_directory(path: &Path) -> Self {
+    pub(crate) fn from_directory(path: &Path) -> Self {
         let mut directory = Directory::new(path, None);
         let report = directory.scan();
         let mut store = Store::default();
@@ -64,7 +68,6 @@ impl Built {
         let mut statuses = update.statuses;
         statuses.sort_by(|a, b| a.object.cmp(&b.object));
         Self {
-            store,
             hosts: update.hosts.into_iter().filter_map(|(_, host)| host).collect(),
             statuses,
             notes: update.notes,
@@ -74,7 +77,7 @@ impl Built {
     }
 
     /// The resources that depend on the input, by type and name.
-    pub fn resources(&self) -> Vec<(ResourceType, Arc<Resource>)> {
+    pub(crate) fn resources(&self) -> Vec<(ResourceType, Arc<Resource>)> {
         let mut resources: BTreeMap<(ResourceType, Arc<str>), Arc<Resource>> = BTreeMap::new();
         let always = ["envoy-admin", "stats-health", "dynamic"];
         for (kind, resource) in &self.transaction.set {

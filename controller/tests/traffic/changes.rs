@@ -76,8 +76,10 @@ async fn a_host_with_tls_comes_and_goes_without_a_wrong_answer_between() {
         world.get("www.example.com", "/").until_status(404).await.unwrap();
         www.after(10).await.unwrap();
     }
-    for run in www.stop() {
-        assert!(matches!(run.outcome, Outcome::Status(200) | Outcome::Failed(_)), "{run:?}");
+    let runs = www.stop();
+    eprintln!("{runs:#?}");
+    for run in &runs {
+        assert!(matches!(run.outcome, Outcome::Status(200) | Outcome::Failed(_)), "{runs:?}");
     }
     base.after(1).await.unwrap();
     assert_clean(&base.stop(), &[200]);

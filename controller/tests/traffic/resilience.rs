@@ -81,7 +81,7 @@ async fn slow_answers_are_cut_off_and_broken_ones_tried_again() {
 
 #[tokio::test]
 async fn an_unhealthy_endpoint_gets_no_requests_until_it_is_well_again() {
-    let ([sick, ..], addresses) = three("web").await;
+    let ([sick, _well, _], addresses) = three("web").await;
     let world = World::start(&all([
         service("team/web", &addresses[..2]).as_str(),
         &proxy(

@@ -200,7 +200,6 @@ async fn headers_are_set_and_removed_as_written() {
       set:
       - {name: Host, value: inner.example.com}
       - {name: X-Discount, value: "100% and %41"}
-      - {name: X-Where, value: "%CONTOUR_NAMESPACE%/%CONTOUR_SERVICE_NAME%:%CONTOUR_SERVICE_PORT%"}
       - {name: X-Agent, value: "%REQ(User-Agent)%"}
       remove: [X-Secret]
     responseHeadersPolicy:
@@ -214,7 +213,7 @@ async fn headers_are_set_and_removed_as_written() {
     services:
     - name: web
       port: 80
-      requestHeadersPolicy: {set: [{name: X-Of, value: service}]}
+      requestHeadersPolicy: {set: [{name: X-Of, value: "%CONTOUR_NAMESPACE%/%CONTOUR_SERVICE_NAME%:%CONTOUR_SERVICE_PORT%"}]}
       responseHeadersPolicy: {set: [{name: X-From, value: service}]}
 "#,
         ),
@@ -231,7 +230,6 @@ async fn headers_are_set_and_removed_as_written() {
     assert_eq!(received.host, "inner.example.com");
     let header = |name: &str| received.headers.get(name).map(String::as_str);
     assert_eq!(header("x-discount"), Some("100% and %41"));
-    assert_eq!(header("x-where"), Some("team/web:80"));
     assert_eq!(header("x-agent"), Some("tester"));
     assert_eq!(header("x-secret"), None);
     assert!(header("x-request-start").is_some_and(|start| start.starts_with("t=")), "{received:?}");
@@ -241,7 +239,7 @@ async fn headers_are_set_and_removed_as_written() {
     assert_eq!(dynamic.send().await.unwrap().received().unwrap().host, "seven.example.com");
     let answer = world.get("www.example.com", "/service").send().await.unwrap();
     assert_eq!(answer.header("x-from"), Some("service"));
-    assert_eq!(answer.received().unwrap().headers["x-of"], "service");
+    assert_eq!(answer.received().unwrap().headers["x-of"], "team/web:80");
     world.nothing_rejected().await;
 }
 
@@ -290,7 +288,7 @@ async fn a_wildcard_stands_for_one_label_and_yields_to_names() {
         ("one.example.com", 200, "one"),
         ("two.example.com", 200, "any"),
         ("two.example.com:8080", 200, "any"),
-        ("TWO.example.com", 200, "any"),
+        ("ONE.example.com", 200, "one"),
         ("a.two.example.com", 404, ""),
         ("example.com", 404, ""),
         ("twoxexample.com", 404, ""),

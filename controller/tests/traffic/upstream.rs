@@ -47,10 +47,10 @@ async fn every_protocol_is_spoken_to_services_that_ask_for_it() {
     for (path, service, protocol, alpn) in [
         ("/", "plain", "HTTP/1.1", None),
         ("/h2c", "plain", "HTTP/2.0", None),
-        ("/tls", "secure", "HTTP/1.1", None),
+        ("/tls", "secure", "HTTP/1.1", Some("http/1.1")),
         ("/h2", "secure", "HTTP/2.0", Some("h2")),
         ("/typed", "plain", "HTTP/2.0", None),
-        ("/noted", "secure", "HTTP/1.1", None),
+        ("/noted", "secure", "HTTP/1.1", Some("http/1.1")),
     ] {
         let received = world.get("www.example.com", path).send().await.unwrap().received().unwrap();
         assert_eq!((received.service.as_str(), received.protocol.as_str()), (service, protocol), "{path}");

@@ -22,9 +22,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// The route table of [`http_listener`].
-pub const TABLE: &str = "ingress_http";
+pub(crate) const TABLE: &str = "ingress_http";
 
-pub fn any<M: Message + Name>(message: &M) -> Any {
+pub(crate) fn any<M: Message + Name>(message: &M) -> Any {
     Any { type_url: M::type_url(), value: message.encode_to_vec() }
 }
 
@@ -49,7 +49,7 @@ fn address(addr: SocketAddr) -> core::Address {
 }
 
 /// A Cluster of this name that gets its endpoints from ADS under another.
-pub fn eds_cluster(name: &str, endpoints: &str) -> (ResourceType, Arc<Resource>) {
+pub(crate) fn eds_cluster(name: &str, endpoints: &str) -> (ResourceType, Arc<Resource>) {
     let message = cluster::Cluster {
         name: name.to_owned(),
         connect_timeout: Some(ProtoDuration { seconds: 2, nanos: 0 }),
@@ -66,7 +66,7 @@ pub fn eds_cluster(name: &str, endpoints: &str) -> (ResourceType, Arc<Resource>)
 }
 
 /// A ClusterLoadAssignment of one endpoint.
-pub fn endpoints(name: &str, addr: SocketAddr) -> (ResourceType, Arc<Resource>) {
+pub(crate) fn endpoints(name: &str, addr: SocketAddr) -> (ResourceType, Arc<Resource>) {
     let endpoint = endpoint::LbEndpoint {
         host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint::Endpoint {
             address: Some(address(addr)),
@@ -83,7 +83,7 @@ pub fn endpoints(name: &str, addr: SocketAddr) -> (ResourceType, Arc<Resource>) 
 }
 
 /// A listener that serves the table [`TABLE`] over plain HTTP.
-pub fn http_listener(addr: SocketAddr) -> (ResourceType, Arc<Resource>) {
+pub(crate) fn http_listener(addr: SocketAddr) -> (ResourceType, Arc<Resource>) {
     let manager = hcm::HttpConnectionManager {
         stat_prefix: TABLE.to_owned(),
         route_specifier: Some(hcm::http_connection_manager::RouteSpecifier::Rds(hcm::Rds {
@@ -115,7 +115,7 @@ pub fn http_listener(addr: SocketAddr) -> (ResourceType, Arc<Resource>) {
 }
 
 /// A virtual host that sends everything to one cluster.
-pub fn host(name: &str, cluster: &str) -> route::VirtualHost {
+pub(crate) fn host(name: &str, cluster: &str) -> route::VirtualHost {
     let action = route::RouteAction {
         cluster_specifier: Some(route::route_action::ClusterSpecifier::Cluster(cluster.to_owned())),
         ..Default::default()
@@ -137,7 +137,7 @@ pub fn host(name: &str, cluster: &str) -> route::VirtualHost {
 }
 
 /// The table [`TABLE`] of these virtual hosts, each a part.
-pub fn table(hosts: &[route::VirtualHost]) -> (ResourceType, Arc<Resource>) {
+pub(crate) fn table(hosts: &[route::VirtualHost]) -> (ResourceType, Arc<Resource>) {
     let head = route::RouteConfiguration { name: TABLE.to_owned(), ..Default::default() };
     let mut parts = vec![Arc::new(Part::new("", head.encode_to_vec()))];
     parts.extend(hosts.iter().map(|host| {
@@ -147,23 +147,23 @@ pub fn table(hosts: &[route::VirtualHost]) -> (ResourceType, Arc<Resource>) {
     (ResourceType::Route, Arc::new(Resource::new(TABLE, parts)))
 }
 
-pub fn set(resources: Vec<(ResourceType, Arc<Resource>)>) -> Transaction {
+pub(crate) fn set(resources: Vec<(ResourceType, Arc<Resource>)>) -> Transaction {
     Transaction { set: resources, remove: vec![] }
 }
 
 /// A server that runs until it is stopped.
-pub struct Running {
-    pub cache: Cache,
-    pub addr: SocketAddr,
-    pub events: Events,
-    pub nodes: Nodes,
-    pub registry: Registry,
+pub(crate) struct Running {
+    pub(crate) cache: Cache,
+    pub(crate) addr: SocketAddr,
+    pub(crate) events: Events,
+    pub(crate) nodes: Nodes,
+    pub(crate) registry: Registry,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Running {
-    pub fn start(addr: SocketAddr, tls: Option<TlsFiles>) -> Self {
+    pub(crate) fn start(addr: SocketAddr, tls: Option<TlsFiles>) -> Self {
         let cache = Cache::new();
         let mut registry = Registry::default();
         let server = Server::bind(addr, tls, cache.clone(), &mut registry).expect("the server binds");
@@ -175,14 +175,14 @@ impl Running {
     }
 
     /// Stops the server. When this returns its port is free.
-    pub async fn stop(self) -> SocketAddr {
+    pub(crate) async fn stop(self) -> SocketAddr {
         self.stop.cancel();
         self.task.await.expect("the server ends");
         self.addr
     }
 
     /// The registry as Prometheus would read it.
-    pub fn metrics(&self) -> String {
+    pub(crate) fn metrics(&self) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("metrics can be written");
         text
@@ -190,7 +190,7 @@ impl Running {
 }
 
 /// Waits for a condition, within a deadline that no healthy run comes near.
-pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         if let Some(found) = condition().await {
@@ -201,6 +201,6 @@ pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Optio
     }
 }
 
-pub fn localhost(port: u16) -> SocketAddr {
+pub(crate) fn localhost(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }

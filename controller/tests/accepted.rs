@@ -1,0 +1,137 @@
+//! A real Envoy accepts every golden state: each case's world replaces the one before it, so that what goes away is accepted, too.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use contour_e2e::envoy::{Envoy, Launch};
+use contour_e2e::wait::eventually;
+use contour_envoy::INGRESS_HTTP;
+use contour_envoy::bootstrap::Bootstrap;
+use contour_resource::ResourceType;
+use contour_xds::{NodeEvent, Snapshot};
+use serde_json::Value;
+
+use support::pipeline::Pipeline;
+use support::{cases, golden_root};
+
+/// A case takes a fraction of a second; on a loaded machine it may take its time.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+type Versions = BTreeMap<String, String>;
+
+/// The resources of a type and their versions, as published.
+fn published(snapshot: &Snapshot, kind: ResourceType) -> Versions {
+    let resources = snapshot.table(kind).iter();
+    resources.map(|resource| (resource.name().to_string(), resource.version_text())).collect()
+}
+
+/// The entries of a list in one section of `/config_dump`: name and version.
+fn held(dump: &Value, section: &str, list: &str, name: &str, version: &str) -> Versions {
+    let sections = dump["configs"].as_array().into_iter().flatten();
+    let entries = sections.filter(|s| s["@type"].as_str().is_some_and(|t| t.ends_with(section)));
+    let entries = entries.flat_map(|s| s[list].as_array().into_iter().flatten());
+    let text = |entry: &Value, path: &str| entry.pointer(path).and_then(Value::as_str).map(str::to_owned);
+    entries.filter_map(|entry| Some((text(entry, name)?, text(entry, version).unwrap_or_default()))).collect()
+}
+
+/// Fails, with what is missing, until Envoy holds exactly what is published.
+fn ensure_held(dump: &Value, snapshot: &Snapshot) -> Result<()> {
+    let clusters =
+        held(dump, ".ClustersConfigDump", "dynamic_active_clusters", "/cluster/name", "/version_info");
+    let wanted = published(snapshot, ResourceType::Cluster);
+    ensure!(clusters == wanted, "Envoy has clusters {clusters:?}, published are {wanted:?}");
+    let listeners =
+        held(dump, ".ListenersConfigDump", "dynamic_listeners", "/name", "/active_state/version_info");
+    // One that drains has a name, but no active state.
+    let listeners: Versions = listeners.into_iter().filter(|(_, version)| !version.is_empty()).collect();
+    let wanted = published(snapshot, ResourceType::Listener);
+    ensure!(listeners == wanted, "Envoy has listeners {listeners:?}, published are {wanted:?}");
+    let routes =
+        held(dump, ".RoutesConfigDump", "dynamic_route_configs", "/route_config/name", "/version_info");
+    let mut wanted_routes = published(snapshot, ResourceType::Route);
+    if !wanted.contains_key(INGRESS_HTTP) {
+        wanted_routes.remove(INGRESS_HTTP); // Nobody asks for it.
+    }
+    let secrets = held(dump, ".SecretsConfigDump", "dynamic_active_secrets", "/name", "/version_info");
+    let wanted_secrets = published(snapshot, ResourceType::Secret);
+    // What drains may still hold more of these.
+    for (what, has, wants) in [("routes", routes, wanted_routes), ("secrets", secrets, wanted_secrets)] {
+        for (name, version) in wants {
+            ensure!(has.get(&name) == Some(&version), "Envoy has {what} {has:?}, not {name} {version}");
+        }
+    }
+    Ok(())
+}
+
+/// Fails unless everything sent was accepted.
+async fn ensure_accepted(pipeline: &Pipeline, envoy: &Envoy) -> Result<()> {
+    while let Some(event) = pipeline.events.try_next() {
+        if let NodeEvent::Rejected { kind, resource, part, message, .. } = event {
+            bail!("Envoy rejects {} {resource} [{part}]: {message}", kind.short());
+        }
+    }
+    let rejected = envoy.rejected_updates().await?;
+    ensure!(rejected.is_empty(), "Envoy rejected updates: {rejected:?}");
+    Ok(())
+}
+
+/// Publishes a directory in place of what there was, and waits until Envoy has it.
+async fn accept(pipeline: &mut Pipeline, envoy: &Envoy, directory: &Path) -> Result<()> {
+    pipeline.replace_by(directory);
+    let snapshot = pipeline.cache.snapshot();
+    let done = eventually(DEADLINE, || async {
+        // Final: no use in waiting for the deadline.
+        if let Err(rejected) = ensure_accepted(pipeline, envoy).await {
+            return Ok(Err(rejected));
+        }
+        let nodes = pipeline.nodes.snapshot();
+        let node = nodes.first().context("Envoy is not connected")?;
+        for of in &node.types {
+            ensure!(!of.in_flight && of.pending == 0, "{} is not settled: {of:?}", of.kind.short());
+        }
+        ensure_held(&envoy.config_dump().await?, &snapshot).map(Ok)
+    });
+    done.await??;
+    ensure_accepted(pipeline, envoy).await
+}
+
+async fn envoy_for(pipeline: &Pipeline) -> Result<(tempfile::TempDir, Envoy)> {
+    let home = tempfile::tempdir()?;
+    let bootstrap = Bootstrap {
+        admin_socket: home.path().join("admin.sock").display().to_string(),
+        xds_address: pipeline.address.ip().to_string(),
+        xds_port: pipeline.address.port(),
+        ..Bootstrap::default()
+    };
+    let files = bootstrap.render()?;
+    let launch = Launch::bootstrap(files.bootstrap.to_string()).node("accepted", "contour");
+    // What was removed is to go away while the test looks.
+    let envoy = launch.args(["--drain-time-s", "1", "--parent-shutdown-time-s", "2"]).start().await?;
+    Ok((home, envoy))
+}
+
+#[tokio::test]
+async fn envoy_accepts_every_golden_state() -> Result<()> {
+    let mut pipeline = Pipeline::start();
+    pipeline.step([]);
+    let (_home, envoy) = envoy_for(&pipeline).await?;
+    envoy.ready().await?;
+    let mut directories = cases();
+    directories.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/standalone"));
+    let mut failures = Vec::new();
+    for directory in &directories {
+        if let Err(error) = accept(&mut pipeline, &envoy, directory).await {
+            let case = directory.strip_prefix(golden_root()).unwrap_or(directory);
+            failures.push(format!("{}: {error:#}", case.display()));
+            if failures.len() == 5 {
+                break; // Enough to see what is wrong.
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}\n{}", failures.join("\n"), envoy.process().log_tail());
+    Ok(())
+}
