@@ -76,10 +76,9 @@ async fn a_host_with_tls_comes_and_goes_without_a_wrong_answer_between() {
         world.get("www.example.com", "/").until_status(404).await.unwrap();
         www.after(10).await.unwrap();
     }
-    let runs = www.stop();
-    eprintln!("{runs:#?}");
-    for run in &runs {
-        assert!(matches!(run.outcome, Outcome::Status(200) | Outcome::Failed(_)), "{runs:?}");
+    // A connection that was accepted before the host went finds nothing behind it.
+    for run in www.stop() {
+        assert!(matches!(run.outcome, Outcome::Status(200 | 404) | Outcome::Failed(_)), "{run:?}");
     }
     base.after(1).await.unwrap();
     assert_clean(&base.stop(), &[200]);

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use anyhow::ensure;
-use contour_e2e::client::Request;
+use contour_e2e::client::{Request, Watcher};
 use contour_e2e::echo::Echo;
 use contour_e2e::wait::{SOON, eventually};
 use hyper::StatusCode;
 use serde_json::json;
 
-use crate::world::{World, all, annotated_service, proxy, service};
+use crate::world::{World, all, annotated_service, assert_clean, proxy, service};
 
 async fn three(name: &str) -> ([Echo; 3], Vec<SocketAddr>) {
     let [a, b, c] = [Echo::start(name), Echo::start(name), Echo::start(name)];
@@ -80,36 +80,48 @@ async fn slow_answers_are_cut_off_and_broken_ones_tried_again() {
 }
 
 #[tokio::test]
-async fn an_unhealthy_endpoint_gets_no_requests_until_it_is_well_again() {
-    let ([sick, _well, _], addresses) = three("web").await;
-    let world = World::start(&all([
-        service("team/web", &addresses[..2]).as_str(),
-        &proxy(
-            "team/www",
-            r"
+async fn an_unhealthy_endpoint_gets_no_requests_until_it_is_well() {
+    let ([well, sick, _], addresses) = three("web").await;
+    let route = proxy(
+        "team/www",
+        r"
   virtualhost: {fqdn: www.example.com}
   routes:
   - healthCheckPolicy: {path: /healthy, intervalSeconds: 1, timeoutSeconds: 1, unhealthyThresholdCount: 1, healthyThresholdCount: 1}
     services: [{name: web, port: 80}]
 ",
-        ),
-    ]))
-    .await;
+    );
+    let mut world = World::start(&route).await;
+    world.put("web.yaml", &service("team/web", &addresses[..1])).await;
     let www = world.get("www.example.com", "/");
-    let serving = async |wanted: usize| {
-        eventually(SOON, || async {
-            let seen = instances(&www, 6).await?;
-            ensure!(seen.len() == wanted, "{seen:?}");
-            Ok(seen)
-        })
-        .await
-        .unwrap()
-    };
-    serving(2).await;
+    www.until_status(200).await.unwrap();
+    // Only now: until a cluster has traffic, Envoy checks once a minute.
     sick.force_status(Some(StatusCode::SERVICE_UNAVAILABLE));
-    assert!(!serving(1).await.contains(sick.instance()));
+    let mut watcher = Watcher::start(www.clone());
+    world.put("web.yaml", &service("team/web", &addresses[..2])).await;
+    let checked = sick.requests();
+    eventually(SOON, || async {
+        ensure!(sick.requests() >= checked + 2, "not checked twice");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    watcher.after(20).await.unwrap();
+    assert_clean(&watcher.stop(), &[200]);
+
+    let serving = async |wanted: &[&Echo]| {
+        let wanted: BTreeSet<&str> = wanted.iter().map(|echo| echo.instance()).collect();
+        let served = eventually(SOON, || async {
+            let seen = instances(&www, 6).await?;
+            ensure!(seen.iter().map(String::as_str).eq(wanted.iter().copied()), "{seen:?}");
+            Ok(())
+        });
+        served.await.unwrap_or_else(|error| panic!("{wanted:?}: {error:#}"));
+    };
     sick.force_status(None);
-    serving(2).await;
+    serving(&[&well, &sick]).await;
+    well.force_status(Some(StatusCode::SERVICE_UNAVAILABLE));
+    serving(&[&sick]).await;
 }
 
 #[tokio::test]

@@ -69,16 +69,18 @@ async fn a_connection_for_one_name_is_not_one_for_another() {
             &host("a", "a.example.com", "secretName: both", ""),
             &host("b", "b.example.com", "secretName: both", ""),
             &host("wild", "'*.wild.example.com'", "secretName: both", ""),
+            &host("own", "own.wild.example.com", "secretName: both", ""),
         ]),
     )
     .await;
-    for name in ["a.example.com", "b.example.com", "x.wild.example.com"] {
+    for name in ["a.example.com", "b.example.com", "x.wild.example.com", "own.wild.example.com"] {
         world.get_tls(name, "/").await.until_status(200).await.unwrap();
     }
     let a = world.get_tls("a.example.com", "/").await;
     let b = world.get_tls("b.example.com", "/").await;
-    let (wild_x, wild_y) =
-        (world.get_tls("x.wild.example.com", "/").await, world.get_tls("y.wild.example.com", "/").await);
+    let x = world.get_tls("x.wild.example.com", "/").await;
+    let y = world.get_tls("y.wild.example.com", "/").await;
+    let own = world.get_tls("own.wild.example.com", "/").await;
     for http2 in [false, true] {
         let version = |request: &contour_e2e::client::Request| {
             if http2 { request.clone().http2() } else { request.clone() }
@@ -86,9 +88,15 @@ async fn a_connection_for_one_name_is_not_one_for_another() {
         let mut connection = version(&a).connect().await.unwrap();
         assert_eq!(connection.send(&version(&a)).await.unwrap().status, 200);
         assert_eq!(connection.send(&version(&b)).await.unwrap().status, 421, "HTTP/2: {http2}");
-        let mut connection = version(&wild_x).connect().await.unwrap();
-        assert_eq!(connection.send(&version(&wild_x)).await.unwrap().status, 200);
-        assert_eq!(connection.send(&version(&wild_y)).await.unwrap().status, 421, "HTTP/2: {http2}");
+        // Names of one wildcard are one host, but a name that has its own is another.
+        let mut connection = version(&x).connect().await.unwrap();
+        for (request, status) in [(&x, 200), (&y, 200), (&own, 421), (&a, 421)] {
+            assert_eq!(connection.send(&version(request)).await.unwrap().status, status, "{request:?}");
+        }
+        let mut connection = version(&own).connect().await.unwrap();
+        for (request, status) in [(&own, 200), (&x, 421)] {
+            assert_eq!(connection.send(&version(request)).await.unwrap().status, status, "{request:?}");
+        }
     }
     // Case and port make no other name.
     let upper =

@@ -27,7 +27,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub(crate) struct World {
     envoy: Envoy,
     objects: Directory,
-    root: TempDir,
+    _root: TempDir,
     events: mpsc::Sender<Event>,
     told: Arc<Told>,
     http: SocketAddr,
@@ -107,7 +107,7 @@ impl World {
         let envoy = Launch::bootstrap(bootstrap).node("traffic", "traffic").start().await.unwrap();
         let http = envoy.listener(INGRESS_HTTP).await.unwrap();
         let _stop = stop.drop_guard();
-        Self { envoy, objects: directory, root, events, told, http, ca, _stop }
+        Self { envoy, objects: directory, _root: root, events, told, http, ca, _stop }
     }
 
     /// Adds the objects of a file, or replaces them.
@@ -143,11 +143,6 @@ impl World {
     /// Envoy itself.
     pub(crate) fn envoy(&self) -> &Envoy {
         &self.envoy
-    }
-
-    /// A directory that goes with the world.
-    pub(crate) fn directory(&self) -> &std::path::Path {
-        self.root.path()
     }
 
     /// Waits until the status of an HTTPProxy has an error of this type and reason, and returns its message.
