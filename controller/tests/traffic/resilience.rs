@@ -120,8 +120,8 @@ async fn an_unhealthy_endpoint_gets_no_requests_until_it_is_well() {
     };
     sick.force_status(None);
     serving(&[&well, &sick]).await;
-    well.force_status(Some(StatusCode::SERVICE_UNAVAILABLE));
-    serving(&[&sick]).await;
+    sick.force_status(Some(StatusCode::SERVICE_UNAVAILABLE));
+    serving(&[&well]).await;
 }
 
 #[tokio::test]
