@@ -15,6 +15,7 @@ mod events;
 mod isolation;
 mod lane;
 mod listen;
+mod message;
 mod metrics;
 mod nodes;
 mod rejection;
@@ -32,8 +33,8 @@ mod wire;
 
 pub use cache::{Cache, Snapshot};
 pub use events::{Events, NodeEvent};
+pub use message::Mode;
 pub use nodes::{NodeStatus, Nodes, RejectedPart, TypeStatus};
 pub use server::{Server, ServerError};
-pub use session::Mode;
 pub use table::Table;
 pub use tls::{TlsError, TlsFiles};

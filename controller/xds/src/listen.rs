@@ -105,6 +105,8 @@ async fn greet(
             Ok(Ok(stream)) => {
                 let _ = ready.send(Ok(Connection::Tls(peer, Box::new(stream)))).await;
             }
+            // A probe that only looks whether the port is open.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => debug!(%peer, "connection closed unused"),
             Ok(Err(error)) => warn!(%peer, %error, "xDS client refused in the TLS handshake"),
             Err(_) => warn!(%peer, "xDS client did not finish its TLS handshake in time"),
         },

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use contour_resource::ResourceType;
 
-use crate::session::{Mode, Session};
+use crate::message::Mode;
+use crate::session::Session;
 
 /// One stream and what is known about the Envoy at its end.
 #[derive(Clone, Debug)]

@@ -16,9 +16,9 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::cache::Cache;
 use crate::events::Events;
 use crate::listen::Peer;
+use crate::message::Mode;
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
-use crate::session::Mode;
 use crate::stream;
 use crate::wire::{Delta, DiscoveryCodec, Protocol, Sotw};
 

@@ -17,6 +17,7 @@ use tracing::info;
 use crate::cache::Snapshot;
 use crate::isolation::Suspect;
 use crate::lane::{Draft, InFlight, Known, Lane};
+use crate::message::{Asked, Mode, Output, Request, Response};
 use crate::subscription::Change;
 use crate::table::fingerprint;
 use crate::warming::Warming;
@@ -27,62 +28,6 @@ use ResourceType::{Cluster, Endpoints, Listener, Route, Runtime, Secret};
 pub(crate) const HOLD: Duration = Duration::from_secs(5);
 /// How long removals wait on a new stream for a peer to say that it wants Listeners and Routes.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
-
-/// The two protocols: what a response carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Mode {
-    /// Changes and removals by name.
-    Delta,
-    /// State of the world: for Clusters and Listeners every resource, for other types what changed.
-    Sotw,
-}
-
-impl Mode {
-    /// The name used in metrics and on debug pages.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Delta => "delta",
-            Self::Sotw => "sotw",
-        }
-    }
-}
-
-/// A request of either protocol.
-#[derive(Clone, Debug)]
-pub(crate) struct Request {
-    pub(crate) kind: ResourceType,
-    pub(crate) nonce: String,
-    /// The peer's error, when it refuses the response with this nonce.
-    pub(crate) error: Option<String>,
-    pub(crate) asked: Asked,
-}
-
-/// What a request says about wanted resources.
-#[derive(Clone, Debug)]
-pub(crate) enum Asked {
-    Delta { subscribe: Vec<String>, unsubscribe: Vec<String>, initial: HashMap<String, String> },
-    Sotw { names: Vec<String>, version: String },
-}
-
-/// A response of either protocol.
-#[derive(Clone, Debug)]
-pub(crate) struct Response {
-    pub(crate) kind: ResourceType,
-    pub(crate) nonce: String,
-    pub(crate) version: String,
-    pub(crate) resources: Vec<Arc<Resource>>,
-    pub(crate) removed: Vec<Arc<str>>,
-}
-
-/// What a session wants done or known.
-#[derive(Clone, Debug)]
-pub(crate) enum Output {
-    Send(Response),
-    Acked { kind: ResourceType, version: String, committed: Option<Instant> },
-    Nacked { kind: ResourceType, message: String },
-    Rejected { kind: ResourceType, resource: Arc<str>, part: Arc<str>, hash: u64, message: String },
-    Recovered { kind: ResourceType, resource: Arc<str>, part: Arc<str> },
-}
 
 /// The state of one stream.
 pub(crate) struct Session {

@@ -15,9 +15,10 @@ use tracing::{debug, info, warn};
 
 use crate::cache::Snapshot;
 use crate::events::NodeEvent;
+use crate::message::Output;
 use crate::nodes::Stream;
 use crate::service::Discovery;
-use crate::session::{Output, Session};
+use crate::session::Session;
 use crate::wire::Protocol;
 
 /// Responses between the session and the connection. A session has one in flight per type, so this is never full.

@@ -14,7 +14,7 @@ use prost::Message;
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-use crate::session::{Asked, Request, Response};
+use crate::message::{Asked, Mode, Request, Response};
 
 /// `envoy.config.core.v3.Node`: who is asking.
 #[derive(Clone, PartialEq, Message)]
@@ -120,7 +120,7 @@ pub(crate) struct DeltaDiscoveryResponse {
 pub(crate) trait Protocol: Send + Sync + 'static {
     type Request: Message + Default + Send + 'static;
     type Response: Message + Send + 'static;
-    const MODE: crate::session::Mode;
+    const MODE: Mode;
 
     /// The type URL as it came, and the node where it was sent.
     fn envelope(request: &mut Self::Request) -> (String, Option<Node>);
@@ -146,7 +146,7 @@ fn error(detail: Option<ErrorDetail>) -> Option<String> {
 impl Protocol for Delta {
     type Request = DeltaDiscoveryRequest;
     type Response = DeltaDiscoveryResponse;
-    const MODE: crate::session::Mode = crate::session::Mode::Delta;
+    const MODE: Mode = Mode::Delta;
 
     fn envelope(request: &mut Self::Request) -> (String, Option<Node>) {
         (std::mem::take(&mut request.type_url), request.node.take())
@@ -185,7 +185,7 @@ impl Protocol for Delta {
 impl Protocol for Sotw {
     type Request = DiscoveryRequest;
     type Response = DiscoveryResponse;
-    const MODE: crate::session::Mode = crate::session::Mode::Sotw;
+    const MODE: Mode = Mode::Sotw;
 
     fn envelope(request: &mut Self::Request) -> (String, Option<Node>) {
         (std::mem::take(&mut request.type_url), request.node.take())

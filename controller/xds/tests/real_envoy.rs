@@ -2,6 +2,8 @@
 //!
 //! Needs Envoy 1.40: `$ENVOY_BIN`, else `envoy` on the PATH, else `.venv/bin/envoy` at the root of the workspace.
 
+#![allow(clippy::unwrap_used, reason = "a step that fails fails the test")]
+
 mod common;
 
 use std::collections::BTreeSet;
@@ -176,7 +178,7 @@ impl Watch {
 
 /// A controller and an Envoy that serves an empty table.
 async fn pair(api: &str) -> (Running, Envoy) {
-    let controller = Running::start(localhost(0), None);
+    let controller = Running::start(localhost(0), None).await;
     let envoy = Envoy::start(controller.addr, api);
     controller.cache.commit(set(vec![http_listener(envoy.addr), table(&[])]));
     controller.cache.open();
@@ -232,7 +234,10 @@ async fn has_clusters(controller: &Running, expected: usize) {
         let nodes = controller.nodes.snapshot();
         let has = |kind| {
             let version = format!("{:016x}", state.table(kind).fingerprint());
-            nodes.iter().flat_map(|n| &n.types).any(|t| t.kind == kind && t.acked == version && t.pending == 0)
+            nodes
+                .iter()
+                .flat_map(|n| &n.types)
+                .any(|t| t.kind == kind && t.acked == version && t.pending == 0)
         };
         (has(ResourceType::Cluster) && has(ResourceType::Route)).then_some(())
     })
@@ -349,7 +354,7 @@ async fn a_restart_sends_nothing() {
     let watch = Watch::start(envoy.addr, "h7").await;
 
     let addr = controller.stop().await;
-    let controller = Running::start(addr, None);
+    let controller = Running::start(addr, None).await;
     // Envoy may be back before the first complete state is there: it is not answered.
     controller.cache.commit(state());
     controller.cache.open();

@@ -7,7 +7,8 @@ use std::time::Instant;
 use contour_resource::{Part, Resource, ResourceType};
 
 use crate::cache::Snapshot;
-use crate::session::{Asked, Mode, Output, Request, Response, Session};
+use crate::message::{Asked, Mode, Output, Request, Response};
+use crate::session::Session;
 
 /// Reads `name=head|id:text|id:text`, for a Cluster also `name=text>endpoints`.
 pub(super) fn resource(text: &str) -> Arc<Resource> {

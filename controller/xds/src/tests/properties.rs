@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::peer::{Peer, resource};
 use crate::cache::{Cache, Snapshot};
-use crate::session::{Mode, Output};
+use crate::message::{Mode, Output};
 
 use ResourceType::{Cluster, Endpoints, Listener, Route, Secret};
 

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::peer::{Peer, resource, show};
 use crate::cache::Cache;
-use crate::session::{Mode, Output};
+use crate::message::{Mode, Output};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -18,6 +18,7 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use envoy_types::pb::google::protobuf::{Any, Duration as ProtoDuration};
 use prometheus_client::registry::Registry;
 use prost::{Message, Name};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -163,7 +164,8 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(addr: SocketAddr, tls: Option<TlsFiles>) -> Self {
+    /// Returns once the server listens.
+    pub(crate) async fn start(addr: SocketAddr, tls: Option<TlsFiles>) -> Self {
         let cache = Cache::new();
         let mut registry = Registry::default();
         let server = Server::bind(addr, tls, cache.clone(), &mut registry).expect("the server binds");
@@ -171,6 +173,8 @@ impl Running {
         let stop = CancellationToken::new();
         let serving = server.serve(stop.clone());
         let task = tokio::spawn(async move { serving.await.expect("the server serves") });
+        let local = localhost(addr.port());
+        eventually("the server to listen", async || TcpStream::connect(local).await.ok()).await;
         Self { cache, addr, events, nodes, registry, stop, task }
     }
 

@@ -1,0 +1,63 @@
+//! What goes into a session and what comes out of it, in terms that both protocols share.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use contour_resource::{Resource, ResourceType};
+
+/// The two protocols: what a response carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Mode {
+    /// Changes and removals by name.
+    Delta,
+    /// State of the world: for Clusters and Listeners every resource, for other types what changed.
+    Sotw,
+}
+
+impl Mode {
+    /// The name used in metrics and on debug pages.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Delta => "delta",
+            Self::Sotw => "sotw",
+        }
+    }
+}
+
+/// A request of either protocol.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) kind: ResourceType,
+    pub(crate) nonce: String,
+    /// The peer's error, when it refuses the response with this nonce.
+    pub(crate) error: Option<String>,
+    pub(crate) asked: Asked,
+}
+
+/// What a request says about wanted resources.
+#[derive(Clone, Debug)]
+pub(crate) enum Asked {
+    Delta { subscribe: Vec<String>, unsubscribe: Vec<String>, initial: HashMap<String, String> },
+    Sotw { names: Vec<String>, version: String },
+}
+
+/// A response of either protocol.
+#[derive(Clone, Debug)]
+pub(crate) struct Response {
+    pub(crate) kind: ResourceType,
+    pub(crate) nonce: String,
+    pub(crate) version: String,
+    pub(crate) resources: Vec<Arc<Resource>>,
+    pub(crate) removed: Vec<Arc<str>>,
+}
+
+/// What a session wants done or known.
+#[derive(Clone, Debug)]
+pub(crate) enum Output {
+    Send(Response),
+    Acked { kind: ResourceType, version: String, committed: Option<Instant> },
+    Nacked { kind: ResourceType, message: String },
+    Rejected { kind: ResourceType, resource: Arc<str>, part: Arc<str>, hash: u64, message: String },
+    Recovered { kind: ResourceType, resource: Arc<str>, part: Arc<str> },
+}
