@@ -18,10 +18,10 @@ use crate::world::World;
 /// Measure from an object's creation to the first answer through Envoy, and write the table.
 #[derive(Parser)]
 struct Args {
-    /// Numbers of plain hosts to measure at, ascending
+    /// Numbers of plain hosts to measure at, ascending; 0: none
     #[arg(long, value_delimiter = ',', default_value = "1000,3000,5000,10000")]
     plain: Vec<usize>,
-    /// Numbers of TLS hosts to measure at, ascending, in an installation of their own
+    /// Numbers of TLS hosts to measure at, ascending (0: none), in an installation of their own
     #[arg(long, value_delimiter = ',', default_value = "1000")]
     tls: Vec<usize>,
     /// Samples of each figure
@@ -43,12 +43,13 @@ async fn main() -> Result<()> {
     let args = Args::parse();
     let mut all = Vec::new();
     for (kind, sizes) in [("HTTP", &args.plain), ("TLS", &args.tls)] {
+        let sizes: Vec<usize> = sizes.iter().copied().filter(|size| *size > 0).collect();
         if sizes.is_empty() {
             continue;
         }
         let mut world =
             World::start(&args.contour, kind == "TLS").await.context("cannot start the installation")?;
-        for &size in sizes {
+        for size in sizes {
             world.grow(size).await?;
             let figures = Figures::measure(&mut world, args.samples).await?;
             println!("{}", report::row(kind, size, &figures));

@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::measure::{Figures, Times};
 
 /// One line for whoever watches.
-pub fn row(kind: &str, size: usize, figures: &Figures) -> String {
+pub(crate) fn row(kind: &str, size: usize, figures: &Figures) -> String {
     format!(
         "{kind} {size}: add {} ms, under load {} ms, remove {} ms, endpoint {} ms, {} answers 503",
         pair(&figures.add),
@@ -27,7 +27,7 @@ fn pair(times: &Times) -> String {
 type Line<'a> = (&'a str, Box<dyn Fn(&Figures) -> String>);
 
 /// The whole of `bench/RESULTS.md`.
-pub fn table(all: &[(&str, usize, Figures)], samples: usize, criterion: &Path) -> Result<String> {
+pub(crate) fn table(all: &[(&str, usize, Figures)], samples: usize, criterion: &Path) -> Result<String> {
     let mut text = String::from("# What was measured\n\n");
     writeln!(
         text,
@@ -70,7 +70,10 @@ fn lines() -> Vec<Line<'static>> {
             "controller / Envoy resident, MiB",
             Box::new(|f| format!("{} / {}", f.controller_memory >> 20, f.envoy_memory >> 20)),
         ),
-        ("xDS bytes after a restart with nothing changed", Box::new(|f| format!("{:.0}", f.restart_bytes))),
+        (
+            "xDS resources / bytes after a restart with nothing changed",
+            Box::new(|f| format!("{:.0} / {:.0}", f.restart_resources, f.restart_bytes)),
+        ),
     ]
 }
 

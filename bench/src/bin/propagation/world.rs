@@ -30,13 +30,13 @@ const UPSTREAM: &str = "10.77.0.1:0";
 const CONCURRENT: usize = 48;
 
 /// How long a large installation may take to be served.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// The namespace of everything.
-pub const NAMESPACE: &str = "bench";
+pub(crate) const NAMESPACE: &str = "bench";
 
 /// A running installation.
-pub struct World {
+pub(crate) struct World {
     // Dropped in this order.
     envoy: Envoy,
     contour: Process,
@@ -47,14 +47,14 @@ pub struct World {
     ca: TestCa,
     client: Client,
     /// Whether hosts have TLS.
-    pub tls: bool,
+    pub(crate) tls: bool,
     /// How many hosts there are.
-    pub hosts: usize,
+    pub(crate) hosts: usize,
 }
 
 impl World {
     /// Starts API server, controller and Envoy, without any host.
-    pub async fn start(binary: &Path, tls: bool) -> Result<Self> {
+    pub(crate) async fn start(binary: &Path, tls: bool) -> Result<Self> {
         let api = ApiServer::start().await?;
         api.install_crds(&contour_crds::all_crds()).await?;
         let client = api.client().await?;
@@ -93,7 +93,7 @@ impl World {
     }
 
     /// Adds hosts until there are `hosts`, and waits until all are served.
-    pub async fn grow(&mut self, hosts: usize) -> Result<()> {
+    pub(crate) async fn grow(&mut self, hosts: usize) -> Result<()> {
         let started = Instant::now();
         let all = stream::iter(self.hosts..hosts).map(|i| self.create_host(format!("host-{i}")));
         all.buffer_unordered(CONCURRENT).try_collect::<Vec<()>>().await?;
@@ -111,7 +111,7 @@ impl World {
     }
 
     /// Waits until the controller has written all statuses and sent everything.
-    pub async fn settle(&self) -> Result<()> {
+    pub(crate) async fn settle(&self) -> Result<()> {
         eventually(PATIENCE, || async {
             let before = self.metric("contour_status_update_total").await?
                 + self.metric("contour_xds_responses_sent_total").await?;
@@ -130,7 +130,7 @@ impl World {
     }
 
     /// Makes everything a host needs but its HTTPProxy.
-    pub async fn prepare(&self, name: &str) -> Result<()> {
+    pub(crate) async fn prepare(&self, name: &str) -> Result<()> {
         self.create::<Service>(json!({
             "metadata": {"name": name},
             "spec": {"ports": [{"name": "http", "port": 80}], "clusterIP": "None"},
@@ -160,7 +160,7 @@ impl World {
     }
 
     /// The HTTPProxy of a host.
-    pub fn proxy(&self, name: &str) -> Value {
+    pub(crate) fn proxy(&self, name: &str) -> Value {
         let mut host = json!({"fqdn": format!("{name}.bench.example.com")});
         if self.tls {
             host["tls"] = json!({"secretName": name});
@@ -174,7 +174,7 @@ impl World {
     }
 
     /// Writes an object.
-    pub async fn create<K>(&self, object: Value) -> Result<K>
+    pub(crate) async fn create<K>(&self, object: Value) -> Result<K>
     where
         K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
             + Clone
@@ -188,25 +188,25 @@ impl World {
     }
 
     /// The HTTPProxies.
-    pub fn proxies(&self) -> Api<HTTPProxy> {
+    pub(crate) fn proxies(&self) -> Api<HTTPProxy> {
         Api::namespaced(self.client.clone(), NAMESPACE)
     }
 
     /// Deletes an HTTPProxy.
-    pub async fn delete(&self, name: &str) -> Result<()> {
+    pub(crate) async fn delete(&self, name: &str) -> Result<()> {
         self.proxies().delete(name, &DeleteParams::default()).await?;
         Ok(())
     }
 
     /// Deletes a Service.
-    pub async fn delete_service(&self, name: &str) -> Result<()> {
+    pub(crate) async fn delete_service(&self, name: &str) -> Result<()> {
         let api: Api<Service> = Api::namespaced(self.client.clone(), NAMESPACE);
         api.delete(name, &DeleteParams::default()).await?;
         Ok(())
     }
 
     /// Edits the HTTPProxy of a host so that its configuration changes.
-    pub async fn edit(&self, name: &str, variant: usize) -> Result<()> {
+    pub(crate) async fn edit(&self, name: &str, variant: usize) -> Result<()> {
         let routes = json!([{"services": [{"name": name, "port": 80}], "timeoutPolicy": {"response": format!("{}s", 10 + variant % 50)}}]);
         let patch = Patch::Merge(json!({"spec": {"routes": routes}}));
         self.proxies().patch(name, &PatchParams::default(), &patch).await?;
@@ -214,7 +214,7 @@ impl World {
     }
 
     /// Points a host at one of the two upstreams.
-    pub async fn point(&self, name: &str, echo: usize) -> Result<()> {
+    pub(crate) async fn point(&self, name: &str, echo: usize) -> Result<()> {
         let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), NAMESPACE);
         let slice = self.slice(name, echo);
         let patch = Patch::Merge(json!({"endpoints": slice["endpoints"], "ports": slice["ports"]}));
@@ -223,42 +223,47 @@ impl World {
     }
 
     /// The instance name of an upstream, as its answers carry it.
-    pub fn instance(&self, echo: usize) -> &str {
+    pub(crate) fn instance(&self, echo: usize) -> &str {
         self.echoes[echo].instance()
     }
 
     /// A request for a host, through Envoy.
-    pub fn request(&self, name: &str) -> Request {
+    pub(crate) fn request(&self, name: &str) -> Request {
         let to = SocketAddr::from(([127, 0, 0, 1], if self.tls { 8443 } else { 8080 }));
         let request = client::get(to, &format!("{name}.bench.example.com"), "/");
         if self.tls { request.tls(Tls::trusting(&self.ca)) } else { request }
     }
 
     /// Opens a connection of a request.
-    pub async fn connect(&self, request: &Request) -> Result<Connection> {
+    pub(crate) async fn connect(&self, request: &Request) -> Result<Connection> {
         request.connect().await
     }
 
     /// The sum of a metric of the controller, over all its labels.
-    pub async fn metric(&self, name: &str) -> Result<f64> {
+    pub(crate) async fn metric(&self, name: &str) -> Result<f64> {
         let answer =
             client::get(SocketAddr::from(([127, 0, 0, 1], 8000)), "127.0.0.1", "/metrics").send().await?;
         let text = answer.text();
         let of = |line: &&str| {
             line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '))
         };
-        Ok(text.lines().filter(of).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+        Ok(text
+            .lines()
+            .filter(of)
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum::<f64>()
+            + 0.0)
     }
 
     /// Resident memory of controller and Envoy, in bytes.
-    pub fn memory(&self) -> Result<(u64, u64)> {
+    pub(crate) fn memory(&self) -> Result<(u64, u64)> {
         let status = std::fs::read_to_string(format!("/proc/{}/statm", self.contour.pid()))?;
         let pages: u64 = status.split(' ').nth(1).context("statm has a second field")?.parse()?;
         Ok((pages * 4096, self.envoy.resident_bytes()?))
     }
 
     /// Ends the controller and starts it again; returns once Envoy is connected to the new one.
-    pub async fn restart(&mut self) -> Result<()> {
+    pub(crate) async fn restart(&mut self) -> Result<()> {
         self.contour.signal(nix::sys::signal::Signal::SIGTERM)?;
         eventually(PATIENCE, || async { self.contour.exited().context("still running") }).await?;
         self.contour = serve(&self.binary, self.dir.path(), &self.api)?;
