@@ -56,19 +56,29 @@ pub struct ApiServer {
 pub async fn require() -> Option<&'static ApiServer> {
     static SHARED: tokio::sync::OnceCell<ApiServer> = tokio::sync::OnceCell::const_new();
 
-    if left_out(std::env::var("CONTOUR_TEST_WITHOUT").ok().as_deref()) {
-        let test = std::thread::current().name().unwrap_or("a test").to_owned();
-        // Not eprintln: the test harness would hide that from whoever reads a passing run.
-        let _ = std::io::Write::write_all(
-            &mut std::io::stderr(),
-            format!("left out: {test} (needs kube-apiserver and etcd)\n").as_bytes(),
-        );
+    if is_left_out() {
         return None;
     }
     match SHARED.get_or_try_init(ApiServer::start).await {
         Ok(server) => Some(server),
         Err(error) => panic!("this test needs kube-apiserver and etcd: {error:#}"),
     }
+}
+
+/// Whether tests that need these servers are left out, by the rule of [`require`]; says so on standard error.
+///
+/// For tests that start a server of their own.
+pub fn is_left_out() -> bool {
+    let left_out = left_out(std::env::var("CONTOUR_TEST_WITHOUT").ok().as_deref());
+    if left_out {
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        // Not eprintln: the test harness would hide that from whoever reads a passing run.
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            format!("left out: {test} (needs kube-apiserver and etcd)\n").as_bytes(),
+        );
+    }
+    left_out
 }
 
 fn left_out(setting: Option<&str>) -> bool {

@@ -49,6 +49,7 @@ pub(super) struct EngineMetrics {
     objects: Family<OfKind, Gauge>,
     builds: Counter,
     build_seconds: Histogram,
+    update_seconds: Histogram,
     built_at: Gauge<f64, AtomicU64>,
     hosts_built: Counter,
     total: Family<InNamespace, Gauge>,
@@ -70,6 +71,7 @@ impl EngineMetrics {
             objects: Family::default(),
             builds: Counter::default(),
             build_seconds: Histogram::new(BUCKETS),
+            update_seconds: Histogram::new(BUCKETS),
             built_at: Gauge::default(),
             hosts_built: Counter::default(),
             total: Family::default(),
@@ -88,6 +90,12 @@ impl EngineMetrics {
             "Time from a batch of events to the published configuration",
             Unit::Seconds,
             metrics.build_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "contour_cachehandler_onupdate_duration",
+            "Time to turn changed hosts and endpoints into resources",
+            Unit::Seconds,
+            metrics.update_seconds.clone(),
         );
         let built_at = metrics.built_at.clone();
         registry.register("contour_dagrebuild_timestamp", "Unix time of the last build", built_at);
@@ -125,6 +133,11 @@ impl EngineMetrics {
         self.built_at.set(now.unwrap_or_default().as_secs_f64());
     }
 
+    /// Notes how long the resources of a build took.
+    pub(super) fn updated(&self, took: Duration) {
+        self.update_seconds.observe(took.as_secs_f64());
+    }
+
     /// Sets the numbers of objects.
     pub(super) fn counted(&self, store: &Store) {
         for kind in Kind::ALL {
@@ -155,14 +168,25 @@ impl EngineMetrics {
 
     fn count(&self, one: &Counted, by: i64) {
         let namespace = InNamespace { namespace: one.host.namespace.clone() };
-        self.total.get_or_create(&namespace).inc_by(by);
+        add(&self.total, &namespace, by);
         if one.root {
-            self.roots.get_or_create(&namespace).inc_by(by);
+            add(&self.roots, &namespace, by);
         }
         match one.state {
-            State::Valid => self.valid.get_or_create(&one.host).inc_by(by),
-            State::Invalid => self.invalid.get_or_create(&one.host).inc_by(by),
-            State::Orphaned => self.orphaned.get_or_create(&namespace).inc_by(by),
-        };
+            State::Valid => add(&self.valid, &one.host, by),
+            State::Invalid => add(&self.invalid, &one.host, by),
+            State::Orphaned => add(&self.orphaned, &namespace, by),
+        }
+    }
+}
+
+/// Adds to a gauge; one that comes to zero goes, so that names of hosts do not stay for ever.
+fn add<L>(family: &Family<L, Gauge>, labels: &L, by: i64)
+where
+    L: Clone + Eq + std::hash::Hash,
+{
+    let before = family.get_or_create(labels).inc_by(by);
+    if before + by == 0 {
+        family.remove(labels);
     }
 }

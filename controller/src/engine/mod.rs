@@ -177,9 +177,11 @@ impl Engine {
         let first = self.ready.take();
         let mut transaction = if first.is_some() { self.assembly.initial() } else { Transaction::default() };
         let update = self.graph.update(&store, changes);
+        let built = Instant::now();
         extend(&mut transaction, self.assembly.hosts(&store, update.hosts.iter().cloned()));
         extend(&mut transaction, self.assembly.endpoints(&store, &changes.endpoints));
         let published = self.cache.commit(transaction);
+        self.metrics.updated(built.elapsed());
         if let Some(ready) = first {
             self.cache.open();
             ready.release();
