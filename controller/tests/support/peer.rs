@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use contour_e2e::wait::SOON;
+use contour_e2e::wait::{SOON, eventually};
 use contour_resource::{Part, Resource, ResourceType, Transaction};
 use contour_xds::{Cache, Nodes};
 use envoy_types::pb::envoy::config::core::v3::Node;
@@ -47,9 +47,12 @@ impl Peer {
         self.stream = None;
         self.tick();
         let (requests, outgoing) = mpsc::channel(64);
-        let mut client = AggregatedDiscoveryServiceClient::connect(format!("http://{}", self.address))
-            .await
-            .expect("the server listens");
+        let address = format!("http://{}", self.address);
+        let mut client = eventually(SOON, || async {
+            Ok(AggregatedDiscoveryServiceClient::connect(address.clone()).await?)
+        })
+        .await
+        .expect("the server listens");
         // The runtime type comes last: its answer says that the server has read every request.
         for kind in ResourceType::ALL {
             let node = Node { id: "peer".to_owned(), ..Node::default() };
