@@ -1,7 +1,7 @@
 //! Hosts with TLS.
 
 use contour_e2e::certs::TestCa;
-use contour_e2e::client::Tls;
+use contour_e2e::client::{Tls, Watcher};
 use contour_e2e::echo::Echo;
 use rustls::version::{TLS12, TLS13};
 
@@ -180,4 +180,40 @@ async fn a_certificate_of_another_namespace_needs_its_delegation_and_is_renewed_
     world.until_error("team", "own", ("TLSError", "DelegationNotPermitted")).await;
     world.get("own.example.com", "/").until_status(404).await.unwrap();
     world.nothing_rejected().await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_only_envoy_rejects_takes_no_other_host_down() {
+    let ca = TestCa::new("hosts").unwrap();
+    let leaf = ca.leaf(&["base.example.com", "new.example.com", "weak.example.com"]).unwrap();
+    // For tests only, and of no use elsewhere: Envoy wants 2048 bits.
+    let mut weak = leaf.clone();
+    weak.cert_pem = include_str!("rsa-1024.crt").to_owned();
+    weak.key_pem = include_str!("rsa-1024.key").to_owned();
+    let web = Echo::start("web").await.unwrap();
+    let mut world = World::start_tls(
+        ca,
+        &all([
+            service("team/web", &[web.address()]).as_str(),
+            &tls_secret("team/cert", &leaf),
+            &host("base", "base.example.com", "secretName: cert", ""),
+        ]),
+    )
+    .await;
+    let base = world.get_tls("base.example.com", "/").await;
+    base.until_status(200).await.unwrap();
+    let mut watcher = Watcher::start(base);
+    watcher.until_status(200).await.unwrap();
+    world.put("secret.yaml", &tls_secret("team/weak", &weak)).await;
+    world.put("weak.yaml", &host("weak", "weak.example.com", "secretName: weak", "")).await;
+    let message = world.until_error("team", "weak", ("EnvoyError", "RejectedByEnvoy")).await;
+    assert!(message.contains("2048"), "{message}");
+
+    world.put("new.yaml", &host("new", "new.example.com", "secretName: cert", "")).await;
+    world.get_tls("new.example.com", "/").await.until_status(200).await.unwrap();
+    world.put("secret.yaml", &tls_secret("team/weak", &leaf)).await;
+    world.get_tls("weak.example.com", "/").await.until_status(200).await.unwrap();
+    world.until_valid("team", "weak").await;
+    watcher.after(1).await.unwrap();
+    crate::world::assert_clean(&watcher.stop(), &[200]);
 }

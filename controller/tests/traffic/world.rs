@@ -157,6 +157,18 @@ impl World {
         found.await.unwrap()
     }
 
+    /// Waits until the status of an HTTPProxy has no error.
+    pub(crate) async fn until_valid(&self, namespace: &str, name: &str) {
+        let object = NamespacedName::new(namespace, name);
+        let valid = eventually(SOON, || async {
+            let told = self.told.0.lock().unwrap();
+            let status = told.get(&object).with_context(|| format!("no status of {object}"))?;
+            ensure!(status.errors.is_empty(), "{:?}", status.errors);
+            Ok(())
+        });
+        valid.await.unwrap();
+    }
+
     /// Asserts that Envoy refused nothing.
     pub(crate) async fn nothing_rejected(&self) {
         let rejected = self.envoy.rejected_updates().await.unwrap();
