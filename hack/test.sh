@@ -28,4 +28,4 @@ case $kube in
   *) exit "$kube" ;;
 esac
 
-exec cargo test --workspace "$@"
+exec cargo test --workspace --no-fail-fast "$@"

@@ -23,14 +23,16 @@ where
 {
     let started = Instant::now();
     let mut pause = FIRST_PAUSE;
+    let mut reason = anyhow::anyhow!("the first probe was still running");
     loop {
-        let last = match tokio::time::timeout(within.saturating_sub(started.elapsed()), probe()).await {
+        // A probe that the deadline cuts off knows no reason: the one before it still tells best what is missing.
+        match tokio::time::timeout(within.saturating_sub(started.elapsed()), probe()).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(reason)) => reason,
-            Err(_) => anyhow::anyhow!("the last probe was still running"),
-        };
+            Ok(Err(latest)) => reason = latest,
+            Err(_) => {}
+        }
         if started.elapsed() + pause >= within {
-            return Err(last).with_context(|| format!("the condition did not hold within {within:?}"));
+            return Err(reason).with_context(|| format!("the condition did not hold within {within:?}"));
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LAST_PAUSE);
@@ -65,6 +67,16 @@ mod tests {
     async fn a_probe_that_hangs_does_not_outlive_the_deadline() {
         let hung = eventually(Duration::from_millis(30), std::future::pending::<Result<()>>);
         let error = hung.await.unwrap_err();
-        assert!(format!("{error:#}").ends_with("the last probe was still running"), "{error:#}");
+        assert!(format!("{error:#}").ends_with("the first probe was still running"), "{error:#}");
+
+        let probes = AtomicU32::new(0);
+        let hung_later = eventually(Duration::from_millis(30), || async {
+            match probes.fetch_add(1, Ordering::SeqCst) {
+                0 => anyhow::bail!("the door is shut"),
+                _ => std::future::pending::<Result<()>>().await,
+            }
+        });
+        let error = hung_later.await.unwrap_err();
+        assert!(format!("{error:#}").ends_with("the door is shut"), "{error:#}");
     }
 }
