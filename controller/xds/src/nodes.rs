@@ -10,6 +10,9 @@ use contour_resource::ResourceType;
 use crate::message::Mode;
 use crate::session::Session;
 
+/// How many names a list on the debug page is cut to.
+const MOST_SHOWN: usize = 10;
+
 /// One stream and what is known about the Envoy at its end.
 #[derive(Clone, Debug)]
 pub struct NodeStatus {
@@ -23,6 +26,8 @@ pub struct NodeStatus {
     pub mode: Mode,
     /// Encoded bytes sent on the stream.
     pub bytes_sent: u64,
+    /// Clusters that Listeners and Routes wait for before they are sent; not more than a few of them.
+    pub waits_for: Vec<Arc<str>>,
     /// The types it has asked for.
     pub types: Vec<TypeStatus>,
 }
@@ -122,6 +127,7 @@ fn status(stream: &Stream) -> NodeStatus {
         peer: stream.peer,
         mode: session.mode(),
         bytes_sent: stream.bytes_sent.load(Ordering::Relaxed),
+        waits_for: session.waits_for(MOST_SHOWN),
         types: ResourceType::ALL
             .into_iter()
             .filter(started)

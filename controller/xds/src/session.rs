@@ -284,7 +284,7 @@ impl Session {
     /// Everything to be sent and told at this moment.
     pub(crate) fn poll(&mut self, now: Instant) -> Vec<Output> {
         if self.held_since.is_some_and(|since| now >= since + HOLD) {
-            let waited_for: Vec<_> = self.warming.waited_for().take(10).collect();
+            let waited_for = self.waits_for(10);
             info!(?waited_for, "the peer does not warm these clusters: routes to them are sent all the same");
             self.warming.give_up();
             self.view_is_stale = false;
@@ -368,6 +368,11 @@ impl Session {
         if self.warming.holding() {
             self.held_since.get_or_insert(now);
         }
+    }
+
+    /// Some of the Clusters that Listeners and Routes wait for.
+    pub(crate) fn waits_for(&self, most: usize) -> Vec<Arc<str>> {
+        self.warming.waited_for().take(most).cloned().collect()
     }
 
     /// Whether Listeners and Routes have to wait.

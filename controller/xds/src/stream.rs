@@ -96,7 +96,13 @@ impl Open {
         discovery.metrics.opened(session.mode());
         let stream = discovery.nodes.add(node, peer, session);
         let node = Arc::clone(&stream.node);
-        info!(stream = stream.number, %node, ?peer, "xDS stream opened");
+        // An Envoy with a stock bootstrap opens a stream for each of its clusters.
+        match only {
+            None => info!(stream = stream.number, %node, ?peer, "xDS stream opened"),
+            Some(kind) => {
+                debug!(stream = stream.number, %node, ?peer, r#type = kind.short(), "xDS stream opened")
+            }
+        }
         discovery.events.push(NodeEvent::Connected { stream: stream.number, node });
         Self { discovery, only, stream }
     }
@@ -205,7 +211,10 @@ impl Drop for Open {
         drop(session);
         self.discovery.nodes.remove(self.stream.number);
         let (stream, node) = (self.stream.number, Arc::clone(&self.stream.node));
-        info!(stream, %node, "xDS stream closed");
+        match self.only {
+            None => info!(stream, %node, "xDS stream closed"),
+            Some(kind) => debug!(stream, %node, r#type = kind.short(), "xDS stream closed"),
+        }
         self.discovery.events.push(NodeEvent::Disconnected { stream, node });
     }
 }

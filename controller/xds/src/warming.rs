@@ -51,7 +51,7 @@ impl Warming {
         self.barrier.remove(name)
     }
 
-    /// What listeners and routes wait for, for a log line.
+    /// What listeners and routes wait for, by name.
     pub(crate) fn waited_for(&self) -> impl Iterator<Item = &Arc<str>> {
         self.barrier.iter()
     }

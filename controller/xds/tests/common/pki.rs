@@ -1,12 +1,14 @@
 //! An authority for tests, and the files and client settings it makes.
 
+#![allow(dead_code, reason = "each test binary uses its part")]
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use contour_xds::TlsFiles;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,6 +27,8 @@ impl Authority {
     pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        // Its name must differ from those of its leaves, or they count as signed by themselves.
+        params.distinguished_name.push(DnType::CommonName, "test authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key).unwrap();
         let (pem, der) = (certificate.pem(), certificate.der().clone());
@@ -45,6 +49,13 @@ impl Authority {
         replace(&files.cert, &certificate.pem());
         replace(&files.key, &key.serialize_pem());
         files
+    }
+
+    /// Writes an Envoy's certificate and key beside the server's files.
+    pub(crate) fn write_client(&self, dir: &Path) {
+        let (certificate, key) = self.issue("envoy");
+        replace(&dir.join("envoy.crt"), &certificate.pem());
+        replace(&dir.join("envoy.key"), &key.serialize_pem());
     }
 
     /// The settings of a client that trusts this authority, with a certificate of `own` if there is one.
