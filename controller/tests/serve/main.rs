@@ -26,6 +26,7 @@ macro_rules! in_own_network {
 in_own_network! {
     stories::objects_become_traffic_and_statuses,
     stories::hosts_with_tls_and_ingresses_follow_their_objects,
+    stories::what_belongs_to_others_is_left_alone,
     rejection::what_envoy_rejects_is_held_back_alone,
     restart::a_restart_is_not_noticed,
     replicas::the_lease_holder_alone_writes_statuses,

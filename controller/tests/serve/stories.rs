@@ -179,3 +179,45 @@ pub(crate) async fn hosts_with_tls_and_ingresses_follow_their_objects() {
     let rejected = envoy.rejected_updates().await.unwrap();
     assert!(rejected.is_empty(), "{rejected:?}");
 }
+
+/// Objects of other classes and namespaces are neither served nor written to.
+pub(crate) async fn what_belongs_to_others_is_left_alone() {
+    let cluster = Cluster::start().await;
+    let web = upstream("web").await;
+    let with_class = |mut object: Value, class: &str| {
+        object["spec"]["ingressClassName"] = json!(class);
+        object
+    };
+    let mut elsewhere = with_class(simple("elsewhere", "web"), "public");
+    elsewhere["metadata"]["namespace"] = json!("projectcontour");
+    cluster.apply_in(Some("projectcontour"), elsewhere).await;
+    for object in [
+        service("web"),
+        endpoints("web", &[web.address()]),
+        with_class(simple("ours", "web"), "public"),
+        with_class(simple("theirs", "web"), "private"),
+        simple("nobodys", "web"),
+    ] {
+        cluster.apply(object).await;
+    }
+    let flags = ["--ingress-class-name=public,partners", "--watch-namespaces=team", "--root-namespaces=team"];
+    let contour = cluster.contour(&[&flags[..], &["--disable-leader-election"]].concat());
+    contour.until_ready().await;
+    let _envoy = cluster.envoy("envoy", 8001).await;
+    http("ours.example.com", "/").until_status(200).await.unwrap();
+    cluster.until_valid("ours").await;
+    for host in ["theirs.example.com", "nobodys.example.com", "elsewhere.example.com"] {
+        assert_eq!(http(host, "/").send().await.unwrap().status, 404, "{host}");
+    }
+    for proxy in ["theirs", "nobodys"] {
+        assert_eq!(cluster.status(proxy).await["currentStatus"], "NotReconciled", "{proxy}");
+    }
+
+    // An object that changes hands is served by its new owner only.
+    cluster.apply(with_class(simple("theirs", "web"), "partners")).await;
+    http("theirs.example.com", "/").until_status(200).await.unwrap();
+    cluster.until_valid("theirs").await;
+    cluster.apply(with_class(simple("ours", "web"), "private")).await;
+    http("ours.example.com", "/").until_status(404).await.unwrap();
+    assert!(contour.process.exited().is_none());
+}

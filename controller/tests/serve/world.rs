@@ -145,7 +145,8 @@ impl Cluster {
         self.apply_in(Some(NAMESPACE), object).await;
     }
 
-    async fn apply_in(&self, namespace: Option<&str>, object: Value) {
+    /// Like [`Self::apply`], for a namespace, or for the whole cluster.
+    pub(crate) async fn apply_in(&self, namespace: Option<&str>, object: Value) {
         let object: DynamicObject = serde_json::from_value(object).unwrap();
         let name = object.metadata.name.clone().unwrap();
         let api = self.dynamic(namespace, &object);
@@ -180,6 +181,12 @@ impl Cluster {
             accept(&status).map(|()| status)
         });
         found.await.unwrap_or_else(|error| panic!("{name}: {error:#}"))
+    }
+
+    /// The present status of an HTTPProxy.
+    pub(crate) async fn status(&self, name: &str) -> Value {
+        let proxies: Api<HTTPProxy> = Api::namespaced(self.client.clone(), NAMESPACE);
+        serde_json::to_value(proxies.get(name).await.unwrap().status).unwrap()
     }
 
     /// Waits until an HTTPProxy is valid.

@@ -3,8 +3,9 @@
 use contour_e2e::certs::TestCa;
 use contour_e2e::client::{Outcome, Watcher};
 use contour_e2e::echo::Echo;
+use contour_envoy::bootstrap::XdsMode;
 
-use crate::world::{World, all, assert_clean, proxy, service, simple, tls_secret, until_from};
+use crate::world::{Options, World, all, assert_clean, proxy, service, simple, tls_secret, until_from};
 
 fn direct(name: &str, fqdn: &str) -> String {
     let spec =
@@ -124,5 +125,93 @@ async fn endpoints_and_services_change_under_traffic() {
     assert_clean(&watcher.stop(), &[200]);
     drop(blue);
     assert_eq!(www.send().await.unwrap().status, 200);
+    world.nothing_rejected().await;
+}
+
+#[tokio::test]
+async fn open_connections_outlive_changes_of_others_and_follow_their_own() {
+    let ca = TestCa::new("hosts").unwrap();
+    let names = ["own.example.com", "other.example.com"];
+    let (first, second) = (ca.leaf(&names).unwrap(), ca.leaf(&names).unwrap());
+    let host = |name: &str, status: u16| {
+        proxy(
+            &format!("team/{name}"),
+            &format!(
+                "  virtualhost: {{fqdn: {name}.example.com, tls: {{secretName: {name}}}}}\n  \
+                 routes: [{{directResponsePolicy: {{statusCode: {status}}}}}]"
+            ),
+        )
+    };
+    let objects = [tls_secret("team/own", &first), host("own", 200)];
+    let mut world = World::start_tls(ca, &all(objects.iter().map(String::as_str))).await;
+    for http2 in [false, true] {
+        let own = world.get_tls("own.example.com", "/").await;
+        let own = if http2 { own.http2() } else { own };
+        own.until_status(200).await.unwrap();
+        let mut connection = own.connect().await.unwrap();
+        assert_eq!(connection.send(&own).await.unwrap().status, 200);
+
+        let other = [tls_secret("team/other", &first), host("other", 200)];
+        world.put("other.yaml", &all(other.iter().map(String::as_str))).await;
+        world.get_tls("other.example.com", "/").await.until_status(200).await.unwrap();
+        assert_eq!(connection.send(&own).await.unwrap().status, 200, "another host came");
+        let other = [tls_secret("team/other", &second), host("other", 410)];
+        world.put("other.yaml", &all(other.iter().map(String::as_str))).await;
+        world.get_tls("other.example.com", "/").await.until_status(410).await.unwrap();
+        assert_eq!(connection.send(&own).await.unwrap().status, 200, "another host changed");
+        world.remove("other.yaml").await;
+        world.get("other.example.com", "/").until_status(404).await.unwrap();
+        assert_eq!(connection.send(&own).await.unwrap().status, 200, "another host went");
+
+        let changed = [tls_secret("team/own", &first), host("own", 203)];
+        world.put("objects.yaml", &all(changed.iter().map(String::as_str))).await;
+        own.until_status(203).await.unwrap();
+        assert_eq!(connection.send(&own).await.unwrap().status, 203, "its own host changed");
+        world.put("objects.yaml", &all(objects.iter().map(String::as_str))).await;
+    }
+    world.nothing_rejected().await;
+}
+
+#[tokio::test]
+async fn an_envoy_that_speaks_sotw_is_served_as_well() {
+    let ca = TestCa::new("hosts").unwrap();
+    let leaf = ca.leaf(&["www.example.com"]).unwrap();
+    let (blue, green) = (Echo::start("blue").await.unwrap(), Echo::start("green").await.unwrap());
+    let host = |service: &str| {
+        proxy(
+            "team/www",
+            &format!(
+                "  virtualhost: {{fqdn: www.example.com, tls: {{secretName: cert}}}}\n  \
+                 routes: [{{permitInsecure: true, services: [{{name: {service}, port: 80}}]}}]"
+            ),
+        )
+    };
+    let fixed = [
+        service("team/blue", &[blue.address()]),
+        service("team/green", &[green.address()]),
+        tls_secret("team/cert", &leaf),
+    ];
+    let objects =
+        |service: &str| format!("{}\n---\n{}", all(fixed.iter().map(String::as_str)), host(service));
+    let options = Options { mode: XdsMode::Sotw, ..Options::default() };
+    let mut world = World::start_with(options, ca, &objects("blue")).await;
+    let (plain, secure) = (world.get("www.example.com", "/"), world.get_tls("www.example.com", "/").await);
+    for request in [&plain, &secure] {
+        until_from(request, "blue").await;
+    }
+    let mut watchers = [Watcher::start(plain.clone()), Watcher::start(secure.clone())];
+    world.put("objects.yaml", &objects("green")).await;
+    for request in [&plain, &secure] {
+        until_from(request, "green").await;
+    }
+    for watcher in &mut watchers {
+        watcher.after(10).await.unwrap();
+    }
+    for watcher in watchers {
+        assert_clean(&watcher.stop(), &[200]);
+    }
+    world.remove("objects.yaml").await;
+    world.put("base.yaml", &direct("base", "base.example.com")).await;
+    world.get("base.example.com", "/").until_status(200).await.unwrap();
     world.nothing_rejected().await;
 }

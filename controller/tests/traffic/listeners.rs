@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 
 use contour_e2e::certs::TestCa;
 use contour_e2e::client::get;
+use contour_e2e::echo::Echo;
+use contour_envoy::ListenerSettings;
 use hyper::Method;
 
-use crate::world::{Options, World, proxy};
+use crate::world::{Options, World, all, proxy, service, simple};
 
 /// A port of loopback that nobody listens on.
 fn free_port() -> u16 {
@@ -59,4 +61,32 @@ async fn probes_and_metrics_are_served_and_administration_only_reads() {
     assert_eq!(posted.status, 404, "administration is read, not told");
     assert_eq!(world.get("www.example.com", "/").send().await.unwrap().status, 200);
     world.nothing_rejected().await;
+}
+
+#[tokio::test]
+async fn a_load_balancer_in_front_tells_who_the_client_is() {
+    let echo = Echo::start("web").await.unwrap();
+    let listener = ListenerSettings { proxy_protocol: true, ..ListenerSettings::default() };
+    let options = Options { listener, ..Options::default() };
+    let objects = [service("team/web", &[echo.address()]), simple("www", "www.example.com", "web")];
+    let objects = all(objects.iter().map(String::as_str));
+    let world = World::start_with(options, TestCa::new("hosts").unwrap(), &objects).await;
+    let www = world.get("www.example.com", "/");
+    let told = www.clone().proxy_protocol("192.0.2.7:4711".parse().unwrap());
+    let received = told.until_status(200).await.unwrap().received().unwrap();
+    assert_eq!(received.headers["x-forwarded-for"], "192.0.2.7");
+    www.send().await.unwrap_err();
+}
+
+#[tokio::test]
+async fn answers_are_compressed_for_who_asks() {
+    let echo = Echo::start("web").await.unwrap();
+    let objects = [service("team/web", &[echo.address()]), simple("www", "www.example.com", "web")];
+    let world = World::start(&all(objects.iter().map(String::as_str))).await;
+    let www = world.get("www.example.com", "/");
+    let plain = www.until_status(200).await.unwrap();
+    assert_eq!((plain.header("content-encoding"), plain.header("server")), (None, Some("envoy")));
+    let compressed = www.header("accept-encoding", "gzip").send().await.unwrap();
+    assert_eq!(compressed.header("content-encoding"), Some("gzip"));
+    assert!(compressed.body.starts_with(&[0x1f, 0x8b]), "gzip's magic number");
 }

@@ -10,8 +10,8 @@ use contour_e2e::certs::{Leaf, TestCa};
 use contour_e2e::client::{Outcome, Request, Run, Tls, get};
 use contour_e2e::envoy::{Envoy, Launch};
 use contour_e2e::wait::{SOON, eventually};
-use contour_envoy::bootstrap::Bootstrap;
-use contour_envoy::{INGRESS_HTTP, INGRESS_HTTPS, STATS_HEALTH, Socket};
+use contour_envoy::bootstrap::{Bootstrap, XdsMode};
+use contour_envoy::{INGRESS_HTTP, INGRESS_HTTPS, ListenerSettings, STATS_HEALTH, Socket};
 use contour_files::Directory;
 use contour_graph::status::ProxyStatus;
 use contour_objects::{Event, NamespacedName};
@@ -55,6 +55,10 @@ pub(crate) struct Options {
     pub(crate) external_names: bool,
     /// Port of the read-only administration; 0: none.
     pub(crate) admin_port: u16,
+    /// What listeners do.
+    pub(crate) listener: ListenerSettings,
+    /// Variant of xDS.
+    pub(crate) mode: XdsMode,
 }
 
 impl World {
@@ -84,6 +88,7 @@ impl World {
                 https: any.clone(),
                 stats: any,
                 admin_port: options.admin_port,
+                listener: options.listener,
                 ..Default::default()
             },
             cache,
@@ -96,6 +101,7 @@ impl World {
         let bootstrap = Bootstrap {
             admin_socket: root.path().join("admin.sock").display().to_string(),
             xds_port: xds.local_addr().port(),
+            xds_mode: options.mode,
             ..Bootstrap::default()
         };
         let (events, receiver) = mpsc::channel(64);
@@ -106,8 +112,7 @@ impl World {
         let bootstrap = bootstrap.render().unwrap().bootstrap.to_string();
         let envoy = Launch::bootstrap(bootstrap).node("traffic", "traffic").start().await.unwrap();
         let http = envoy.listener(INGRESS_HTTP).await.unwrap();
-        let _stop = stop.drop_guard();
-        Self { envoy, objects: directory, _root: root, events, told, http, ca, _stop }
+        Self { envoy, objects: directory, _root: root, events, told, http, ca, _stop: stop.drop_guard() }
     }
 
     /// Adds the objects of a file, or replaces them.
