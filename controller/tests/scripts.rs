@@ -2,7 +2,7 @@
 //!
 //! A step does one thing: `apply` (YAML documents; with `repeat`, once for each number in place of `{n}`), `delete` (`HTTPProxy team/www`),
 //! `relist` (every kind is listed anew, as after a lost watch), `reconnect` (a new stream that says what it has). `expect` lists what is
-//! sent, in order: `+cds name`, `~rds name [+host ~host -host]`, `-eds name`. `statuses` lists what is told to owners of HTTPProxies.
+//! sent, in order: `+cds name`, `~rds name [+host ~host -host]`, `-eds name`, and `=eds name` for what is sent again. `statuses` lists what is told to owners of HTTPProxies.
 
 mod support;
 
