@@ -228,11 +228,17 @@ impl Engine {
             NodeEvent::Acked { .. } => return,
         };
         let statuses = affected.iter().filter_map(|name| self.graph.status(name)).cloned();
-        let statuses = statuses.map(|mut status| {
-            self.rejections.add_to(&mut status);
-            status
-        });
-        self.tell(News { statuses: statuses.collect(), ..News::default() });
+        let statuses: Vec<ProxyStatus> = statuses
+            .map(|mut status| {
+                self.rejections.add_to(&mut status);
+                status
+            })
+            .collect();
+        {
+            let store = self.store.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            self.metrics.proxies(&store, &statuses, &[]);
+        }
+        self.tell(News { statuses, ..News::default() });
     }
 
     fn tell(&self, news: News) {

@@ -30,5 +30,34 @@ in_own_network! {
     rejection::what_envoy_rejects_is_held_back_alone,
     restart::a_restart_is_not_noticed,
     replicas::the_lease_holder_alone_writes_statuses,
+    start::kinds_may_come_later,
     start::nothing_is_served_before_everything_is_known,
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_anything_starts() {
+    let (code, told) = start::refused(&["--insecure", "--contour-config-name=main"]);
+    assert!(code == Some(2) && told.contains("--contour-config-name"), "{code:?} {told}");
+    let (code, told) = start::refused(&[]);
+    assert!(code == Some(2) && told.contains("--insecure"), "{code:?} {told}");
+
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = held.local_addr().unwrap().port();
+    let (code, told) = start::refused(&["--insecure", "--health-port=0", &format!("--xds-port={port}")]);
+    assert!(
+        code == Some(1) && told.contains(&format!("cannot listen for xDS on 127.0.0.1:{port}")),
+        "{code:?} {told}"
+    );
+    let (code, told) =
+        start::refused(&["--insecure", "--health-address=127.0.0.1", &format!("--health-port={port}")]);
+    assert!(code == Some(1) && told.contains("the port is in use"), "{code:?} {told}");
+
+    let (code, told) = start::refused(&[
+        "--health-port=0",
+        "--contour-cafile=nowhere.pem",
+        "--contour-cert-file=nowhere.pem",
+        "--contour-key-file=nowhere.pem",
+        "--xds-port=0",
+    ]);
+    assert!(code == Some(1) && told.contains("nowhere.pem"), "{code:?} {told}");
 }

@@ -34,6 +34,9 @@ pub(crate) async fn what_envoy_rejects_is_held_back_alone() {
     let message = cluster.until_error("odd", "EnvoyError", "RejectedByEnvoy").await;
     assert!(message.contains("ingress_http") && message.contains("1001"), "{message}");
     contour.until_metric("contour_xds_nacks_total", 1.0).await;
+    let metrics = contour.get("/metrics").send().await.unwrap().text();
+    let invalid = "contour_httpproxy_invalid{namespace=\"team\",vhost=\"odd.example.com\"} 1";
+    assert!(metrics.contains(invalid), "{metrics}");
 
     // Others change freely, new ones come, and what was good before still serves.
     cluster.apply(simple("new", "web")).await;

@@ -107,3 +107,50 @@ async fn only_our_envoys_are_served(cluster: &Cluster) {
     let answer = get(local(8001), "contour", "/").http2().send().await;
     assert!(answer.is_err(), "plain text is not spoken");
 }
+
+/// `kubectl apply` of everything may start the controller before its kinds are there.
+pub(crate) async fn kinds_may_come_later() {
+    let cluster = Cluster::without_our_kinds().await;
+    let web = upstream("web").await;
+    cluster.apply(service("web")).await;
+    cluster.apply(endpoints("web", &[web.address()])).await;
+    let contour = cluster.contour(&[]);
+    let waiting = contour.get("/readyz").until_status(503).await.unwrap().text();
+    assert!(waiting.contains("the first complete configuration"), "{waiting}");
+    let told = eventually(SOON, || async {
+        contour.process.ensure_running()?;
+        let log = contour.process.log();
+        anyhow::ensure!(log.contains("HTTPProxy"), "it does not tell what is missing:\n{log}");
+        Ok(())
+    });
+    told.await.unwrap();
+    assert!(!is_open(8001).await, "an open port means ready");
+    assert_eq!(
+        contour.get("/healthz").until_status(200).await.unwrap().text(),
+        "OK",
+        "it is not to be killed"
+    );
+
+    cluster.api.install_crds(&contour_crds::all_crds()).await.unwrap();
+    contour.until_ready().await;
+    cluster.apply(simple("www", "web")).await;
+    let _envoy = cluster.envoy("envoy", 8001).await;
+    http("www.example.com", "/").until_status(200).await.unwrap();
+    cluster.until_valid("www").await;
+}
+
+/// What is refused at once, with a word about the way out, outside of any cluster.
+pub(crate) fn refused(flags: &[&str]) -> (Option<i32>, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = r#"{"apiVersion": "v1", "kind": "Config", "current-context": "none",
+        "clusters": [{"name": "none", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "contexts": [{"name": "none", "context": {"cluster": "none", "user": "none"}}],
+        "users": [{"name": "none", "user": {}}]}"#;
+    std::fs::write(directory.path().join("kubeconfig"), kubeconfig).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_contour"));
+    command.arg("serve").args(flags).current_dir(directory.path());
+    // Any free port, so that only what a test is about is refused.
+    command.args(["--kubeconfig=kubeconfig", "--http-port=0", "--debug-http-port=0"]);
+    let output = command.output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}

@@ -72,8 +72,14 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts the API server.
     pub(crate) async fn start() -> Self {
+        let cluster = Self::without_our_kinds().await;
+        cluster.api.install_crds(&contour_crds::all_crds()).await.unwrap();
+        cluster
+    }
+
+    /// Starts an API server that does not know our kinds yet.
+    pub(crate) async fn without_our_kinds() -> Self {
         let api = ApiServer::start().await.unwrap();
-        api.install_crds(&contour_crds::all_crds()).await.unwrap();
         let client = api.client().await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let cluster = Self { api, client, directory };

@@ -215,3 +215,86 @@ async fn an_envoy_that_speaks_sotw_is_served_as_well() {
     world.get("base.example.com", "/").until_status(200).await.unwrap();
     world.nothing_rejected().await;
 }
+
+/// How many hosts there are where there are many, half of them with TLS.
+const MANY: usize = 200;
+
+fn many() -> Vec<String> {
+    let host = |n: usize| {
+        let tls = if n % 2 == 0 { ", tls: {secretName: cert}" } else { "" };
+        proxy(
+            &format!("team/many-{n}"),
+            &format!(
+                "  virtualhost: {{fqdn: many-{n}.example.com{tls}}}\n  routes: [{{services: [{{name: web, port: 80}}]}}]"
+            ),
+        )
+    };
+    (0..MANY).map(host).collect()
+}
+
+async fn all_are_served(world: &World) {
+    for n in 0..MANY {
+        let name = format!("many-{n}.example.com");
+        let request = if n % 2 == 0 { world.get_tls(&name, "/").await } else { world.get(&name, "/") };
+        request.until_status(200).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn many_hosts_come_and_go_at_once() {
+    let ca = TestCa::new("hosts").unwrap();
+    let leaf = ca.leaf(&["*.example.com"]).unwrap();
+    let web = Echo::start("web").await.unwrap();
+    let base = [
+        service("team/web", &[web.address()]),
+        tls_secret("team/cert", &leaf),
+        direct("base", "base.example.com"),
+    ];
+    let mut world = World::start_tls(ca, &all(base.iter().map(String::as_str))).await;
+    world.get("base.example.com", "/").until_status(200).await.unwrap();
+    let mut watcher = Watcher::start(world.get("base.example.com", "/"));
+    for _ in 0..2 {
+        world.put("many.yaml", &all(many().iter().map(String::as_str))).await;
+        all_are_served(&world).await;
+        world.remove("many.yaml").await;
+        for n in 0..MANY {
+            world.get(&format!("many-{n}.example.com"), "/").until_status(404).await.unwrap();
+        }
+    }
+    watcher.after(1).await.unwrap();
+    assert_clean(&watcher.stop(), &[200]);
+    world.nothing_rejected().await;
+}
+
+#[tokio::test]
+async fn what_envoy_rejects_among_many_is_found_from_the_start() {
+    let ca = TestCa::new("hosts").unwrap();
+    let leaf = ca.leaf(&["*.example.com"]).unwrap();
+    let web = Echo::start("web").await.unwrap();
+    // Envoy's expressions repeat a thousand times at most.
+    let odd = |name: &str, tls: &str| {
+        let routes = "[{conditions: [{regex: '/v[0-9]{1,1001}'}], services: [{name: web, port: 80}]}]";
+        let spec = format!("  virtualhost: {{fqdn: {name}.example.com{tls}}}\n  routes: {routes}");
+        proxy(&format!("team/{name}"), &spec)
+    };
+    let mut objects = many();
+    objects.extend([
+        service("team/web", &[web.address()]),
+        tls_secret("team/cert", &leaf),
+        odd("many-odd", ""),
+        odd("many-odd-tls", ", tls: {secretName: cert}"),
+    ]);
+    let mut world = World::start_tls(ca, &all(objects.iter().map(String::as_str))).await;
+    for name in ["many-odd", "many-odd-tls"] {
+        let message = world.until_error("team", name, ("EnvoyError", "RejectedByEnvoy")).await;
+        assert!(message.contains("1001"), "{message}");
+    }
+    all_are_served(&world).await;
+    let others = |object: &String| !object.contains("many-odd");
+    let mended = objects.iter().filter(|object| others(object)).map(String::as_str);
+    world.put("objects.yaml", &all(mended)).await;
+    world.put("odd.yaml", &simple("many-odd", "many-odd.example.com", "web")).await;
+    world.get("many-odd.example.com", "/").until_status(200).await.unwrap();
+    world.until_valid("team", "many-odd").await;
+    all_are_served(&world).await;
+}
