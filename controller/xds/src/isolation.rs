@@ -12,7 +12,7 @@ use contour_resource::{Part, Resource};
 
 use crate::rejection::{compose, rest_version};
 
-/// After so many parts of a resource were refused one by one, with none accepted, it is the head they share.
+/// After so many parts of a resource were refused one by one, with none accepted, the head they share is tried alone.
 const STRIKES: usize = 4;
 
 /// One part of one resource, under suspicion.
@@ -167,50 +167,39 @@ impl Isolation {
 
     fn convict(&mut self, suspect: Suspect, base: Base<'_>) {
         let resource = Arc::clone(&suspect.resource);
-        let headless = !suspect.part.is_empty() && base(&resource).is_none();
+        let (head, unaccepted) = (suspect.part.is_empty(), base(&resource).is_none());
+        if head && unaccepted {
+            // It is refused even alone. So what was refused with it proves nothing.
+            self.offenders.retain(|(found, _)| found.resource != resource);
+        }
         self.accuse(suspect);
         // Nothing speaks against the rest any more: if this was the only offender, one trial proves all of it.
-        let rest: Vec<Suspect> = self.untested.drain(..).rev().flat_map(|g| g.suspects).collect();
+        let mut rest: Vec<Suspect> = self.untested.drain(..).rev().flat_map(|g| g.suspects).collect();
+        rest.retain(|s| !(head && unaccepted) || s.resource != resource);
         self.untested.push(Group::new(rest));
-        if !headless {
-            return;
-        }
-        let strikes = self.strikes.entry(Arc::clone(&resource)).or_default();
-        *strikes += 1;
-        if *strikes >= STRIKES {
-            self.convict_head(&resource);
-        } else {
-            self.try_elsewhere(&resource);
+        if unaccepted && !head {
+            let strikes = self.strikes.entry(Arc::clone(&resource)).or_default();
+            *strikes += 1;
+            let alone = if *strikes < STRIKES { self.take_last(&resource) } else { self.head(&resource) };
+            self.untested.extend(alone.map(|suspect| Group::new(vec![suspect])));
         }
     }
 
-    /// No part of the resource was ever accepted: what they have in common is at fault.
-    fn convict_head(&mut self, resource: &Arc<str>) {
-        self.offenders.retain(|(found, _)| found.resource != *resource);
-        for group in &mut self.untested {
-            group.suspects.retain(|s| s.resource != *resource);
-        }
-        let head = self.targets.get(resource).and_then(|r| r.parts().iter().find(|p| p.id.is_empty()));
-        if let Some(head) = head {
-            let suspect =
-                Suspect { resource: Arc::clone(resource), part: Arc::clone(&head.id), hash: head.hash };
-            self.accuse(suspect);
-        }
+    /// The head of a resource, to be tried without any other part.
+    fn head(&self, resource: &Arc<str>) -> Option<Suspect> {
+        let head = self.targets.get(resource)?.parts().iter().find(|p| p.id.is_empty())?;
+        Some(Suspect { resource: Arc::clone(resource), part: Arc::clone(&head.id), hash: head.hash })
+    }
+
+    /// Takes a part far from those refused so far, to be tried alone: to tell a bad head from bad neighbours.
+    fn take_last(&mut self, resource: &Arc<str>) -> Option<Suspect> {
+        let rest = &mut self.untested.last_mut()?.suspects;
+        let at = rest.iter().rposition(|s| s.resource == *resource)?;
+        Some(rest.remove(at))
     }
 
     fn accuse(&mut self, suspect: Suspect) {
         self.offenders.push((suspect, self.message.clone()));
-    }
-
-    /// Makes the next trial a single part far from those refused so far, to tell a bad head from bad neighbours.
-    fn try_elsewhere(&mut self, resource: &Arc<str>) {
-        let here = |s: &Suspect| s.resource == *resource;
-        if let Some(rest) = self.untested.last_mut()
-            && let Some(at) = rest.suspects.iter().rposition(here)
-        {
-            let alone = rest.suspects.remove(at);
-            self.untested.push(Group::new(vec![alone]));
-        }
     }
 
     /// The resources of a group with everything else that is suspect withheld.
@@ -411,10 +400,17 @@ mod tests {
             let peer = Peer { wants_parts, ..Peer::new("nameless") };
             let (found, trials) = peer.search(&[table("r", "head!", 1_000, &[])]);
             assert_eq!(found, ["r/"]);
-            assert!(trials <= 16, "{trials} trials");
+            assert!(trials <= 17, "{trials} trials");
             let peer = Peer { wants_parts, ..Peer::new("nameless") };
             let (found, _) = peer.search(&[table("r", "head", 8, &[0, 1, 2])]);
             assert_eq!(found, ["r/h0000", "r/h0001", "r/h0002"]);
+            let peer = Peer::new("nameless");
+            let (found, _) = peer.search(&[table("r", "head", 5, &[0, 1, 2, 3, 4])]);
+            assert_eq!(
+                found,
+                ["r/h0000", "r/h0001", "r/h0002", "r/h0003", "r/h0004"],
+                "the head is innocent"
+            );
         }
     }
 

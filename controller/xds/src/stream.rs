@@ -100,7 +100,7 @@ impl Open {
         match only {
             None => info!(stream = stream.number, %node, ?peer, "xDS stream opened"),
             Some(kind) => {
-                debug!(stream = stream.number, %node, ?peer, r#type = kind.short(), "xDS stream opened")
+                debug!(stream = stream.number, %node, ?peer, r#type = kind.short(), "xDS stream opened");
             }
         }
         discovery.events.push(NodeEvent::Connected { stream: stream.number, node });

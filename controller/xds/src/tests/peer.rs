@@ -48,8 +48,6 @@ pub(super) struct Peer {
     nonces: BTreeMap<ResourceType, String>,
     versions: BTreeMap<ResourceType, String>,
     pub(super) responses: usize,
-    /// Every resource of which something was accepted on this stream.
-    pub(super) accepted: BTreeSet<(ResourceType, Arc<str>)>,
     /// Every version of a resource that was in a refused response.
     pub(super) refused: BTreeSet<(ResourceType, Arc<str>, u64)>,
 }
@@ -65,7 +63,6 @@ impl Peer {
             nonces: BTreeMap::new(),
             versions: BTreeMap::new(),
             responses: 0,
-            accepted: BTreeSet::new(),
             refused: BTreeSet::new(),
         }
     }
@@ -74,7 +71,6 @@ impl Peer {
     pub(super) fn reconnect(&mut self, snapshot: Snapshot, now: Instant) {
         self.session = Session::new(self.mode, None, snapshot, now);
         self.received.clear();
-        self.accepted.clear();
         self.nonces.clear();
         for (kind, names) in self.names.clone() {
             let initial = self.has.iter().filter(|((k, _), _)| *k == kind);
@@ -143,7 +139,6 @@ impl Peer {
         let names = &self.names[&kind];
         let wants = |r: &Arc<Resource>| full || names.contains(&**r.name());
         for resource in response.resources.into_iter().filter(wants) {
-            self.accepted.insert((kind, Arc::clone(resource.name())));
             self.has.insert((kind, Arc::clone(resource.name())), resource);
         }
         for name in response.removed {

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::peer::{Peer, resource};
 use crate::cache::{Cache, Snapshot};
+use crate::lane::Known;
 use crate::message::{Mode, Output};
 
 use ResourceType::{Cluster, Endpoints, Listener, Route, Secret};
@@ -67,8 +68,9 @@ impl Refused {
     fn check(&mut self, outputs: &[Output], peer: &Peer, cache: &Snapshot) {
         // Where nothing of a resource was accepted, any change in it is a new try of all of it.
         let version = |kind: ResourceType, name: &str| cache.get(kind, name).map(|r| r.version());
-        let accepted =
-            |kind: ResourceType, name: &Arc<str>| peer.accepted.contains(&(kind, Arc::clone(name)));
+        let accepted = |kind: ResourceType, name: &Arc<str>| {
+            matches!(peer.session.lane(kind).known.get(name), Some(Known::Sent(_)))
+        };
         self.0.retain(|(kind, name, part, hash), refused_in| {
             let present = cache.get(*kind, name);
             present.is_some_and(|r| r.parts().iter().any(|p| p.id == *part && p.hash == *hash))
@@ -87,8 +89,10 @@ impl Refused {
                 }
                 Output::Rejected { kind, resource, part, hash, .. } => {
                     let Some(present) = cache.get(*kind, resource) else { continue };
+                    // Of a composite of which nothing was accepted, what was refused may be another content.
+                    let plain = !matches!(kind, Listener | Route);
                     let refused = (*kind, Arc::clone(resource), present.version());
-                    let unchanged = accepted(*kind, resource) || peer.refused.contains(&refused);
+                    let unchanged = accepted(*kind, resource) || (plain && peer.refused.contains(&refused));
                     if unchanged && present.parts().iter().any(|p| p.id == *part && p.hash == *hash) {
                         let key = (*kind, Arc::clone(resource), Arc::clone(part), *hash);
                         self.0.insert(key, present.version());
