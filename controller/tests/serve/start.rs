@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::objects::{endpoints, service, simple};
-use crate::world::{Cluster, Ports, http, is_open, kubeconfig_by, local, upstream};
+use crate::world::{Cluster, NEXT_ATTEMPT, Ports, http, is_open, kubeconfig_by, local, upstream};
 
 /// A way to the API server that can be shut. Dropping it ends all connections.
 struct Detour(tokio::task::JoinHandle<()>);
@@ -80,7 +80,13 @@ pub(crate) async fn nothing_is_served_before_everything_is_known() {
     cluster.apply(simple("new", "web")).await;
     assert_eq!(http("www.example.com", "/").send().await.unwrap().status, 200);
     let _open = Detour::open(detour, api).await;
-    http("new.example.com", "/").until_status(200).await.unwrap();
+    let new = http("new.example.com", "/");
+    let served = eventually(NEXT_ATTEMPT, || async {
+        let status = new.send().await?.status;
+        anyhow::ensure!(status == 200, "status {status}");
+        Ok(())
+    });
+    served.await.unwrap();
     cluster.until_valid("new").await;
     contour.get("/healthz").until_status(200).await.unwrap();
     let sent = contour.metric("contour_xds_nacks_total").await.unwrap();

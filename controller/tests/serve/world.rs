@@ -28,6 +28,9 @@ const INSIDE: &str = "CONTOUR_TEST_OWN_NETWORK";
 /// How long a story may take, on a machine with other things to do.
 const STORY: Duration = Duration::from_mins(4);
 
+/// How long a controller may take that waits for its next attempt to reach the API server, half a minute at most.
+pub(crate) const NEXT_ATTEMPT: Duration = Duration::from_secs(75);
+
 /// Where upstreams listen: an address that EndpointSlices may name.
 const UPSTREAM: &str = "10.77.0.1:0";
 
@@ -256,7 +259,7 @@ impl Contour {
 
     /// Waits until it serves Envoys.
     pub(crate) async fn until_ready(&self) {
-        let ready = eventually(SOON, || async {
+        let ready = eventually(NEXT_ATTEMPT, || async {
             self.process.ensure_running()?;
             let answer = self.get("/readyz").send().await?;
             ensure!(answer.status == 200, "{}", answer.text());

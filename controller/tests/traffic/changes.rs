@@ -221,7 +221,7 @@ const MANY: usize = 200;
 
 fn many() -> Vec<String> {
     let host = |n: usize| {
-        let tls = if n % 2 == 0 { ", tls: {secretName: cert}" } else { "" };
+        let tls = if n.is_multiple_of(2) { ", tls: {secretName: cert}" } else { "" };
         proxy(
             &format!("team/many-{n}"),
             &format!(
@@ -235,7 +235,8 @@ fn many() -> Vec<String> {
 async fn all_are_served(world: &World) {
     for n in 0..MANY {
         let name = format!("many-{n}.example.com");
-        let request = if n % 2 == 0 { world.get_tls(&name, "/").await } else { world.get(&name, "/") };
+        let request =
+            if n.is_multiple_of(2) { world.get_tls(&name, "/").await } else { world.get(&name, "/") };
         request.until_status(200).await.unwrap();
     }
 }
