@@ -4,13 +4,14 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use contour_e2e::envoy::{Envoy, Launch};
 use contour_e2e::wait::eventually;
 use contour_envoy::bootstrap::Bootstrap;
-use contour_resource::ResourceType;
+use contour_resource::{Resource, ResourceType, Transaction};
 use contour_xds::{NodeEvent, Snapshot};
 use serde_json::Value;
 
@@ -52,7 +53,7 @@ fn filter_chains(dump: &Value) -> BTreeMap<String, BTreeSet<String>> {
     chains.collect()
 }
 
-/// The RouteConfigurations that active listeners refer to.
+/// Each RouteConfiguration that active listeners refer to.
 fn referred_routes(dump: &Value) -> BTreeSet<String> {
     fn collect(value: &Value, names: &mut BTreeSet<String>) {
         match value {
@@ -186,5 +187,25 @@ async fn envoy_accepts_every_golden_state() -> Result<()> {
         }
     }
     assert!(failures.is_empty(), "{}\n{}", failures.join("\n"), envoy.process().log_tail());
+    Ok(())
+}
+
+/// What the test above stands on.
+#[tokio::test]
+async fn a_refusal_is_noticed() -> Result<()> {
+    let mut pipeline = Pipeline::start();
+    pipeline.step([]);
+    let (_home, envoy) = envoy_for(&pipeline).await?;
+    envoy.ready().await?;
+    ensure_accepted(&pipeline, &envoy).await?;
+    // A Cluster without a name.
+    let nameless = Arc::new(Resource::whole("nameless", Vec::new()));
+    pipeline.cache.commit(Transaction { set: vec![(ResourceType::Cluster, nameless)], remove: Vec::new() });
+    let refusal = eventually(DEADLINE, || async {
+        let refusal = ensure_accepted(&pipeline, &envoy).await.err();
+        refusal.context("nothing was refused")
+    });
+    let refusal = refusal.await?.to_string();
+    ensure!(refusal.contains("cds nameless") || refusal.contains("update_rejected"), "{refusal}");
     Ok(())
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use contour_crds::httpproxy::{HeaderMatchCondition, MatchCondition, QueryParameterMatchCondition};
-use regex::Regex;
 
 use crate::model::{HeaderMatch, HeaderValue, PathMatch, QueryMatch, QueryValue, RouteMatch};
+use crate::re2;
 
 /// Longest name of a query parameter that Envoy takes in a condition, in bytes.
 const LONGEST_QUERY_NAME: usize = 1024;
@@ -23,7 +23,7 @@ pub(crate) fn check_paths(conditions: &[MatchCondition], include: bool) -> Resul
                 return Err(format!("{field} condition \"{value}\" must start with \"/\""));
             }
             if field == "regex" {
-                check_regex(value)?;
+                re2::check(value)?;
             }
             if value.chars().any(char::is_control) {
                 return Err(format!("{field} condition {value:?} has control characters"));
@@ -42,17 +42,6 @@ fn path_fields(condition: &MatchCondition) -> impl Iterator<Item = (&'static str
         .filter_map(|(field, value)| Some((field, value.as_deref().filter(|v| !v.is_empty())?)))
 }
 
-/// Checks that a text is a regular expression Envoy's RE2 takes.
-pub(crate) fn check_regex(text: &str) -> Result<(), String> {
-    Regex::new(text).map(|_| ()).map_err(|e| {
-        let cause = e.to_string();
-        format!(
-            "regular expression \"{text}\" does not compile: {}",
-            cause.lines().last().unwrap_or_default()
-        )
-    })
-}
-
 /// Checks the header conditions of a whole include chain.
 pub(crate) fn check_headers<'c>(conditions: impl Iterator<Item = &'c MatchCondition>) -> Result<(), String> {
     let mut exact: BTreeSet<String> = BTreeSet::new();
@@ -65,7 +54,7 @@ pub(crate) fn check_headers<'c>(conditions: impl Iterator<Item = &'c MatchCondit
         }
         let Some((field, value)) = header_fields(header).into_iter().next() else { continue };
         if field == HeaderField::Regex {
-            check_regex(&value)?;
+            re2::check(&value)?;
         }
         if field == HeaderField::Exact && !exact.insert(name.clone()) {
             return Err(format!("header \"{name}\" has more than one exact condition"));
@@ -189,7 +178,7 @@ pub(crate) fn check_query<'c>(conditions: impl Iterator<Item = &'c MatchConditio
             ));
         };
         if let QueryValue::Regex(regex) = value {
-            check_regex(regex)?;
+            re2::check(regex)?;
         }
         let repeated =
             matches!(value, QueryValue::Exact(_)) && !exact.insert(query.name.to_ascii_lowercase());

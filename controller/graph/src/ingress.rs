@@ -14,7 +14,7 @@ use crate::model::{
     Termination, Timeout, TlsVersion, WeightedCluster,
 };
 use crate::root::version;
-use crate::{conditions, policy, service};
+use crate::{policy, re2, service};
 
 /// Characters that make an implementation-specific path a regular expression, as Contour decides it.
 const REGEX_CHARACTERS: [char; 6] = ['^', '+', '*', '[', ']', '%'];
@@ -107,7 +107,7 @@ fn path_match(path: &HTTPIngressPath) -> Result<PathMatch, String> {
             segments => Ok(PathMatch::Segments(segments.to_owned())),
         },
         _ if text.contains(REGEX_CHARACTERS) => {
-            conditions::check_regex(text)?;
+            re2::check(text)?;
             Ok(PathMatch::Regex(text.trim_start_matches('^').to_owned()))
         }
         _ => Ok(PathMatch::Prefix(text.to_owned())),

@@ -16,6 +16,7 @@ mod include;
 mod ingress;
 pub mod model;
 mod policy;
+mod re2;
 mod root;
 mod route;
 mod service;

@@ -12,7 +12,7 @@ use crate::model::{
     WeightedCluster,
 };
 use crate::service::ClusterPolicy;
-use crate::{conditions, headers, policy, service, unsupported};
+use crate::{conditions, headers, policy, re2, service, unsupported};
 
 /// A route and whether it may be served without TLS.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ fn route_match(
     let merged = conditions::merge(all());
     if let PathMatch::Regex(regex) = &merged.path {
         // Each piece is one; the whole may still not be.
-        conditions::check_regex(regex).map_err(|why| {
+        re2::check(regex).map_err(|why| {
             b.error(&proxy.name, "RouteError", "PathMatchConditionsNotValid", format!("route: {why}"))
         })?;
     }

@@ -132,7 +132,7 @@ fn permit_insecure_can_be_switched_off_and_limits_of_tls_hold() {
     assert!(served(&update).is_empty());
 }
 
-fn rules_of(hosts: serde_json::Value) -> contour_objects::Object {
+fn rules_of(hosts: &serde_json::Value) -> contour_objects::Object {
     ingress(serde_json::json!({
         "metadata": {"name": "www", "namespace": "a"},
         "spec": {"rules": hosts},
@@ -154,7 +154,7 @@ fn odd_ingresses_harm_only_themselves() {
         rule("www.example.com", &[path("^/regex/.*", "ImplementationSpecific"), path("//", "Prefix")]),
         {"host": "empty.example.com"},
     ]);
-    let (_, update) = build(Settings::default(), vec![service("a/web", None), rules_of(hosts)]);
+    let (_, update) = build(Settings::default(), vec![service("a/web", None), rules_of(&hosts)]);
     let notes: Vec<String> = update.notes.iter().map(|n| format!("{}: {}", n.host, n.message)).collect();
     assert_eq!(
         notes,

@@ -1,7 +1,5 @@
 //! Secrets as they come: which can be used, and what is said about the others.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use std::collections::BTreeMap;
 
 use contour_objects::{Secret, SecretError};

@@ -92,7 +92,8 @@ fn a_slice_that_moves_changes_both_services() {
 #[test]
 fn a_namespace_has_no_namespace() {
     let mut store = Store::default();
-    let namespace = Namespace { name: NamespacedName::new("", "team"), labels: Default::default() };
+    let namespace =
+        Namespace { name: NamespacedName::new("", "team"), labels: std::collections::BTreeMap::default() };
     assert_eq!(apply(&mut store, Event::Apply(Object::Namespace(Arc::new(namespace)))), ["Namespace team"]);
     assert!(store.namespace("team").is_some());
 }
