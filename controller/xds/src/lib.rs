@@ -18,6 +18,7 @@ mod listen;
 mod message;
 mod metrics;
 mod nodes;
+mod recall;
 mod rejection;
 mod server;
 mod service;

@@ -47,6 +47,12 @@ impl Rejections {
         self.by_resource.contains_key(resource)
     }
 
+    /// The refused parts of a resource.
+    pub(crate) fn of(&self, resource: &str) -> Vec<(Arc<str>, Rejection)> {
+        let parts = self.by_resource.get(resource);
+        parts.into_iter().flatten().map(|(id, rejection)| (Arc::clone(id), rejection.clone())).collect()
+    }
+
     /// Remembers a refused part.
     pub(crate) fn insert(&mut self, resource: &Arc<str>, part: &Arc<str>, rejection: Rejection) {
         self.by_resource.entry(Arc::clone(resource)).or_default().insert(Arc::clone(part), rejection);

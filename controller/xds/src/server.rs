@@ -16,6 +16,7 @@ use crate::events::Events;
 use crate::listen::{accept, address, bind, listen};
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
+use crate::recall::Recall;
 use crate::service::Discovery;
 use crate::tls::{Reloading, TlsError, TlsFiles};
 
@@ -107,6 +108,7 @@ impl Server {
             events: self.events,
             nodes: self.nodes,
             metrics: self.metrics,
+            recall: Recall::default(),
             stop: stop.clone(),
         };
         let serving = tonic::transport::Server::builder()

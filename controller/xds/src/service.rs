@@ -19,6 +19,7 @@ use crate::listen::Peer;
 use crate::message::Mode;
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
+use crate::recall::Recall;
 use crate::stream;
 use crate::wire::{Delta, DiscoveryCodec, Protocol, Sotw};
 
@@ -32,6 +33,7 @@ pub(crate) struct Discovery {
     pub(crate) events: Events,
     pub(crate) nodes: Nodes,
     pub(crate) metrics: Metrics,
+    pub(crate) recall: Recall,
     pub(crate) stop: CancellationToken,
 }
 

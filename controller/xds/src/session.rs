@@ -18,6 +18,7 @@ use crate::cache::Snapshot;
 use crate::isolation::Suspect;
 use crate::lane::{Draft, InFlight, Known, Lane};
 use crate::message::{Asked, Mode, Output, Request, Response};
+use crate::recall::{Memory, Recall};
 use crate::subscription::Change;
 use crate::table::fingerprint;
 use crate::warming::Warming;
@@ -34,6 +35,7 @@ pub(crate) struct Session {
     mode: Mode,
     /// Set on a stream of a per-type service.
     only: Option<ResourceType>,
+    recall: Recall,
     opened: Instant,
     grace_is_over: bool,
     lanes: [Lane; ResourceType::ALL.len()],
@@ -48,10 +50,17 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(mode: Mode, only: Option<ResourceType>, snapshot: Snapshot, now: Instant) -> Self {
+    pub(crate) fn new(
+        mode: Mode,
+        only: Option<ResourceType>,
+        recall: Recall,
+        snapshot: Snapshot,
+        now: Instant,
+    ) -> Self {
         Self {
             mode,
             only,
+            recall,
             opened: now,
             grace_is_over: false,
             lanes: std::array::from_fn(|_| Lane::default()),
@@ -92,21 +101,9 @@ impl Session {
                 let legacy = self.legacy_wildcard(kind);
                 let change = self.lane_mut(kind).subscription.delta(&subscribe, &unsubscribe, legacy);
                 let initial = if first { initial } else { HashMap::new() };
-                let table = self.source(kind).table(kind).clone();
-                let lane = self.lane_mut(kind);
-                lane.greet |= first && change.all && initial.is_empty();
+                self.lane_mut(kind).greet |= first && change.all && initial.is_empty();
                 for (name, version) in initial {
-                    let name: Arc<str> = name.into();
-                    if lane.subscription.contains(&name) {
-                        let version = u64::from_str_radix(&version, 16).ok();
-                        let known = match table.get(&name) {
-                            Some(resource) if version == Some(resource.version()) => {
-                                Known::Sent(Arc::clone(resource))
-                            }
-                            _ => Known::Version(version),
-                        };
-                        lane.known.insert(name, known);
-                    }
+                    self.learn(kind, name.into(), u64::from_str_radix(&version, 16).ok());
                 }
                 self.subscribed(kind, &change, first)
             }
@@ -125,6 +122,43 @@ impl Session {
         };
         if wants_more && matches!(kind, Listener | Route) {
             self.arm(now);
+        }
+    }
+
+    /// A peer says that it has this version from an earlier stream.
+    fn learn(&mut self, kind: ResourceType, name: Arc<str>, version: Option<u64>) {
+        let current = self.source(kind).get(kind, &name).cloned();
+        let lane = &mut self.lanes[kind as usize];
+        if !lane.subscription.contains(&name) {
+            return;
+        }
+        let known = match (current, version) {
+            (Some(current), Some(version)) if current.version() == version => Known::Sent(current),
+            (_, Some(version)) => match self.recall.find(kind, &name, version) {
+                Some(memory) => {
+                    for (part, rejection) in memory.refused {
+                        let (resource, hash) = (Arc::clone(&name), rejection.hash);
+                        let message = rejection.message.clone();
+                        lane.rejections.insert(&name, &part, rejection);
+                        self.outputs.push(Output::Rejected { kind, resource, part, hash, message });
+                    }
+                    Known::Sent(memory.resource)
+                }
+                None => Known::Version(Some(version)),
+            },
+            (_, None) => Known::Version(None),
+        };
+        lane.known.insert(name, known);
+    }
+
+    /// Keeps what the peer has of a resource of which it refused something.
+    fn remember(&self, kind: ResourceType, name: &Arc<str>) {
+        let lane = self.lane(kind);
+        if let Some(Known::Sent(resource)) = lane.known.get(name)
+            && lane.rejections.contains(name)
+        {
+            let memory = Memory { resource: Arc::clone(resource), refused: lane.rejections.of(name) };
+            self.recall.keep(kind, memory);
         }
     }
 
@@ -257,6 +291,7 @@ impl Session {
         }
         lane.accept(&draft);
         lane.last_acked.clone_from(&version);
+        draft.set.iter().for_each(|resource| self.remember(kind, resource.name()));
         for name in draft.names() {
             match kind {
                 Cluster => self.warming.cluster_acked(name),
@@ -393,6 +428,7 @@ impl Session {
             }
             Some(Err(offenders)) => {
                 for offender in offenders {
+                    self.remember(kind, &offender.suspect.resource);
                     let Suspect { resource, part, hash } = offender.suspect;
                     let message = offender.message;
                     self.outputs.push(Output::Rejected { kind, resource, part, hash, message });

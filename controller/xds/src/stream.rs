@@ -63,7 +63,13 @@ async fn run<P: Protocol>(
     let Some(mut first) = requests.message().await? else { return Ok(()) };
     let (url, node) = P::envelope(&mut first);
     let node: Arc<str> = node.map(|n| n.id).unwrap_or_default().into();
-    let session = Session::new(P::MODE, only, news.borrow_and_update().clone(), Instant::now());
+    let session = Session::new(
+        P::MODE,
+        only,
+        discovery.recall.clone(),
+        news.borrow_and_update().clone(),
+        Instant::now(),
+    );
     let open = Open::new(discovery, only, node, peer, session);
     open.request::<P>(&url, first);
     loop {

@@ -8,6 +8,7 @@ use contour_resource::{Part, Resource, ResourceType};
 
 use crate::cache::Snapshot;
 use crate::message::{Asked, Mode, Output, Request, Response};
+use crate::recall::Recall;
 use crate::session::Session;
 
 /// Reads `name=head|id:text|id:text`, for a Cluster also `name=text>endpoints`.
@@ -41,6 +42,7 @@ pub(super) fn show(resource: &Resource) -> String {
 /// A peer: its session, what it has, and what it has received and not answered.
 pub(super) struct Peer {
     pub(super) session: Session,
+    recall: Recall,
     pub(super) mode: Mode,
     pub(super) has: BTreeMap<(ResourceType, Arc<str>), Arc<Resource>>,
     pub(super) received: BTreeMap<ResourceType, Response>,
@@ -54,8 +56,10 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) fn new(mode: Mode, snapshot: Snapshot, now: Instant) -> Self {
+        let recall = Recall::default();
         Self {
-            session: Session::new(mode, None, snapshot, now),
+            session: Session::new(mode, None, recall.clone(), snapshot, now),
+            recall,
             mode,
             has: BTreeMap::new(),
             received: BTreeMap::new(),
@@ -67,9 +71,14 @@ impl Peer {
         }
     }
 
+    /// Makes the server forget, as a restart does.
+    pub(super) fn restart(&mut self) {
+        self.recall = Recall::default();
+    }
+
     /// Opens a new stream, keeping what it has, and asks for the same again.
     pub(super) fn reconnect(&mut self, snapshot: Snapshot, now: Instant) {
-        self.session = Session::new(self.mode, None, snapshot, now);
+        self.session = Session::new(self.mode, None, self.recall.clone(), snapshot, now);
         self.received.clear();
         self.nonces.clear();
         for (kind, names) in self.names.clone() {

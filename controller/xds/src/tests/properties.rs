@@ -22,7 +22,7 @@ enum Act {
     Answer(usize),
     Subscribe(u8),
     Unsubscribe(u8),
-    Reconnect,
+    Reconnect(bool),
 }
 
 const BAD: &str = "!";
@@ -52,7 +52,7 @@ fn act() -> impl Strategy<Value = Act> {
         8 => any::<usize>().prop_map(Act::Answer),
         1 => (0..5_u8).prop_map(Act::Subscribe),
         1 => (0..5_u8).prop_map(Act::Unsubscribe),
-        1 => Just(Act::Reconnect),
+        1 => any::<bool>().prop_map(Act::Reconnect),
     ]
 }
 
@@ -188,7 +188,10 @@ fn play(mode: Mode, acts: &[Act]) {
                     }
                 }
             }
-            Act::Reconnect => {
+            Act::Reconnect(restart) => {
+                if *restart {
+                    peer.restart();
+                }
                 peer.reconnect(cache.snapshot(), now);
                 refused = Refused::default();
             }
@@ -199,7 +202,7 @@ fn play(mode: Mode, acts: &[Act]) {
     }
     let outputs = peer.settle(BAD, now);
     refused.check(&outputs, &peer, &cache.snapshot());
-    let reconnected = acts.iter().any(|act| matches!(act, Act::Reconnect));
+    let reconnected = acts.iter().any(|act| matches!(act, Act::Reconnect(_)));
     check_converged(&peer, &cache.snapshot(), &wanted, reconnected);
 }
 
@@ -354,7 +357,7 @@ fn play_traffic(mode: Mode, worlds: &[(BTreeMap<u8, u8>, u8)], answers: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn a_peer_converges_delta(acts in proptest::collection::vec(act(), 0..80)) {

@@ -1,7 +1,7 @@
 //! Runs `tests/scripts/*.yaml`: each step does one thing and lists all that the session must say to it.
 //!
 //! Steps: `commit` (lines `cds a=text>endpoints`, `rds r=head|host:text`, `-cds a`), `ask` (`cds`, `eds +a -b`),
-//! `ack` and `nack` (`cds`, or `cds: message`), `reconnect`, `wait` (seconds), and `settle`, which answers until nothing
+//! `ack` and `nack` (`cds`, or `cds: message`), `reconnect` (`to-same-server`, `after-restart`), `wait` (seconds), and `settle`, which answers until nothing
 //! more comes, refusing what has the given text in it. `expect` lists responses and facts; `has` all the peer then has;
 //! `within` bounds the number of responses of a `settle`.
 
@@ -34,12 +34,20 @@ struct Step {
     ask: Vec<String>,
     ack: Option<String>,
     nack: Option<String>,
-    reconnect: Option<bool>,
+    reconnect: Option<Reconnect>,
     wait: Option<u64>,
     settle: Option<String>,
     expect: Vec<String>,
     has: Option<Vec<String>>,
     within: Option<usize>,
+}
+
+/// To the server it knows, or to one that has just started.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Reconnect {
+    ToSameServer,
+    AfterRestart,
 }
 
 fn kind(short: &str) -> ResourceType {
@@ -102,7 +110,10 @@ impl Run {
             let (short, message) = nack.split_once(": ").expect("a type and a message");
             self.peer.nack(kind(short), message, now);
         }
-        if step.reconnect.is_some() {
+        if let Some(reconnect) = &step.reconnect {
+            if matches!(reconnect, Reconnect::AfterRestart) {
+                self.peer.restart();
+            }
             self.peer.reconnect(self.cache.snapshot(), now);
         }
         if let Some(seconds) = step.wait {
