@@ -8,7 +8,7 @@ use contour_objects::Proxy;
 use crate::build::{Build, Reported};
 use crate::headers::Place;
 use crate::model::{
-    Action, Forward, HeaderPolicy, HostRewrite, Origin, PathMatch, PathRewrite, Route, RouteMatch,
+    Action, Forward, HeaderPolicy, HostRewrite, Origin, PathMatch, PathRewrite, Route, RouteMatch, Timeout,
     WeightedCluster,
 };
 use crate::service::ClusterPolicy;
@@ -102,8 +102,8 @@ fn action(
     matches: &RouteMatch,
 ) -> Result<Action, Reported> {
     // Policies are checked even where the action has no use for them, as by Contour.
-    let mut forward = policies(b, proxy, spec, matches)?;
-    let policy = cluster_policy(b, proxy, spec, &mut forward)?;
+    let (mut forward, idle_connection) = policies(b, proxy, spec, matches)?;
+    let policy = cluster_policy(b, proxy, spec, idle_connection, &mut forward)?;
     if let Some(redirect) = spec.request_redirect_policy.as_deref() {
         let redirect = policy::redirect(redirect).map_err(|why| {
             let message = format!("route.requestRedirectPolicy is invalid: {why}");
@@ -126,13 +126,13 @@ fn action(
     Ok(Action::Forward(Box::new(forward)))
 }
 
-/// Everything of a forwarding action but its clusters.
+/// Everything of a forwarding action but its clusters, and the one timeout that is theirs: that of idle connections.
 fn policies(
     b: &mut Build<'_>,
     proxy: &Proxy,
     spec: &RouteSpec,
     matches: &RouteMatch,
-) -> Result<Forward, Reported> {
+) -> Result<(Forward, Timeout), Reported> {
     let namespace = &proxy.name.namespace;
     let request_headers =
         headers::policy(spec.request_headers_policy.as_deref(), Place::RouteRequest { namespace }).map_err(
@@ -155,7 +155,7 @@ fn policies(
         let message = format!("route.retryPolicy failed to parse: {why}");
         b.error(&proxy.name, "RouteError", "TimeoutPolicyNotValid", message)
     })?;
-    Ok(Forward {
+    let forward = Forward {
         clusters: Vec::new(),
         websockets: spec.enable_websockets,
         response_timeout: timeouts.response,
@@ -165,7 +165,8 @@ fn policies(
         hash: Vec::new(),
         request_headers,
         response_headers,
-    })
+    };
+    Ok((forward, timeouts.idle_connection))
 }
 
 fn rewrite(
@@ -207,6 +208,7 @@ fn cluster_policy(
     b: &mut Build<'_>,
     proxy: &Proxy,
     spec: &RouteSpec,
+    idle_connection_timeout: Timeout,
     forward: &mut Forward,
 ) -> Result<ClusterPolicy, Reported> {
     let (load_balancer, hash, ignored) = policy::load_balancer(spec.load_balancer_policy.as_deref());
@@ -220,9 +222,7 @@ fn cluster_policy(
         .map(policy::http_health_check)
         .transpose()
         .map_err(|why| b.error(&proxy.name, "RouteError", "HealthCheckPolicyInvalid", why))?;
-    // Parsed before, in `policies`; an error was reported there.
-    let timeouts = policy::timeouts(spec.timeout_policy.as_deref()).unwrap_or_default();
-    Ok(ClusterPolicy { load_balancer, health_check, idle_connection_timeout: timeouts.idle_connection })
+    Ok(ClusterPolicy { load_balancer, health_check, idle_connection_timeout })
 }
 
 fn clusters(
