@@ -30,18 +30,20 @@ pub(crate) struct HostParts {
 /// Translates hosts.
 pub(crate) struct Translator {
     chains: Chains,
+    /// Whether routes tell the object they come from.
+    tell_origins: bool,
 }
 
 impl Translator {
     pub(crate) fn new(settings: &Settings) -> Self {
-        Self { chains: Chains::new(settings) }
+        Self { chains: Chains::new(settings), tell_origins: settings.logs_origins() }
     }
 
     /// Translates a host.
     pub(crate) fn translate(&self, fqdn: &Arc<str>, host: &VirtualHost) -> HostParts {
         let mut out = HostParts::default();
         if !host.plain.is_empty() {
-            let bytes = virtual_host::encode(fqdn, &host.plain, &mut out.clusters);
+            let bytes = virtual_host::encode(fqdn, &host.plain, self.tell_origins, &mut out.clusters);
             out.plain = Some(Arc::new(Part::new(Arc::clone(fqdn), bytes)));
             out.origins.extend(host.plain.iter().map(|route| route.origin.clone()));
         }
@@ -58,7 +60,7 @@ impl Translator {
             SecureHost::Http { tls, routes } => {
                 out.secret = certificate(tls);
                 out.origins.extend(routes.iter().map(|route| route.origin.clone()));
-                let host = virtual_host::encode(fqdn, routes, &mut out.clusters);
+                let host = virtual_host::encode(fqdn, routes, self.tell_origins, &mut out.clusters);
                 SecureParts {
                     chain: self.chains.http(fqdn, tls),
                     routes: Some(virtual_host::secure(fqdn, &host)),

@@ -20,8 +20,9 @@ use crate::{header, matching, names};
 /// The clusters routes lead to, by name.
 pub(crate) type Clusters = BTreeMap<Arc<str>, Arc<Cluster>>;
 
-/// Encodes a route of `host` as `envoy.config.route.v3.Route` and adds the clusters it leads to.
-pub(crate) fn encode(route: &Route, host: &str, clusters: &mut Clusters) -> Vec<u8> {
+/// Encodes a route of `host` as `envoy.config.route.v3.Route`, with the object it comes from if that is to be told, and adds the
+/// clusters it leads to.
+pub(crate) fn encode(route: &Route, host: &str, tell_origin: bool, clusters: &mut Clusters) -> Vec<u8> {
     let mut out =
         pb::Route { r#match: Some(matching::route_match(&route.matches, host)), ..Default::default() };
     match &route.action {
@@ -42,8 +43,10 @@ pub(crate) fn encode(route: &Route, host: &str, clusters: &mut Clusters) -> Vec<
     }
     let mut bytes = out.encode_to_vec();
     // Per-route settings of HTTP filters (CORS, rate limits, authorization) belong into `typed_per_filter_config`.
-    let maps =
-        RouteMaps { metadata: Some(metadata(&route.origin)), typed_per_filter_config: BTreeMap::new() };
+    let maps = RouteMaps {
+        metadata: tell_origin.then(|| metadata(&route.origin)),
+        typed_per_filter_config: BTreeMap::new(),
+    };
     maps.encode(&mut bytes).expect("a Vec grows as needed");
     bytes
 }

@@ -208,6 +208,17 @@ fn default_ciphers() -> Vec<String> {
     DEFAULT_CIPHERS.iter().map(|&c| c.to_owned()).collect()
 }
 
+impl Settings {
+    /// Whether access logs tell which object a route comes from: `%METADATA(ROUTE:envoy.access_loggers.file:io.projectcontour.name)%`.
+    ///
+    /// Nothing else reads the metadata of routes, and Envoy spends more on it than on all the rest of a plain virtual host, at each
+    /// change of any virtual host beside it (bench/RESULTS.md).
+    pub(crate) fn logs_origins(&self) -> bool {
+        self.access_log_level != AccessLogLevel::Disabled
+            && self.access_log_format.as_deref().is_some_and(|format| format.contains("METADATA("))
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

@@ -23,13 +23,13 @@ const LONGEST_BODY: u32 = 2 << 20;
 const MISDIRECTED: u16 = 421;
 
 /// Encodes `RouteConfiguration { virtual_hosts: [the host] }` with the routes in order, and adds the clusters they lead to.
-pub(crate) fn encode(fqdn: &str, routes: &[Route], clusters: &mut Clusters) -> Vec<u8> {
+pub(crate) fn encode(fqdn: &str, routes: &[Route], tell_origins: bool, clusters: &mut Clusters) -> Vec<u8> {
     let mut ordered: Vec<&Route> = routes.iter().collect();
     ordered.sort_by(|a, b| route_order::compare(&a.matches, &b.matches));
     // Settings of a whole host (CORS, rate limits, IP filters) belong into this head, their maps behind it as for routes.
     let mut host = head(&names::virtual_host(fqdn), fqdn).encode_to_vec();
     for route in ordered {
-        append(&mut host, ROUTES, &route::encode(route, fqdn, clusters));
+        append(&mut host, ROUTES, &route::encode(route, fqdn, tell_origins, clusters));
     }
     let mut out = Vec::with_capacity(host.len() + 6);
     append(&mut out, VIRTUAL_HOSTS, &host);

@@ -56,7 +56,7 @@ fn a_plain_host() {
 }
 
 #[test]
-fn routes_are_sorted_and_tell_their_object() {
+fn routes_are_sorted() {
     let written = routes(vec![
         route(prefix("/"), to("root")),
         route(prefix("/long"), to("long")),
@@ -67,8 +67,17 @@ fn routes_are_sorted_and_tell_their_object() {
         clusters,
         ["default/exact/80/da39a3ee5e", "default/long/80/da39a3ee5e", "default/root/80/da39a3ee5e"]
     );
-    let metadata =
-        written[0].metadata.as_ref().expect("metadata").filter_metadata["envoy.access_loggers.file"].clone();
+    assert!(written[0].metadata.is_none(), "no access log asks for it");
+}
+
+#[test]
+fn routes_tell_their_object_to_access_logs_that_ask() {
+    let format = "%METADATA(ROUTE:envoy.access_loggers.file:io.projectcontour.name)%\n";
+    let settings = Settings { access_log_format: Some(format.to_owned()), ..Settings::default() };
+    let hosts = vec![plain("a.example.com", vec![route(prefix("/"), to("kuard"))])];
+    let served = Served::of(&mut Assembly::new(settings), &Store::default(), hosts);
+    let route = served.routes("ingress_http").virtual_hosts.remove(0).routes.remove(0);
+    let metadata = &route.metadata.expect("metadata").filter_metadata["envoy.access_loggers.file"];
     let text = |key: &str| match &metadata.fields[key].kind {
         Some(protobuf::value::Kind::StringValue(text)) => text.clone(),
         other => panic!("not a text: {other:?}"),
