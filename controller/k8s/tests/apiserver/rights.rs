@@ -7,7 +7,7 @@ use contour_crds::{HTTPProxy, all_crds};
 use contour_e2e::apiserver::{self, ApiServer};
 use contour_e2e::wait::{SOON, eventually};
 use contour_k8s::{Election, LeaseSettings, StatusWriter, api_health};
-use contour_objects::{Kind, Scope};
+use contour_objects::Kind;
 use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::api::{ListParams, PostParams};
@@ -70,8 +70,7 @@ async fn the_stock_roles_are_enough_and_are_waited_for() -> Result<()> {
     })
     .await?;
     grant(&admin, &namespace).await?;
-    let lists = watching.synced().await?;
-    assert_eq!(lists[&Scope { kind: Kind::HttpProxy, namespace: None }].len(), 1);
+    watching.synced_with(&[(Kind::HttpProxy, "site")]).await?;
     api_health(ours.clone()).await?;
 
     let settings = LeaseSettings::new(&namespace, "pod_1");

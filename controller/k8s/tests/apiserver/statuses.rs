@@ -8,6 +8,7 @@ use contour_e2e::apiserver;
 use contour_e2e::wait::{SOON, eventually};
 use contour_graph::status::Issue;
 use contour_k8s::{ProxyStatuses, StatusWriter, always_leading};
+use contour_objects::Kind;
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
@@ -53,7 +54,7 @@ async fn what_the_server_already_says_is_not_written() -> Result<()> {
     let made = proxies.create(&PostParams::default(), &proxy("site")).await?;
     let measured = Measured::new();
     let mut watching = Watching::start(client.clone(), &[&namespace], &measured.metrics);
-    watching.synced().await?;
+    watching.synced_with(&[(Kind::HttpProxy, "site")]).await?;
     let _writer = write(client, &watching.statuses, always_leading(), &measured);
 
     watching.statuses.offer([valid(&namespace, "site")]);
@@ -91,7 +92,7 @@ async fn what_others_wrote_meanwhile_stays() -> Result<()> {
     }
     let measured = Measured::new();
     let mut watching = Watching::start(client.clone(), &[&namespace], &measured.metrics);
-    watching.synced().await?;
+    watching.synced_with(&[(Kind::HttpProxy, "contested"), (Kind::HttpProxy, "deleted")]).await?;
     // From here on nobody tells us what happens.
     let statuses = watching.stop().await?;
     let foreign = json!({"status": {
@@ -133,9 +134,10 @@ async fn only_the_leader_writes_and_it_writes_all_that_is_missing() -> Result<()
     }
     let (follower, leader) = (Measured::new(), Measured::new());
     let mut following = Watching::start(client.clone(), &[&namespace], &follower.metrics);
-    following.synced().await?;
+    let both = [(Kind::HttpProxy, "a"), (Kind::HttpProxy, "b")];
+    following.synced_with(&both).await?;
     let mut leading = Watching::start(client.clone(), &[&namespace], &leader.metrics);
-    leading.synced().await?;
+    leading.synced_with(&both).await?;
     let (promote, promoted) = watch::channel(false);
     let _follower = write(client.clone(), &following.statuses, promoted, &follower);
     let _leader = write(client, &leading.statuses, always_leading(), &leader);
@@ -170,7 +172,8 @@ async fn five_hundred_statuses_are_five_hundred_writes() -> Result<()> {
     making.buffer_unordered(32).try_collect::<Vec<_>>().await?;
     let measured = Measured::new();
     let mut watching = Watching::start(client.clone(), &[&namespace], &measured.metrics);
-    watching.synced().await?;
+    let all: Vec<_> = names.iter().map(|name| (Kind::HttpProxy, name.as_str())).collect();
+    watching.synced_with(&all).await?;
     let _writer = write(client, &watching.statuses, always_leading(), &measured);
 
     let started = std::time::Instant::now();

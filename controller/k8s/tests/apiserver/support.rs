@@ -1,6 +1,6 @@
 //! What these tests share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use contour_e2e::apiserver::ApiServer;
 use contour_e2e::wait::SOON;
 use contour_graph::status::ProxyStatus;
 use contour_k8s::{Metrics, ProxyStatuses, Sources};
-use contour_objects::{Event, Kind, NamespacedName, Object, Scope};
+use contour_objects::{Event, Kind, NamespacedName, Object, ObjectRef, Scope};
 use kube::api::PostParams;
 use kube::client::{Body, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -89,9 +89,14 @@ impl Measured {
 }
 
 /// Running watches, and what they told.
+///
+/// The first list may be from a moment ago: the API server streams it out of its watch cache, and what the cache had not heard of by then follows
+/// as a change. So tests do not ask what was in a list, but wait for what they need to be known.
 pub(crate) struct Watching {
     pub(crate) statuses: Arc<ProxyStatuses>,
     pub(crate) scopes: Vec<Scope>,
+    listed: BTreeSet<Scope>,
+    known: BTreeSet<ObjectRef>,
     events: mpsc::Receiver<Event>,
     task: tokio::task::JoinHandle<Result<(), contour_k8s::SourcesError>>,
     token: CancellationToken,
@@ -109,13 +114,29 @@ impl Watching {
         let token = CancellationToken::new();
         let (sender, events) = mpsc::channel(8);
         let task = tokio::spawn(sources.run(sender, token.clone()));
-        Self { statuses, scopes, events, task, _stop: token.clone().drop_guard(), token }
+        let (listed, known) = (BTreeSet::new(), BTreeSet::new());
+        Self { statuses, scopes, listed, known, events, task, _stop: token.clone().drop_guard(), token }
     }
 
     /// The next event.
     pub(crate) async fn next(&mut self) -> Result<Event> {
         let next = timeout(SOON, self.events.recv()).await.context("no event came")?;
-        next.context("the watches ended")
+        let event = next.context("the watches ended")?;
+        match &event {
+            Event::Apply(object) => {
+                self.known.insert(object.reference());
+            }
+            Event::Delete(reference) => {
+                self.known.remove(reference);
+            }
+            Event::Replace(scope, objects) => {
+                anyhow::ensure!(self.scopes.contains(scope), "{scope:?} was not announced");
+                self.listed.insert(scope.clone());
+                self.known.retain(|reference| !covers(scope, reference));
+                self.known.extend(objects.iter().map(Object::reference));
+            }
+        }
+        Ok(event)
     }
 
     /// The next event about this kind.
@@ -128,20 +149,39 @@ impl Watching {
         }
     }
 
-    /// The first list of every scope.
-    pub(crate) async fn synced(&mut self) -> Result<BTreeMap<Scope, Vec<Object>>> {
-        let mut lists = BTreeMap::new();
-        while lists.len() < self.scopes.len() {
-            match self.next().await? {
-                Event::Replace(scope, objects) => {
-                    anyhow::ensure!(self.scopes.contains(&scope), "{scope:?} was not announced");
-                    anyhow::ensure!(!lists.contains_key(&scope), "{scope:?} was listed twice");
-                    lists.insert(scope, objects);
-                }
-                other => anyhow::bail!("{other:?} before everything was listed"),
+    /// Waits until every scope was listed and these objects are known, and with them the watched namespaces: nothing that was there before is
+    /// told later than that.
+    pub(crate) async fn synced_with(&mut self, objects: &[(Kind, &str)]) -> Result<()> {
+        let namespaces: Vec<_> = self.scopes.iter().filter_map(|scope| scope.namespace.clone()).collect();
+        let namespaces = namespaces.iter().map(|name| (Kind::Namespace, &**name));
+        let awaited: BTreeSet<(Kind, &str)> = objects.iter().copied().chain(namespaces).collect();
+        loop {
+            let known: BTreeSet<_> = self.known.iter().map(|known| (known.kind, &*known.name.name)).collect();
+            let missing: Vec<_> = awaited.difference(&known).collect();
+            if missing.is_empty() && self.listed.len() == self.scopes.len() {
+                return Ok(());
             }
+            let missing =
+                format!("listed {} of {}, missing {missing:?}", self.listed.len(), self.scopes.len());
+            self.next().await.context(missing)?;
         }
-        Ok(lists)
+    }
+
+    /// Waits until these and no other objects of the kind are known.
+    pub(crate) async fn until(&mut self, kind: Kind, names: &[&str]) -> Result<()> {
+        while self.known(kind) != names {
+            let other = format!("{kind}: {:?} instead of {names:?}", self.known(kind));
+            self.next().await.context(other)?;
+        }
+        Ok(())
+    }
+
+    /// The names of the known objects of this kind, in order.
+    pub(crate) fn known(&self, kind: Kind) -> Vec<&str> {
+        let of_kind = self.known.iter().filter(|known| known.kind == kind);
+        let mut names: Vec<_> = of_kind.map(|known| &*known.name.name).collect();
+        names.sort_unstable();
+        names
     }
 
     /// Ends the watches.
@@ -150,6 +190,12 @@ impl Watching {
         timeout(SOON, self.task).await.context("the watches do not end")???;
         Ok(self.statuses)
     }
+}
+
+/// Whether a list of this scope says whether the object exists.
+fn covers(scope: &Scope, reference: &ObjectRef) -> bool {
+    let place = if scope.kind == Kind::Namespace { &reference.name.name } else { &reference.name.namespace };
+    scope.kind == reference.kind && scope.namespace.as_ref().is_none_or(|namespace| namespace == place)
 }
 
 pub(crate) fn kind_of(event: &Event) -> Kind {

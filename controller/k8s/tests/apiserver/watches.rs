@@ -37,13 +37,14 @@ async fn a_list_is_one_event_and_changes_follow() -> Result<()> {
     create::<Service>(&client, &other, service("elsewhere")).await?;
 
     let mut watching = Watching::start(client.clone(), &[&ours], &Measured::new().metrics);
-    let lists = watching.synced().await?;
-    assert_eq!(lists.len(), Kind::ALL.len());
-    let of = |kind| names(&lists[&Scope { kind, namespace: Some(ours.as_str().into()) }]);
-    assert_eq!(of(Kind::HttpProxy), ["site"]);
-    assert_eq!(of(Kind::Service), ["one", "two"]);
-    assert_eq!(of(Kind::Namespace), std::slice::from_ref(&ours));
-    assert!(of(Kind::Ingress).is_empty() && of(Kind::Secret).is_empty());
+    assert_eq!(watching.scopes.len(), Kind::ALL.len());
+    watching
+        .synced_with(&[(Kind::HttpProxy, "site"), (Kind::Service, "one"), (Kind::Service, "two")])
+        .await?;
+    assert_eq!(watching.known(Kind::HttpProxy), ["site"]);
+    assert_eq!(watching.known(Kind::Service), ["one", "two"]);
+    assert_eq!(watching.known(Kind::Namespace), [ours.as_str()]);
+    assert!(watching.known(Kind::Ingress).is_empty() && watching.known(Kind::Secret).is_empty());
 
     create::<Service>(&client, &other, service("elsewhere-too")).await?;
     create::<Service>(&client, &ours, service("three")).await?;
@@ -64,17 +65,10 @@ async fn without_namespaces_everything_is_watched() -> Result<()> {
     let namespace = api.namespace("anywhere").await?;
     create::<Service>(&client, &namespace, service("somewhere")).await?;
     let mut watching = Watching::start(client, &[], &Measured::new().metrics);
-    // Other tests make objects at the same time, so changes may come between the lists here.
-    let mut open: Vec<Scope> = watching.scopes.clone();
-    assert_eq!(open.len(), Kind::ALL.len());
-    while !open.is_empty() {
-        let Event::Replace(scope, objects) = watching.next().await? else { continue };
-        assert_eq!(scope.namespace, None);
-        open.retain(|missing| *missing != scope);
-        if scope.kind == Kind::Service {
-            assert!(names(&objects).contains(&"somewhere".to_owned()));
-        }
-    }
+    // Other tests make objects at the same time.
+    assert_eq!(watching.scopes.len(), Kind::ALL.len());
+    assert!(watching.scopes.iter().all(|scope| scope.namespace.is_none()));
+    watching.synced_with(&[(Kind::Service, "somewhere"), (Kind::Namespace, &namespace)]).await?;
     Ok(())
 }
 
@@ -92,9 +86,8 @@ async fn secrets_of_no_use_are_never_sent() -> Result<()> {
     create::<Secret>(&client, &namespace, secret("certificate", "Opaque")).await?;
 
     let mut watching = Watching::start(client.clone(), &[&namespace], &Measured::new().metrics);
-    let lists = watching.synced().await?;
-    let scope = Scope { kind: Kind::Secret, namespace: Some(namespace.as_str().into()) };
-    assert_eq!(names(&lists[&scope]), ["certificate"]);
+    watching.synced_with(&[(Kind::Secret, "certificate")]).await?;
+    assert_eq!(watching.known(Kind::Secret), ["certificate"]);
     for (n, type_) in useless.into_iter().enumerate() {
         create::<Secret>(&client, &namespace, secret(&format!("after-{n}"), type_)).await?;
     }
@@ -113,7 +106,7 @@ async fn a_short_interruption_loses_nothing() -> Result<()> {
     let line = Line::to(api).await?;
     let measured = Measured::new();
     let mut watching = Watching::start(line.client(api).await?, &[&namespace], &measured.metrics);
-    watching.synced().await?;
+    watching.synced_with(&[]).await?;
     line.cut();
     create::<Service>(&direct, &namespace, service("meanwhile")).await?;
     line.mend();
@@ -137,7 +130,7 @@ async fn after_a_long_interruption_one_event_tells_what_is_left() -> Result<()> 
     let line = Line::to(api).await?;
     let measured = Measured::new();
     let mut watching = Watching::start(line.client(api).await?, &[&namespace], &measured.metrics);
-    watching.synced().await?;
+    watching.synced_with(&[(Kind::HttpProxy, "goes"), (Kind::HttpProxy, "stays")]).await?;
 
     line.cut();
     proxies.delete("goes", &DeleteParams::default()).await?;
@@ -145,11 +138,11 @@ async fn after_a_long_interruption_one_event_tells_what_is_left() -> Result<()> 
     line.forget();
     line.mend();
 
-    let Event::Replace(scope, objects) = watching.next_of(Kind::HttpProxy).await? else {
+    let Event::Replace(scope, _) = watching.next_of(Kind::HttpProxy).await? else {
         panic!("what happened meanwhile is told at once")
     };
     assert_eq!(scope, Scope { kind: Kind::HttpProxy, namespace: Some(namespace.as_str().into()) });
-    assert_eq!(names(&objects), ["comes", "stays"]);
+    watching.until(Kind::HttpProxy, &["comes", "stays"]).await?;
     assert_eq!(measured.value("contour_watch_errors_total{kind=\"HTTPProxy\",reason=\"expired\"}"), 1);
     Ok(())
 }
@@ -164,9 +157,7 @@ async fn a_server_that_does_not_stream_lists_is_asked_for_pages() -> Result<()> 
     line.reject_streams();
     let measured = Measured::new();
     let mut watching = Watching::start(line.client(api).await?, &[&namespace], &measured.metrics);
-    let lists = watching.synced().await?;
-    let scope = Scope { kind: Kind::Service, namespace: Some(namespace.as_str().into()) };
-    assert_eq!(names(&lists[&scope]), ["listed"]);
+    watching.synced_with(&[(Kind::Service, "listed")]).await?;
     assert_eq!(measured.value("contour_watch_errors_total{kind=\"Service\",reason=\"refused\"}"), 1);
     create::<Service>(&api.client().await?, &namespace, service("watched")).await?;
     let Event::Apply(next) = watching.next().await? else { panic!("a Service was made") };
