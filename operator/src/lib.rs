@@ -1,0 +1,18 @@
+//! The operator: from a `ContourDeployment` to a whole installation, kept so.
+//!
+//! The pure core says what should be; the edge compares it with what is, and writes:
+//!
+//! | part | what it does |
+//! |---|---|
+//! | [`names`] | what the children of a `ContourDeployment` are called |
+//! | [`validate`] | what is wrong with a `ContourDeployment` that its schema cannot tell |
+//! | [`clash`] | what two `ContourDeployment`s cannot both have |
+//! | [`build`] | the children, as typed objects |
+
+pub mod build;
+pub mod child;
+pub mod clash;
+pub mod defaults;
+pub mod names;
+pub mod problem;
+pub mod validate;

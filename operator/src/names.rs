@@ -1,0 +1,111 @@
+//! What the children of a `ContourDeployment` are called, and the labels by which they are found.
+
+use std::collections::BTreeMap;
+
+use contour_crds::ContourDeployment;
+
+use crate::problem::Problem;
+
+/// The class that is served when none is named.
+pub const DEFAULT_CLASS: &str = "contour";
+
+/// The field manager of all writes.
+pub const FIELD_MANAGER: &str = "contour-operator";
+
+/// The finalizer of a `ContourDeployment`: children that no owner reference can reach are removed before it goes.
+pub const FINALIZER: &str = "operator.projectcontour.io/cleanup";
+
+/// Label of every child: the name of its `ContourDeployment`.
+pub const OWNER_NAME: &str = "operator.projectcontour.io/contourdeployment-name";
+
+/// Label of every child: the namespace of its `ContourDeployment`.
+pub const OWNER_NAMESPACE: &str = "operator.projectcontour.io/contourdeployment-namespace";
+
+/// Annotation of every child: the hash of what was applied last.
+pub const APPLIED: &str = "operator.projectcontour.io/applied";
+
+/// Annotation of Envoy's Service: the addresses for statuses, separated by commas.
+pub const ADDRESSES: &str = "operator.projectcontour.io/addresses";
+
+/// Longest name of a `ContourDeployment`: `contour-<name>` is the name of a Service, which has 63 characters at most.
+const LONGEST: usize = 63 - "contour-".len();
+
+/// What the children of one `ContourDeployment` are called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// Namespace of the `ContourDeployment` and its children.
+    pub namespace: String,
+    /// Name of the `ContourDeployment`.
+    pub instance: String,
+    /// The controller: Deployment, Service, ServiceAccount, Role, RoleBinding, PodDisruptionBudget, HorizontalPodAutoscaler,
+    /// ContourConfiguration.
+    pub contour: String,
+    /// Envoy: DaemonSet or Deployment, Service, ServiceAccount, PodDisruptionBudget.
+    pub envoy: String,
+    /// ConfigMap with Envoy's bootstrap.
+    pub bootstrap: String,
+    /// Secret with the controller's certificate.
+    pub contour_secret: String,
+    /// Secret with Envoy's certificate.
+    pub envoy_secret: String,
+    /// Secret with the key of the certificate authority, which no pod mounts.
+    pub ca_secret: String,
+    /// Lease of the controllers.
+    pub lease: String,
+    /// ClusterRole and ClusterRoleBinding.
+    pub cluster_role: String,
+    /// Role and RoleBinding in each watched namespace.
+    pub resources_role: String,
+    /// The IngressClass.
+    pub ingress_class: String,
+}
+
+impl Names {
+    /// The names of a `ContourDeployment`'s children, or why there can be none.
+    pub fn of(deployment: &ContourDeployment) -> Result<Self, Problem> {
+        let instance = deployment.metadata.name.clone().unwrap_or_default();
+        let namespace = deployment.metadata.namespace.clone().unwrap_or_default();
+        if instance.len() > LONGEST || !is_label(&instance) {
+            return Err(Problem::invalid(
+                "metadata.name",
+                format!(
+                    "names of Services and labels are made of it, so it has to be 1 to {LONGEST} lower-case letters, digits \
+                     and dashes, and \"{instance}\" is not; create the object under another name"
+                ),
+            ));
+        }
+        let derived = |prefix: &str| format!("{prefix}-{instance}");
+        Ok(Self {
+            contour: derived("contour"),
+            envoy: derived("envoy"),
+            bootstrap: derived("envoy-bootstrap"),
+            contour_secret: derived("contourcert"),
+            envoy_secret: derived("envoycert"),
+            ca_secret: derived("contour-ca"),
+            lease: derived("leader-elect"),
+            // No dash between the two: `a-b` and `c` would be called as `a` and `b-c`.
+            cluster_role: format!("contour-{namespace}.{instance}"),
+            resources_role: format!("contour-resources-{namespace}.{instance}"),
+            ingress_class: deployment
+                .spec
+                .ingress_class_name
+                .clone()
+                .unwrap_or_else(|| DEFAULT_CLASS.to_owned()),
+            namespace,
+            instance,
+        })
+    }
+
+    /// The labels that every child has, and no other object.
+    pub fn owner_labels(&self) -> BTreeMap<String, String> {
+        [(OWNER_NAME, &self.instance), (OWNER_NAMESPACE, &self.namespace)]
+            .map(|(key, value)| (key.to_owned(), value.clone()))
+            .into()
+    }
+}
+
+/// True for a DNS label: lower-case letters, digits, and dashes within.
+fn is_label(text: &str) -> bool {
+    let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    !text.is_empty() && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+}
