@@ -1,0 +1,4 @@
+// The process that holds the namespaces of each pod of hack/cluster.
+module contour-operator.local/pause
+
+go 1.26.0
