@@ -45,3 +45,10 @@ pub const GO_DURATION: &str = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$";
 
 /// The characters of an IPv4 or an IPv6 address.
 pub const IP_ADDRESS_CHARACTERS: &str = r"^[0-9a-fA-F.:]+$";
+
+/// A key of a label or an annotation: a word, optionally prefixed by a DNS name and a slash. Without a backslash, so that it can be
+/// part of a rule.
+pub const QUALIFIED_NAME: &str = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]$";
+
+/// A quantity of Kubernetes, such as `100m`, `1.5Gi` or `1e3`.
+pub const QUANTITY: &str = r"^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(([KMGTPE]i)|[numkMGTPE]|([eE][+-]?[0-9]+))?$";

@@ -5,8 +5,9 @@
 //! transformation is not used, because it replaces the description of an optional field by the one of the
 //! field's type and marks the field nullable.
 
+use crate::patterns::QUANTITY;
 use schemars::transform::{Transform, transform_subschemas};
-use schemars::{JsonSchema, Schema, generate::SchemaSettings};
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde_json::{Map, Value, json};
 
 /// The structural schema of a type, as the value of `openAPIV3Schema` or of one of its properties.
@@ -78,5 +79,54 @@ fn gather_enumeration(schema: &mut Map<String, Value>) {
     schema.insert("enum".to_owned(), Value::Array(values));
     if let Some(of_type) = of_type {
         schema.insert("type".to_owned(), of_type);
+    }
+}
+
+/// The schema of one of Kubernetes' own types, with each description cut to its first sentence: the whole texts
+/// would be four fifths of a definition.
+pub(crate) fn brief<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = generator.subschema_for::<T>();
+    Brief.transform(&mut schema);
+    schema
+}
+
+/// The schema of a list of one of Kubernetes' own types.
+pub(crate) fn brief_list<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    let items = brief::<T>(generator);
+    json_schema!({ "type": "array", "maxItems": 64, "items": items, "x-kubernetes-list-type": "atomic" })
+}
+
+/// A number, or a percentage such as `10%`.
+pub(crate) fn count_or_percentage(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "minimum": 0,
+        "maximum": i32::MAX,
+        "pattern": "^(100|[1-9]?[0-9])%$",
+    })
+}
+
+/// Cuts descriptions, and holds quantities to their form.
+#[derive(Clone, Copy, Debug)]
+struct Brief;
+
+impl Transform for Brief {
+    fn transform(&mut self, schema: &mut Schema) {
+        transform_subschemas(self, schema);
+        let Some(object) = schema.as_object_mut() else { return };
+        if let Some(Value::String(text)) = object.get_mut("description") {
+            let end = [". ", ".\n", "\n"].iter().filter_map(|stop| text.find(stop)).min();
+            text.truncate(end.unwrap_or(text.len()));
+        }
+        // Metadata within an object are those of what is made from a template: labels and annotations.
+        if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut)
+            && properties.contains_key("managedFields")
+        {
+            properties.retain(|name, _| name == "labels" || name == "annotations");
+        }
+        // Of the types used here, only quantities are a number or a text.
+        if object.contains_key("x-kubernetes-int-or-string") {
+            object.insert("pattern".to_owned(), QUANTITY.into());
+        }
     }
 }

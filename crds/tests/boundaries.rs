@@ -135,6 +135,9 @@ fn make(schema: &Value, pick: Pick) -> Value {
         };
         return values[index].clone();
     }
+    if schema["x-kubernetes-int-or-string"] == json!(true) {
+        return if matches!(pick, Pick::Least) { json!(0) } else { json!("1") };
+    }
     match schema["type"].as_str() {
         Some("object") => make_object(schema, pick),
         Some("array") => make_array(schema, pick),
