@@ -5,6 +5,8 @@
 //! `certificates.caLifetime` and, of `envoy`, `ports`, `listenAddress`, `concurrency`, `logLevel` and
 //! `accessLog`. The rest is for the operator.
 
+#![expect(clippy::duplicated_attributes, reason = "it takes the columns of one definition for one attribute")]
+
 mod certificates;
 mod contour;
 mod envoy;
