@@ -20,8 +20,9 @@ namespace() { printf 'contour-%s\n' "$1"; }       # the node's network namespace
 say() { printf 'cluster: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-# A process is recorded as its id and the time it was started at: ids are used again, the pair is not.
-started_at() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# A process is recorded as its id and the time it was started at: ids are used again, the pair is not. One that has ended
+# and that nobody has asked for (state Z) does not run.
+started_at() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" { print $20 }'; }
 
 running() { # name
   local pid began
@@ -74,12 +75,7 @@ lock() {
   flock 9
 }
 
-# Where this kernel has control groups: each version 1 hierarchy, or the only one of version 2.
+# Where this kernel has control groups: the only hierarchy of version 2, or each of version 1 (beside which there may be one
+# of version 2 without controllers).
 cgroup_version() { if [ -e /sys/fs/cgroup/cgroup.controllers ]; then echo 2; else echo 1; fi; }
-cgroup_roots() {
-  if [ "$(cgroup_version)" = 2 ]; then
-    echo /sys/fs/cgroup
-  else
-    awk '$3 == "cgroup" { print $2 }' /proc/mounts
-  fi
-}
+cgroup_roots() { awk '$3 ~ /^cgroup2?$/ { print $2 }' /proc/mounts; }

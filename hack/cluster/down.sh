@@ -25,11 +25,14 @@ for node in "${nodes[@]}"; do
       [ -d "$root/$name" ] || break
       sleep 0.1
     done
-    [ ! -d "$root/$name" ] || say "$root/$name still has processes: $(cat "$root/$name"/**/cgroup.procs 2>/dev/null | xargs)"
+    [ ! -d "$root/$name" ] || say "$root/$name still has processes: $(find "$root/$name" -name cgroup.procs -exec cat {} + | xargs)"
   done
 done
-for name in kube-scheduler kube-controller-manager kube-apiserver etcd; do stop "$name" TERM; done
+# Nothing of theirs is kept: the API server would take its time to let watches go.
+for name in kube-scheduler kube-controller-manager kube-apiserver etcd; do stop "$name" KILL; done
 while iptables -w -D FORWARD -i "$bridge" -o "$bridge" -m comment --comment contour-cluster -j ACCEPT 2>/dev/null; do :; done
+# `ip netns` keeps the directory mounted; it mounts it anew when somebody needs it.
+rmdir /run/netns 2>/dev/null || { [ -n "$(ls -A /run/netns 2>/dev/null)" ] || umount /run/netns 2>/dev/null && rmdir /run/netns; } || true
 ip link delete "$bridge" 2>/dev/null || true
 # The kubelets set these for the whole machine.
 if [ -s "$cluster/settings" ]; then

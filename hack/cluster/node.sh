@@ -2,15 +2,15 @@
 # The first process of a node, started by up.sh in the node's namespaces (network, mounts, processes, host name). When it
 # ends, so does everything on the node, as if the power was cut.
 #
-# The node has a /run and a /var of its own, which hold all that its containerd, kubelet and kube-proxy write: they can
-# use their usual paths, and no mount or file of theirs shows outside.
+# The node has a /run and a /var of its own, and a layer over /etc. They hold all that its containerd, kubelet and kube-proxy
+# write: these can use their usual paths, and no mount or file of theirs shows outside.
 #
 #   node.sh NAME DIRECTORY BINARIES    DIRECTORY/config holds what up.sh wrote for this node
 set -euo pipefail
 
 name=$1 directory=$2 binaries=$3
 
-mkdir -p "$directory"/run/{node,bin} "$directory"/var/{lib,log,tmp,cache}
+mkdir -p "$directory"/run/{node,bin} "$directory"/var/{lib,log,tmp,cache} "$directory"/etc/{upper,work}
 chmod 1777 "$directory/var/tmp"
 ln -sfn ../run "$directory/var/run"
 # What is under /run of a machine does not outlive a boot; containerd and the CNI plugins rely on that.
@@ -18,6 +18,7 @@ find "$directory/run" -mindepth 1 -maxdepth 1 ! -name node ! -name bin -exec rm 
 mount --bind "$directory/config" "$directory/run/node"
 mount --bind "$binaries" "$directory/run/bin"
 cd /
+mount -t overlay -o "lowerdir=/etc,upperdir=$directory/etc/upper,workdir=$directory/etc/work" overlay /etc
 mount --rbind "$directory/run" /run
 mount --bind "$directory/var" /var
 mount --make-rshared / # within this node: the kubelet hands mounts on to containers

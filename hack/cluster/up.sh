@@ -106,6 +106,10 @@ network() {
 
 control_plane() {
   local peers=http://127.0.0.1:23801 clients=http://127.0.0.1:23800
+  local part
+  for part in etcd kube-apiserver kube-controller-manager kube-scheduler; do
+    running "$part" || say "starting $part"
+  done
   running etcd || start etcd "$bin/etcd" --data-dir=etcd --unsafe-no-fsync --log-level=warn \
     --listen-client-urls=$clients --advertise-client-urls=$clients \
     --listen-peer-urls=$peers --initial-advertise-peer-urls=$peers --initial-cluster=default=$peers
@@ -121,7 +125,8 @@ control_plane() {
   running kube-controller-manager || start kube-controller-manager "$bin/kube-controller-manager" \
     --kubeconfig=kube-controller-manager.kubeconfig --bind-address=$host --leader-elect=false \
     --use-service-account-credentials=true --service-account-private-key-file=pki/accounts.key --root-ca-file=pki/ca.crt \
-    --cluster-cidr=$pods --service-cluster-ip-range=$services --allocate-node-cidrs=false --node-monitor-grace-period=24s
+    --cluster-cidr=$pods --service-cluster-ip-range=$services --allocate-node-cidrs=false --node-monitor-grace-period=24s \
+    --flex-volume-plugin-dir="$cluster/volume-plugins"
   running kube-scheduler || start kube-scheduler "$bin/kube-scheduler" \
     --kubeconfig=kube-scheduler.kubeconfig --bind-address=$host --leader-elect=false
 }
@@ -269,7 +274,6 @@ main() {
   export PATH=$bin:$PATH KUBECONFIG=$cluster/admin.kubeconfig
   credentials
   network
-  say "starting the control plane"
   control_plane
   local name
   for name in "${nodes[@]}"; do node "$name"; done
