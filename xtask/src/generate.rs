@@ -1,4 +1,4 @@
-//! Generated files: the custom resource definitions as YAML.
+//! Generated files: the custom resource definitions as YAML, and the manifest that installs them with the operator.
 
 use anyhow::{Context, Result};
 use contour_crds::all_crds;
@@ -7,19 +7,32 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const HEADER: &str =
+const CRD_HEADER: &str =
     "# Generated from the Rust types in crds/ by `cargo run -p contour-xtask -- generate`. Do not edit.\n";
+const INSTALL_HEADER: &str = "\
+# Installs contour-operator: kubectl apply --server-side -f install.yaml
+# Generated from the Rust types in crds/ and from bundle/operator.yaml by `cargo run -p contour-xtask -- generate`. Do not edit.
+";
+
+/// The directory in which every YAML file is generated.
+const CRDS: &str = "bundle/crds";
+/// The one manifest that installs everything.
+const INSTALL: &str = "bundle/install.yaml";
+/// The part of it that people write.
+const OPERATOR: &str = "bundle/operator.yaml";
+
+/// Generated files by their paths from the root of the repository.
+type Files = BTreeMap<PathBuf, String>;
 
 /// Writes the files that differ, and removes those that are not generated any more.
 pub(crate) fn write() -> Result<ExitCode> {
-    let directory = directory();
-    fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
-    let wanted = wanted()?;
-    for name in stale(&directory, &wanted)? {
-        let path = directory.join(&name);
-        match wanted.get(&name) {
-            Some(text) => fs::write(&path, text),
-            None => fs::remove_file(&path),
+    let root = crate::repository_root();
+    fs::create_dir_all(root.join(CRDS)).with_context(|| format!("cannot create {CRDS}"))?;
+    let wanted = wanted(&root)?;
+    for path in stale(&root, &wanted)? {
+        match wanted.get(&path) {
+            Some(text) => fs::write(root.join(&path), text),
+            None => fs::remove_file(root.join(&path)),
         }
         .with_context(|| format!("cannot update {}", path.display()))?;
         println!("updated {}", path.display());
@@ -29,10 +42,10 @@ pub(crate) fn write() -> Result<ExitCode> {
 
 /// Fails if a file is not as it would be written, and names every such file.
 pub(crate) fn check() -> Result<ExitCode> {
-    let directory = directory();
-    let stale = stale(&directory, &wanted()?)?;
-    for name in &stale {
-        eprintln!("stale: {}", directory.join(name).display());
+    let root = crate::repository_root();
+    let stale = stale(&root, &wanted(&root)?)?;
+    for path in &stale {
+        eprintln!("stale: {}", path.display());
     }
     if stale.is_empty() {
         return Ok(ExitCode::SUCCESS);
@@ -41,12 +54,21 @@ pub(crate) fn check() -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-fn directory() -> PathBuf {
-    crate::repository_root().join("bundle/crds")
+/// The text of every generated file.
+fn wanted(root: &Path) -> Result<Files> {
+    let definitions = definitions()?;
+    let operator =
+        fs::read_to_string(root.join(OPERATOR)).with_context(|| format!("cannot read {OPERATOR}"))?;
+    let mut files: Files = definitions
+        .iter()
+        .map(|(name, yaml)| (Path::new(CRDS).join(format!("{name}.yaml")), format!("{CRD_HEADER}{yaml}")))
+        .collect();
+    files.insert(PathBuf::from(INSTALL), install(&definitions, &operator));
+    Ok(files)
 }
 
-/// The text of every generated file, by file name.
-fn wanted() -> Result<BTreeMap<String, String>> {
+/// The YAML of every definition, by its name.
+fn definitions() -> Result<BTreeMap<String, String>> {
     all_crds()
         .iter()
         .map(|crd| {
@@ -55,35 +77,47 @@ fn wanted() -> Result<BTreeMap<String, String>> {
             let value = serde_json::to_value(crd).with_context(|| format!("cannot serialise {name}"))?;
             let yaml =
                 serde_saphyr::to_string(&value).with_context(|| format!("cannot write {name} as YAML"))?;
-            Ok((format!("{name}.yaml"), format!("{HEADER}{yaml}")))
+            Ok((name.to_owned(), yaml))
         })
         .collect()
 }
 
-/// The names of the files that are missing, differ, or are not generated.
-fn stale(directory: &Path, wanted: &BTreeMap<String, String>) -> Result<Vec<String>> {
-    let present = present(directory)?;
-    let differing =
-        wanted.iter().filter(|(name, text)| present.get(*name) != Some(*text)).map(|(name, _)| name);
-    let left_over = present.keys().filter(|name| !wanted.contains_key(*name));
-    Ok(differing.chain(left_over).cloned().collect())
+/// One manifest of all definitions and of the operator, without what tells people how to edit the latter.
+fn install(definitions: &BTreeMap<String, String>, operator: &str) -> String {
+    let operator = operator.replace("@VERSION@", env!("CARGO_PKG_VERSION"));
+    let written_after = operator.find("apiVersion:").unwrap_or_default();
+    let mut manifest = INSTALL_HEADER.to_owned();
+    for document in definitions.values().map(String::as_str).chain([&operator[written_after..]]) {
+        manifest += "---\n";
+        manifest += document.trim_end();
+        manifest += "\n";
+    }
+    manifest
 }
 
-/// The text of every YAML file of the directory, by file name; none if there is no directory yet.
-fn present(directory: &Path) -> Result<BTreeMap<String, String>> {
-    let mut present = BTreeMap::new();
+/// The paths of the files that are missing, differ, or are not generated.
+fn stale(root: &Path, wanted: &Files) -> Result<Vec<PathBuf>> {
+    let differing = wanted
+        .iter()
+        .filter(|(path, text)| fs::read_to_string(root.join(path)).ok().as_ref() != Some(text))
+        .map(|(path, _)| path.clone());
+    let left_over = definition_files(root)?.into_iter().filter(|path| !wanted.contains_key(path));
+    Ok(differing.chain(left_over).collect())
+}
+
+/// The YAML files in the directory of definitions; none if there is no directory yet.
+fn definition_files(root: &Path) -> Result<Vec<PathBuf>> {
+    let directory = root.join(CRDS);
     if !directory.exists() {
-        return Ok(present);
+        return Ok(Vec::new());
     }
-    let entries = fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?;
-    for entry in entries {
-        let path = entry.with_context(|| format!("cannot list {}", directory.display()))?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&directory).with_context(|| format!("cannot list {CRDS}"))? {
+        let path = entry.with_context(|| format!("cannot list {CRDS}"))?.path();
+        let Some(name) = path.file_name() else { continue };
         if path.extension().is_some_and(|extension| extension == "yaml") {
-            let text =
-                fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            present.insert(name.to_owned(), text);
+            files.push(Path::new(CRDS).join(name));
         }
     }
-    Ok(present)
+    Ok(files)
 }

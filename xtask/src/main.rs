@@ -18,7 +18,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Writes the custom resource definitions to `bundle/crds`, one file per kind.
+    /// Writes the custom resource definitions to `bundle/crds`, one file per kind, and `bundle/install.yaml`.
     Generate,
     /// Fails if a generated file is not what `generate` would write, and names it.
     CheckGenerate,
