@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use contour_crds::{HTTPProxy, HTTPProxyStatus, TLSCertificateDelegation};
+use contour_crds::{HTTPProxy, TLSCertificateDelegation};
 use contour_objects::{EndpointSlice, Kind, NamespacedName, Object, ObjectRef};
 use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
 use k8s_openapi::api::discovery::v1 as discovery;
@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::merge::Status;
 use crate::statuses::Recorded;
 
 /// An object as sent, of any kind. `meta` holds only what identifies it.
@@ -26,6 +27,16 @@ use crate::statuses::Recorded;
 pub(crate) struct Wire {
     meta: ObjectMeta,
     content: Value,
+}
+
+impl Wire {
+    /// The whole object with another status.
+    pub(crate) fn with_status(mut self, status: Value) -> Value {
+        if let Some(object) = self.content.as_object_mut() {
+            object.insert("status".to_owned(), status);
+        }
+        self.content
+    }
 }
 
 impl fmt::Debug for Wire {
@@ -104,7 +115,7 @@ pub(crate) struct Observed {
     pub(crate) reference: ObjectRef,
     /// What the store keeps; `None` if it is of no interest; or why it cannot be understood.
     pub(crate) object: Result<Option<Object>, String>,
-    /// For HTTPProxies: what the API server holds about its status.
+    /// For HTTPProxies and Ingresses: what the API server holds about its status.
     pub(crate) recorded: Option<Recorded>,
 }
 
@@ -119,11 +130,10 @@ pub(crate) fn decode(kind: Kind, wire: Wire) -> Observed {
     let reference = reference(kind, &wire);
     let Wire { meta, mut content } = wire;
     let status = content.as_object_mut().and_then(|object| object.shift_remove("status"));
-    let recorded = (kind == Kind::HttpProxy).then(|| Recorded {
+    let recorded = Status::read(kind, status).map(|status| Recorded {
         resource_version: meta.resource_version.unwrap_or_default(),
         generation: meta.generation.unwrap_or_default(),
-        // A status that cannot be read is written anew.
-        status: status.and_then(|s| HTTPProxyStatus::deserialize(s).ok()).unwrap_or_default(),
+        status,
     });
     Observed { reference, object: object(kind, content), recorded }
 }
@@ -178,7 +188,8 @@ mod tests {
         assert_eq!(proxy.fqdn().as_deref(), Some("example.com"));
         let recorded = observed.recorded.unwrap();
         assert_eq!((recorded.resource_version.as_str(), recorded.generation), ("77", 3));
-        assert_eq!(recorded.status.current_status.as_deref(), Some("valid"));
+        let Status::Proxy(status) = recorded.status else { panic!("{:?}", recorded.status) };
+        assert_eq!(status.current_status.as_deref(), Some("valid"));
     }
 
     #[test]
@@ -190,7 +201,7 @@ mod tests {
             ),
         );
         assert!(matches!(observed.object, Ok(Some(_))));
-        assert_eq!(observed.recorded.unwrap().status, HTTPProxyStatus::default());
+        assert_eq!(Some(observed.recorded.unwrap().status), Status::read(Kind::HttpProxy, None));
     }
 
     #[test]

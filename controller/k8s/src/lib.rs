@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`connect`], [`api_health`] | the client, and whether the API server answers |
 //! | [`Sources`] | watches every kind and tells [`contour_objects::Event`]s; a list is one atomic `Replace` |
-//! | [`ProxyStatuses`] | per HTTPProxy, the status the API server holds and the one it should hold |
+//! | [`Statuses`] | per HTTPProxy and Ingress, the status the API server holds and the one it should hold |
+//! | [`AddressSource`] | the addresses that statuses name, from the Envoy Service |
 //! | [`StatusWriter`] | makes the two equal, while leading |
 //! | [`Election`] | who leads, by a Lease |
 //! | [`Metrics`] | what of this Prometheus sees |
@@ -16,10 +17,11 @@
 //! # use contour_k8s::*;
 //! # async fn wiring(client: kube::Client, token: tokio_util::sync::CancellationToken) -> Result<(), LeaseTimesError> {
 //! let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
-//! let statuses = Arc::new(ProxyStatuses::new());
+//! let statuses = Arc::new(Statuses::new());
 //! let sources = Sources {
 //!     client: client.clone(),
 //!     watch_namespaces: ["web".to_owned()].into(), // empty: all namespaces
+//!     settings: contour_graph::Settings::default(),
 //!     statuses: Arc::clone(&statuses),
 //!     metrics: metrics.clone(),
 //! };
@@ -35,6 +37,8 @@
 //! // After a configuration was published: what it means for the owners of its HTTPProxies.
 //! statuses.offer(Vec::new());
 //! statuses.withdraw(&Vec::new());
+//! // Where Envoys are reached, by flag or by an `AddressSource`.
+//! statuses.point_to(&parse_addresses("192.0.2.1").expect("an IP address"));
 //! # Ok(())
 //! # }
 //! ```
@@ -43,19 +47,24 @@
 //! stock roles permit: `get`, `list` and `watch` of what is read, `update` of statuses, `create` and `update` of the Lease, `create`
 //! of Events.
 
+mod addresses;
 mod client;
+mod configuration;
 mod decode;
 mod lease;
 mod lease_event;
+mod merge;
 mod metrics;
 mod statuses;
 mod trouble;
 mod watch;
 mod writer;
 
+pub use addresses::{ADDRESSES, AddressError, AddressSource, ADDRESS_GRACE, parse_addresses};
 pub use client::{ClientError, ClientSource, HealthError, api_health, connect};
+pub use configuration::{ConfigurationError, configuration};
 pub use lease::{Election, LeaseSettings, LeaseTimesError, always_leading, identity};
 pub use metrics::Metrics;
-pub use statuses::ProxyStatuses;
+pub use statuses::Statuses;
 pub use watch::{Sources, SourcesError};
 pub use writer::StatusWriter;

@@ -1,26 +1,29 @@
-//! Per HTTPProxy: the status the API server holds, and the one it should hold. Pure; [`crate::StatusWriter`] does the IO.
+//! Per HTTPProxy and Ingress: the status the API server holds, and the one it should hold. Pure; [`crate::StatusWriter`] does the IO.
 //!
 //! There is one entry per object that exists, and in it at most one wanted status: a newer one takes the place of an older one that was not
-//! written yet. So there is no queue that could grow, and whoever becomes leader knows everything there is to write.
+//! written yet. So there is no queue that could grow, and whoever becomes leader knows everything there is to write. What the engine says of
+//! an HTTPProxy and the addresses that all objects name go out in one write.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use contour_crds::HTTPProxyStatus;
+use contour_crds::status::LoadBalancerIngress;
 use contour_graph::status::ProxyStatus;
-use contour_objects::NamespacedName;
+use contour_objects::{Kind, NamespacedName, ObjectRef};
 use tokio::sync::Notify;
 
-/// What the API server holds about the status of an HTTPProxy.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+use crate::merge::{Addresses, Status};
+
+/// What the API server holds about the status of an object.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Recorded {
     /// `metadata.resourceVersion` at which it was read.
     pub(crate) resource_version: String,
     /// `metadata.generation`.
     pub(crate) generation: i64,
     /// `status`; empty if there was none.
-    pub(crate) status: HTTPProxyStatus,
+    pub(crate) status: Status,
 }
 
 /// Where the writing of one status stands.
@@ -39,22 +42,45 @@ enum Step {
     Waiting,
 }
 
+/// Who says what the status of an object should be.
+#[derive(Clone, Debug)]
+pub(crate) enum Claim {
+    /// The engine, by [`Statuses::offer`] and [`Statuses::withdraw`]: HTTPProxies.
+    Engine,
+    /// Nobody but the watch: an HTTPProxy that cannot be read, and this status says so.
+    Unreadable(ProxyStatus),
+    /// An Ingress of our class: its status holds addresses and nothing else.
+    Ours,
+    /// An Ingress of another class, or one that cannot be read.
+    Theirs,
+}
+
 /// An object that exists, as the watch saw it.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    /// Its name.
-    pub(crate) name: NamespacedName,
+    /// Its kind and name.
+    pub(crate) name: ObjectRef,
     /// What the API server holds.
     pub(crate) recorded: Recorded,
-    /// For an object that cannot be read: the status that says so. Nobody but the watch knows of it.
-    pub(crate) unreadable: Option<ProxyStatus>,
+    /// Who decides about its status.
+    pub(crate) claim: Claim,
 }
 
-#[derive(Debug, Default)]
+/// What a status should say.
+#[derive(Clone, Debug)]
+pub(crate) enum Wanted {
+    /// Conditions, and the addresses.
+    Proxy(Arc<ProxyStatus>),
+    /// Conditions that the watch wants. Whose class the object has is not known, so no addresses.
+    Unreadable(Arc<ProxyStatus>),
+    /// The addresses only.
+    Ingress,
+}
+
+#[derive(Debug)]
 struct Entry {
     recorded: Arc<Recorded>,
-    wanted: Option<Arc<ProxyStatus>>,
-    unreadable: bool,
+    wanted: Option<Wanted>,
     step: Step,
     failures: u32,
 }
@@ -62,7 +88,9 @@ struct Entry {
 /// A status to write, and over what.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
-    pub(crate) wanted: Arc<ProxyStatus>,
+    pub(crate) name: ObjectRef,
+    pub(crate) wanted: Wanted,
+    pub(crate) addresses: Addresses,
     pub(crate) recorded: Arc<Recorded>,
 }
 
@@ -79,47 +107,63 @@ pub(crate) enum Outcome {
 
 #[derive(Debug, Default)]
 struct State {
-    objects: BTreeMap<NamespacedName, Entry>,
-    queue: VecDeque<NamespacedName>,
+    objects: BTreeMap<ObjectRef, Entry>,
+    queue: VecDeque<ObjectRef>,
+    addresses: Addresses,
     leading: bool,
 }
 
-/// The statuses of all HTTPProxies, shared by the watch (what is recorded), the engine (what is wanted) and the writer.
+/// The statuses of all HTTPProxies and Ingresses, shared by the watches (what is recorded), the engine and the source of addresses (what is
+/// wanted) and the writer.
 #[derive(Debug, Default)]
-pub struct ProxyStatuses {
+pub struct Statuses {
     state: Mutex<State>,
     offered: Notify,
 }
 
-impl ProxyStatuses {
+impl Statuses {
     /// Nothing known yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Says what the statuses should be, after the configuration they describe was published. Never waits. Only the latest of each object
-    /// counts; those of objects that do not exist (any more) are dropped.
+    /// Says what the statuses of HTTPProxies should be, after the configuration they describe was published. Never waits. Only the latest of
+    /// each object counts; those of objects that do not exist (any more) are dropped.
     pub fn offer(&self, statuses: impl IntoIterator<Item = ProxyStatus>) {
         let mut state = self.state();
         for status in statuses {
-            let name = status.object.clone();
+            let name = ObjectRef::new(Kind::HttpProxy, status.object.clone());
             // Who offers a status for an object that cannot be read looked at an earlier state of it.
-            let Some(entry) = state.objects.get_mut(&name).filter(|e| !e.unreadable) else { continue };
-            entry.wanted = Some(Arc::new(status));
+            let Some(entry) = state.objects.get_mut(&name).filter(|e| !e.unreadable()) else { continue };
+            entry.wanted = Some(Wanted::Proxy(Arc::new(status)));
             state.wants(name);
         }
         drop(state);
         self.offered.notify_one();
     }
 
-    /// Says that the statuses of these objects are no longer ours to write: they are gone, or of another class.
+    /// Says that the statuses of these HTTPProxies are no longer ours to write: they are gone, or of another class.
     pub fn withdraw<'a>(&self, names: impl IntoIterator<Item = &'a NamespacedName>) {
         let mut state = self.state();
         for name in names {
-            if let Some(entry) = state.objects.get_mut(name).filter(|e| !e.unreadable) {
+            let name = ObjectRef::new(Kind::HttpProxy, name.clone());
+            if let Some(entry) = state.objects.get_mut(&name).filter(|e| !e.unreadable()) {
                 entry.wanted = None;
             }
         }
+    }
+
+    /// Says where Envoys are reached: `status.loadBalancer.ingress` of every HTTPProxy and Ingress of ours, in this order.
+    ///
+    /// None any more: whoever still names what was told last loses it. As long as none were ever told, statuses keep what they have.
+    pub fn point_to(&self, addresses: &[LoadBalancerIngress]) {
+        let mut state = self.state();
+        if state.addresses.become_these(addresses) {
+            tracing::info!(addresses = %state.addresses, "addresses for statuses");
+            state.wants_all();
+        }
+        drop(state);
+        self.offered.notify_one();
     }
 
     /// The object exists like this now.
@@ -129,15 +173,17 @@ impl ProxyStatuses {
     }
 
     /// The object does not exist any more.
-    pub(crate) fn forget(&self, name: &NamespacedName) {
+    pub(crate) fn forget(&self, name: &ObjectRef) {
         self.state().objects.remove(name);
     }
 
-    /// These and no other objects exist, in this namespace or anywhere.
-    pub(crate) fn replace(&self, namespace: Option<&str>, listed: Vec<Seen>) {
-        let names: BTreeSet<&NamespacedName> = listed.iter().map(|seen| &seen.name).collect();
+    /// These and no other objects of the kind exist, in this namespace or anywhere.
+    pub(crate) fn replace(&self, kind: Kind, namespace: Option<&str>, listed: Vec<Seen>) {
+        let names: BTreeSet<&ObjectRef> = listed.iter().map(|seen| &seen.name).collect();
         let mut state = self.state();
-        let covered = |name: &NamespacedName| namespace.is_none_or(|only| *name.namespace == *only);
+        let covered = |object: &ObjectRef| {
+            object.kind == kind && namespace.is_none_or(|only| *object.name.namespace == *only)
+        };
         state.objects.retain(|name, _| names.contains(name) || !covered(name));
         for seen in listed {
             state.record(seen);
@@ -151,11 +197,7 @@ impl ProxyStatuses {
         let mut state = self.state();
         state.leading = leading;
         if leading {
-            let wanted: Vec<_> =
-                state.objects.iter().filter(|(_, e)| e.wanted.is_some()).map(|(n, _)| n.clone()).collect();
-            for name in wanted {
-                state.wants(name);
-            }
+            state.wants_all();
         } else {
             state.queue.clear();
             let settled =
@@ -168,6 +210,7 @@ impl ProxyStatuses {
     pub(crate) fn take(&self) -> Option<Job> {
         let mut state = self.state();
         while let Some(name) = state.queue.pop_front() {
+            let addresses = state.addresses.clone();
             // Deleted, or deleted and made again, since it was queued.
             let Some(entry) = state.objects.get_mut(&name).filter(|e| e.step == Step::Queued) else {
                 continue;
@@ -177,13 +220,13 @@ impl ProxyStatuses {
                 continue;
             };
             entry.step = Step::Writing;
-            return Some(Job { wanted, recorded: Arc::clone(&entry.recorded) });
+            return Some(Job { name, wanted, addresses, recorded: Arc::clone(&entry.recorded) });
         }
         None
     }
 
     /// A write ended. `Some`: call [`Self::retry`] after this time.
-    pub(crate) fn finish(&self, name: &NamespacedName, outcome: Outcome) -> Option<Duration> {
+    pub(crate) fn finish(&self, name: &ObjectRef, outcome: Outcome) -> Option<Duration> {
         let mut state = self.state();
         let leading = state.leading;
         let entry = state.objects.get_mut(name)?;
@@ -214,7 +257,7 @@ impl ProxyStatuses {
     }
 
     /// The time after a failure has passed.
-    pub(crate) fn retry(&self, name: &NamespacedName) {
+    pub(crate) fn retry(&self, name: &ObjectRef) {
         let mut state = self.state();
         if let Some(entry) = state.objects.get_mut(name).filter(|e| e.step == Step::Waiting) {
             entry.step = Step::Queued;
@@ -227,9 +270,9 @@ impl ProxyStatuses {
         self.offered.notified().await;
     }
 
-    /// How many statuses wait to be written.
-    pub fn pending(&self) -> usize {
-        self.state().queue.len()
+    /// How many statuses of this kind wait to be written.
+    pub fn pending(&self, kind: Kind) -> usize {
+        self.state().queue.iter().filter(|name| name.kind == kind).count()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -238,24 +281,60 @@ impl ProxyStatuses {
     }
 }
 
+impl Entry {
+    fn unreadable(&self) -> bool {
+        matches!(self.wanted, Some(Wanted::Unreadable(_)))
+    }
+}
+
 impl State {
-    fn record(&mut self, Seen { name, recorded, unreadable }: Seen) {
-        let entry = self.objects.entry(name.clone()).or_default();
-        entry.recorded = Arc::new(recorded);
-        let corrected = entry.unreadable && unreadable.is_none();
-        entry.unreadable = unreadable.is_some();
-        if corrected {
-            entry.wanted = None;
+    fn record(&mut self, Seen { name, recorded, claim }: Seen) {
+        let recorded = Arc::new(recorded);
+        let mut edited = true;
+        let entry = match self.objects.get_mut(&name) {
+            Some(entry) => {
+                edited = entry.recorded.generation != recorded.generation;
+                entry.recorded = recorded;
+                entry
+            }
+            None => self.objects.entry(name.clone()).or_insert(Entry {
+                recorded,
+                wanted: None,
+                step: Step::Idle,
+                failures: 0,
+            }),
+        };
+        match claim {
+            Claim::Engine if entry.unreadable() => entry.wanted = None,
+            Claim::Engine => {}
+            Claim::Unreadable(status) => {
+                entry.wanted = Some(Wanted::Unreadable(Arc::new(status)));
+                self.wants(name);
+            }
+            // Not with every change of the status: if another controller also writes it, that would never end.
+            Claim::Ours if entry.wanted.is_some() && !edited => {}
+            Claim::Ours => {
+                entry.wanted = Some(Wanted::Ingress);
+                self.wants(name);
+            }
+            Claim::Theirs => entry.wanted = None,
         }
-        if let Some(status) = unreadable {
-            entry.wanted = Some(Arc::new(status));
+    }
+
+    fn wants_all(&mut self) {
+        let wanted = self.objects.iter().filter(|(_, entry)| entry.wanted.is_some());
+        let names: Vec<_> = wanted.map(|(name, _)| name.clone()).collect();
+        for name in names {
             self.wants(name);
         }
     }
 
     /// Notes that the wanted status of this object is to be compared and written.
-    fn wants(&mut self, name: NamespacedName) {
+    fn wants(&mut self, name: ObjectRef) {
         let Some(entry) = self.objects.get_mut(&name) else { return };
+        if matches!(entry.wanted, Some(Wanted::Ingress)) && self.addresses == Addresses::Unknown {
+            return;
+        }
         match entry.step {
             Step::Idle if self.leading => {
                 entry.step = Step::Queued;
@@ -276,27 +355,40 @@ fn retry_after(failures: u32) -> Duration {
 mod tests {
     use super::*;
 
-    fn name(name: &str) -> NamespacedName {
-        NamespacedName::new("web", name)
+    fn name(name: &str) -> ObjectRef {
+        ObjectRef::new(Kind::HttpProxy, NamespacedName::new("web", name))
+    }
+
+    fn ingress(name: &str) -> ObjectRef {
+        ObjectRef::new(Kind::Ingress, NamespacedName::new("web", name))
     }
 
     fn wanted(object: &str, generation: i64) -> ProxyStatus {
-        ProxyStatus { object: name(object), generation, errors: Vec::new(), warnings: Vec::new() }
+        ProxyStatus { object: name(object).name, generation, errors: Vec::new(), warnings: Vec::new() }
     }
 
     fn recorded(version: &str) -> Recorded {
-        Recorded { resource_version: version.to_owned(), ..Recorded::default() }
+        let status = Status::Proxy(contour_crds::HTTPProxyStatus::default());
+        Recorded { resource_version: version.to_owned(), generation: 1, status }
     }
 
     fn seen(object: &str, version: &str) -> Seen {
-        Seen { name: name(object), recorded: recorded(version), unreadable: None }
+        Seen { name: name(object), recorded: recorded(version), claim: Claim::Engine }
+    }
+
+    /// What a job would have the conditions be made from.
+    fn of(job: &Job) -> &ProxyStatus {
+        match &job.wanted {
+            Wanted::Proxy(status) | Wanted::Unreadable(status) => status,
+            Wanted::Ingress => panic!("{} is no HTTPProxy", job.name),
+        }
     }
 
     /// Leading, with these objects recorded.
-    fn leading(objects: &[&str]) -> ProxyStatuses {
-        let statuses = ProxyStatuses::new();
+    fn leading(objects: &[&str]) -> Statuses {
+        let statuses = Statuses::new();
         statuses.lead(true);
-        statuses.replace(None, objects.iter().map(|object| seen(object, "1")).collect());
+        statuses.replace(Kind::HttpProxy, None, objects.iter().map(|object| seen(object, "1")).collect());
         statuses
     }
 
@@ -304,10 +396,10 @@ mod tests {
     fn the_latest_of_each_object_wins() {
         let statuses = leading(&["a", "b"]);
         statuses.offer([wanted("a", 1), wanted("b", 1), wanted("a", 2)]);
-        assert_eq!(statuses.pending(), 2);
+        assert_eq!(statuses.pending(Kind::HttpProxy), 2);
         let jobs = [statuses.take().unwrap(), statuses.take().unwrap()];
-        assert_eq!((jobs[0].wanted.object.clone(), jobs[0].wanted.generation), (name("a"), 2));
-        assert_eq!(jobs[1].wanted.object, name("b"));
+        assert_eq!((jobs[0].name.clone(), of(&jobs[0]).generation), (name("a"), 2));
+        assert_eq!(jobs[1].name, name("b"));
         assert!(statuses.take().is_none());
     }
 
@@ -319,9 +411,9 @@ mod tests {
         statuses.offer([wanted("a", 2)]);
         statuses.offer([wanted("a", 3)]);
         assert!(statuses.take().is_none());
-        assert_eq!(statuses.finish(&first.wanted.object, Outcome::Settled(Some(recorded("2")))), None);
+        assert_eq!(statuses.finish(&first.name, Outcome::Settled(Some(recorded("2")))), None);
         let second = statuses.take().unwrap();
-        assert_eq!((second.wanted.generation, second.recorded.resource_version.as_str()), (3, "2"));
+        assert_eq!((of(&second).generation, second.recorded.resource_version.as_str()), (3, "2"));
         statuses.finish(&name("a"), Outcome::Settled(None));
         assert!(statuses.take().is_none());
     }
@@ -331,9 +423,9 @@ mod tests {
         let statuses = leading(&["a", "b", "c"]);
         statuses.offer([wanted("a", 1), wanted("b", 1), wanted("c", 1), wanted("unknown", 1)]);
         statuses.forget(&name("a"));
-        statuses.replace(Some("web"), vec![seen("c", "5")]);
+        statuses.replace(Kind::HttpProxy, Some("web"), vec![seen("c", "5")]);
         let job = statuses.take().unwrap();
-        assert_eq!((job.wanted.object.clone(), job.recorded.resource_version.as_str()), (name("c"), "5"));
+        assert_eq!((job.name.clone(), job.recorded.resource_version.as_str()), (name("c"), "5"));
         assert!(statuses.take().is_none());
         statuses.finish(&name("c"), Outcome::Gone);
         statuses.offer([wanted("c", 2)]);
@@ -343,7 +435,7 @@ mod tests {
     #[test]
     fn a_list_of_one_namespace_leaves_the_others_alone() {
         let statuses = leading(&["a"]);
-        statuses.replace(Some("other"), Vec::new());
+        statuses.replace(Kind::HttpProxy, Some("other"), Vec::new());
         statuses.offer([wanted("a", 1)]);
         assert!(statuses.take().is_some());
     }
@@ -353,9 +445,9 @@ mod tests {
         let statuses = leading(&["a", "b"]);
         statuses.lead(false);
         statuses.offer([wanted("a", 1), wanted("b", 1)]);
-        assert_eq!(statuses.pending(), 0);
+        assert_eq!(statuses.pending(Kind::HttpProxy), 0);
         statuses.lead(true);
-        assert_eq!(statuses.pending(), 2);
+        assert_eq!(statuses.pending(Kind::HttpProxy), 2);
         statuses.lead(false);
         assert!(statuses.take().is_none());
         statuses.lead(true);
@@ -377,37 +469,37 @@ mod tests {
             statuses.retry(&name("a"));
         }
         assert_eq!(last, Duration::from_secs(30));
-        assert_eq!(statuses.take().unwrap().wanted.generation, 11);
+        assert_eq!(of(&statuses.take().unwrap()).generation, 11);
     }
 
     #[test]
     fn what_is_withdrawn_is_not_written_by_the_next_leader_either() {
         let statuses = leading(&["a", "b"]);
         statuses.offer([wanted("a", 1), wanted("b", 1)]);
-        statuses.withdraw(&[name("a"), name("unknown")]);
-        assert_eq!(statuses.take().unwrap().wanted.object, name("b"));
+        statuses.withdraw(&[name("a").name, name("unknown").name]);
+        assert_eq!(statuses.take().unwrap().name, name("b"));
         assert!(statuses.take().is_none());
         statuses.lead(true);
         assert!(statuses.take().is_none());
         statuses.offer([wanted("a", 2)]);
-        assert_eq!(statuses.take().unwrap().wanted.object, name("a"));
+        assert_eq!(statuses.take().unwrap().name, name("a"));
     }
 
     #[test]
     fn only_the_watch_speaks_for_what_cannot_be_read() {
         let statuses = leading(&["a"]);
-        let unreadable = || Seen { unreadable: Some(wanted("a", 7)), ..seen("a", "2") };
+        let unreadable = || Seen { claim: Claim::Unreadable(wanted("a", 7)), ..seen("a", "2") };
         statuses.record(unreadable());
         statuses.offer([wanted("a", 6)]);
-        statuses.withdraw(&[name("a")]);
-        assert_eq!(statuses.take().unwrap().wanted.generation, 7);
+        statuses.withdraw(&[name("a").name]);
+        assert_eq!(of(&statuses.take().unwrap()).generation, 7);
         statuses.finish(&name("a"), Outcome::Settled(None));
 
         statuses.record(unreadable());
         statuses.record(seen("a", "3"));
         assert!(statuses.take().is_none());
         statuses.offer([wanted("a", 8)]);
-        assert_eq!(statuses.take().unwrap().wanted.generation, 8);
+        assert_eq!(of(&statuses.take().unwrap()).generation, 8);
     }
 
     #[test]
@@ -418,5 +510,77 @@ mod tests {
         statuses.lead(false);
         assert_eq!(statuses.finish(&name("a"), Outcome::Failed), None);
         assert!(statuses.take().is_none());
+    }
+    fn at(ip: &str) -> Vec<LoadBalancerIngress> {
+        crate::parse_addresses(ip).unwrap()
+    }
+
+    /// An Ingress of ours, at this generation.
+    fn ours(object: &str, generation: i64) -> Seen {
+        let recorded =
+            Recorded { generation, status: Status::read(Kind::Ingress, None).unwrap(), ..recorded("1") };
+        Seen { name: ingress(object), recorded, claim: Claim::Ours }
+    }
+
+    #[test]
+    fn new_addresses_concern_all_that_are_ours() {
+        let statuses = leading(&["a", "b", "other"]);
+        statuses.replace(
+            Kind::Ingress,
+            None,
+            vec![ours("i", 1), Seen { claim: Claim::Theirs, ..ours("theirs", 1) }],
+        );
+        statuses.offer([wanted("a", 1), wanted("b", 1)]);
+        assert_eq!(
+            (statuses.pending(Kind::HttpProxy), statuses.pending(Kind::Ingress)),
+            (2, 0),
+            "none are known"
+        );
+        for job in [statuses.take().unwrap(), statuses.take().unwrap()] {
+            assert_eq!(statuses.finish(&job.name, Outcome::Settled(None)), None);
+        }
+        statuses.point_to(&[]);
+        assert!(statuses.take().is_none(), "none were ever told");
+        statuses.point_to(&at("192.0.2.1"));
+        let names = [name("a"), name("b"), ingress("i")];
+        for name in &names {
+            let job = statuses.take().unwrap();
+            assert_eq!((&job.name, &job.addresses), (name, &Addresses::Are(at("192.0.2.1").into())));
+        }
+        // While they are being written.
+        statuses.point_to(&at("192.0.2.2"));
+        assert!(statuses.take().is_none());
+        for name in &names {
+            statuses.finish(name, Outcome::Settled(None));
+            let job = statuses.take().unwrap();
+            assert_eq!((&job.name, &job.addresses), (name, &Addresses::Are(at("192.0.2.2").into())));
+            statuses.finish(name, Outcome::Settled(None));
+        }
+        statuses.point_to(&at("192.0.2.2"));
+        assert!(statuses.take().is_none(), "nothing changed");
+        statuses.point_to(&[]);
+        assert_eq!(statuses.take().unwrap().addresses, Addresses::Were(at("192.0.2.2").into()));
+    }
+
+    #[test]
+    fn an_ingress_is_compared_when_it_is_ours_anew_or_was_edited() {
+        let statuses = leading(&[]);
+        statuses.point_to(&at("192.0.2.1"));
+        let written = |seen: Seen| {
+            statuses.record(seen);
+            let job = statuses.take();
+            job.inspect(|job| assert_eq!(statuses.finish(&job.name, Outcome::Settled(None)), None)).is_some()
+        };
+        assert!(written(ours("i", 1)));
+        assert!(!written(ours("i", 1)), "its status changed");
+        assert!(written(ours("i", 2)), "it was edited");
+        assert!(!written(Seen { claim: Claim::Theirs, ..ours("i", 3) }));
+        statuses.point_to(&at("192.0.2.2"));
+        assert!(statuses.take().is_none());
+        assert!(written(ours("i", 3)));
+        // Names are told apart by kind.
+        statuses.replace(Kind::HttpProxy, None, Vec::new());
+        statuses.point_to(&at("192.0.2.3"));
+        assert_eq!(statuses.take().unwrap().name, ingress("i"));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use contour_graph::Settings;
 use contour_graph::status::{Issue, ProxyStatus};
 use contour_objects::{Event, Kind, NamespacedName, Object, ObjectRef, Scope};
 use futures::StreamExt;
@@ -18,8 +19,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::decode::{Observed, Wire, decode, reference, resource};
+use crate::merge::Status;
 use crate::metrics::{ErrorLabels, Metrics};
-use crate::statuses::{ProxyStatuses, Seen};
+use crate::statuses::{Claim, Seen, Statuses};
 use crate::trouble::{Cause, Trouble};
 
 /// Secrets that can hold no certificate for Contour and are often large or many: never sent to us.
@@ -47,8 +49,10 @@ pub struct Sources {
     pub client: Client,
     /// `--watch-namespaces`: objects of these namespaces only; empty: of all.
     pub watch_namespaces: BTreeSet<String>,
-    /// Learns the recorded status of each HTTPProxy before the event about it is sent.
-    pub statuses: Arc<ProxyStatuses>,
+    /// Says which Ingresses are ours.
+    pub settings: Settings,
+    /// Learns the recorded status of each HTTPProxy and Ingress before the event about it is sent.
+    pub statuses: Arc<Statuses>,
     /// Counts errors and lists.
     pub metrics: Metrics,
 }
@@ -107,7 +111,7 @@ enum Next {
 #[derive(Default)]
 struct Listing {
     objects: Vec<Object>,
-    proxies: Vec<Seen>,
+    seen: Vec<Seen>,
 }
 
 /// The watch of one scope.
@@ -115,7 +119,8 @@ struct Watch {
     scope: Scope,
     client: Client,
     events: mpsc::Sender<Event>,
-    statuses: Arc<ProxyStatuses>,
+    settings: Settings,
+    statuses: Arc<Statuses>,
     metrics: Metrics,
     strategy: InitialListStrategy,
     listing: Option<Listing>,
@@ -131,6 +136,7 @@ impl Watch {
             scope,
             client: sources.client.clone(),
             events,
+            settings: sources.settings.clone(),
             statuses: Arc::clone(&sources.statuses),
             metrics: sources.metrics.clone(),
             strategy: InitialListStrategy::StreamingList,
@@ -208,17 +214,17 @@ impl Watch {
     }
 
     fn list_item(&mut self, wire: Wire) {
-        let (_, object, proxy) = self.read(wire);
+        let (_, object, seen) = self.read(wire);
         let listing = self.listing.get_or_insert_default();
         listing.objects.extend(object);
-        listing.proxies.extend(proxy);
+        listing.seen.extend(seen);
     }
 
     async fn listed(&mut self) -> Result<(), Closed> {
-        let Listing { objects, proxies } = self.listing.take().unwrap_or_default();
+        let Listing { objects, seen } = self.listing.take().unwrap_or_default();
         self.metrics.lists.get_or_create(&self.scope.kind.into()).inc();
-        if self.scope.kind == Kind::HttpProxy {
-            self.statuses.replace(self.scope.namespace.as_deref(), proxies);
+        if Status::is_written(self.scope.kind) {
+            self.statuses.replace(self.scope.kind, self.scope.namespace.as_deref(), seen);
         }
         // Namespaces have none, so a scope of one of them does not cover it: say that it is gone.
         if let (Kind::Namespace, Some(only), true) =
@@ -232,24 +238,21 @@ impl Watch {
     }
 
     async fn applied(&mut self, wire: Wire) -> Result<(), Closed> {
-        let (reference, object, proxy) = self.read(wire);
-        if let Some(seen) = proxy {
+        let (reference, object, seen) = self.read(wire);
+        if let Some(seen) = seen {
             self.statuses.record(seen);
         }
         self.send(object.map_or(Event::Delete(reference), Event::Apply)).await
     }
 
     async fn deleted(&mut self, reference: ObjectRef) -> Result<(), Closed> {
-        if reference.kind == Kind::HttpProxy {
-            self.statuses.forget(&reference.name);
-        }
+        self.statuses.forget(&reference);
         self.send(Event::Delete(reference)).await
     }
 
-    /// The object that the store keeps, if any, and what is noted of an HTTPProxy's status. Tells about an object that does not fit its type.
+    /// The object that the store keeps, if any, and what is noted of its status. Tells about an object that does not fit its type.
     fn read(&self, wire: Wire) -> (ObjectRef, Option<Object>, Option<Seen>) {
         let Observed { reference, object, recorded } = decode(self.scope.kind, wire);
-        let name = reference.name.clone();
         let (object, cause) = match object {
             Ok(object) => (object, None),
             Err(cause) => {
@@ -260,16 +263,27 @@ impl Watch {
             self.metrics.unreadable.get_or_create(&reference.kind.into()).inc();
             tracing::warn!("{reference} {cause}");
         }
-        let proxy = recorded.map(|recorded| {
-            let unreadable = cause.map(|cause| ProxyStatus {
-                object: name.clone(),
-                generation: recorded.generation,
-                errors: vec![Issue::new("SpecError", "ObjectNotReadable", format!("This object {cause}"))],
-                warnings: Vec::new(),
-            });
-            Seen { name, recorded, unreadable }
+        let seen = recorded.map(|recorded| {
+            let claim = match (&object, cause) {
+                (Some(Object::Ingress(ingress)), _) if self.settings.serves(ingress.class.as_deref()) => {
+                    Claim::Ours
+                }
+                _ if reference.kind == Kind::Ingress => Claim::Theirs,
+                (_, Some(cause)) => Claim::Unreadable(ProxyStatus {
+                    object: reference.name.clone(),
+                    generation: recorded.generation,
+                    errors: vec![Issue::new(
+                        "SpecError",
+                        "ObjectNotReadable",
+                        format!("This object {cause}"),
+                    )],
+                    warnings: Vec::new(),
+                }),
+                (_, None) => Claim::Engine,
+            };
+            Seen { name: reference.clone(), recorded, claim }
         });
-        (reference, object, proxy)
+        (reference, object, seen)
     }
 
     /// Takes pages instead of a stream from now on, at once.

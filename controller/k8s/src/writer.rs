@@ -1,26 +1,27 @@
-//! Writes the statuses of HTTPProxies.
+//! Writes the statuses of HTTPProxies and Ingresses.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contour_crds::{HTTPProxy, HTTPProxyStatus};
-use contour_objects::{Kind, NamespacedName};
+use contour_crds::HTTPProxy;
+use contour_objects::{Kind, ObjectRef};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use kube::api::{ObjectMeta, PostParams, TypeMeta};
 use kube::core::Resource;
 use kube::{Api, Client};
-use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::innermost;
 use crate::decode::{Wire, decode, resource};
+use crate::merge::Status;
 use crate::metrics::{DurationLabels, KindLabel, Metrics};
-use crate::statuses::{Job, Outcome, ProxyStatuses, Recorded};
+use crate::statuses::{Job, Outcome, Recorded, Statuses};
 
 /// Writes in flight at a time.
 const CONCURRENT: usize = 32;
@@ -35,7 +36,7 @@ const CONFLICTS: usize = 5;
 /// merged from: what others wrote meanwhile is never lost. What the API server already holds is not written.
 pub struct StatusWriter {
     client: Client,
-    statuses: Arc<ProxyStatuses>,
+    statuses: Arc<Statuses>,
     leading: watch::Receiver<bool>,
     metrics: Metrics,
     /// Why writes fail, as last told.
@@ -46,7 +47,7 @@ impl StatusWriter {
     /// Writes what is offered to `statuses` while `leading` holds.
     pub fn new(
         client: Client,
-        statuses: Arc<ProxyStatuses>,
+        statuses: Arc<Statuses>,
         leading: watch::Receiver<bool>,
         metrics: Metrics,
     ) -> Self {
@@ -81,11 +82,11 @@ impl StatusWriter {
     }
 
     /// What the end of a write means. A cause is told once, not for each object that it concerns.
-    fn judge(&mut self, name: &NamespacedName, result: Result<Option<Recorded>, Refusal>) -> Outcome {
+    fn judge(&mut self, name: &ObjectRef, result: Result<Option<Recorded>, Refusal>) -> Outcome {
         match result {
             Ok(written) => {
                 if self.told.take().is_some() {
-                    tracing::info!("statuses of HTTPProxies can be written again");
+                    tracing::info!("statuses can be written again");
                 }
                 Outcome::Settled(written)
             }
@@ -93,11 +94,9 @@ impl StatusWriter {
             Err(refusal) => {
                 let cause = refusal.to_string();
                 if self.told.as_ref() == Some(&cause) {
-                    tracing::debug!("status of HTTPProxy {name} cannot be written either");
+                    tracing::debug!("status of {name} cannot be written either");
                 } else {
-                    tracing::warn!(
-                        "status of HTTPProxy {name} cannot be written, trying again later: {cause}"
-                    );
+                    tracing::warn!("status of {name} cannot be written, trying again later: {cause}");
                     self.told = Some(cause);
                 }
                 Outcome::Failed
@@ -106,12 +105,12 @@ impl StatusWriter {
     }
 
     fn tell_pending(&self) {
-        let pending = i64::try_from(self.statuses.pending()).unwrap_or(i64::MAX);
-        self.metrics.pending.get_or_create(&KIND.into()).set(pending);
+        for kind in [Kind::HttpProxy, Kind::Ingress] {
+            let pending = i64::try_from(self.statuses.pending(kind)).unwrap_or(i64::MAX);
+            self.metrics.pending.get_or_create(&kind.into()).set(pending);
+        }
     }
 }
-
-const KIND: Kind = Kind::HttpProxy;
 
 /// The next value; never, if nobody is left to change it.
 async fn changed(leading: &mut watch::Receiver<bool>) -> bool {
@@ -119,15 +118,6 @@ async fn changed(leading: &mut watch::Receiver<bool>) -> bool {
         Ok(()) => *leading.borrow_and_update(),
         Err(_) => std::future::pending().await,
     }
-}
-
-/// What is sent: no more of the object than the server needs to find its status.
-#[derive(Serialize)]
-struct Body<'a> {
-    #[serde(flatten)]
-    types: TypeMeta,
-    metadata: ObjectMeta,
-    status: &'a HTTPProxyStatus,
 }
 
 /// Why a write did not work.
@@ -160,20 +150,26 @@ impl fmt::Display for Refusal {
 /// The write of one status.
 struct Write {
     api: Api<Wire>,
-    name: NamespacedName,
     metrics: Metrics,
     label: KindLabel,
     job: Job,
 }
 
+/// The object that a status is written into.
+struct Held {
+    recorded: Recorded,
+    /// The whole object; `None` where only its status was kept.
+    object: Option<Wire>,
+}
+
 impl Write {
     fn new(client: &Client, metrics: &Metrics, job: Job) -> Self {
-        let name = job.wanted.object.clone();
-        let api = Api::namespaced_with(client.clone(), &name.namespace, &resource(KIND));
-        Self { api, name, metrics: metrics.clone(), label: KIND.into(), job }
+        let kind = job.name.kind;
+        let api = Api::namespaced_with(client.clone(), &job.name.name.namespace, &resource(kind));
+        Self { api, metrics: metrics.clone(), label: kind.into(), job }
     }
 
-    async fn run(self) -> (NamespacedName, Result<Option<Recorded>, Refusal>) {
+    async fn run(self) -> (ObjectRef, Result<Option<Recorded>, Refusal>) {
         let started = Instant::now();
         self.metrics.updates.get_or_create(&self.label).inc();
         let result = self.settle().await;
@@ -181,26 +177,30 @@ impl Write {
         let error = !matches!(result, Ok(_) | Err(Refusal::Gone));
         let counter = if error { &self.metrics.updates_failed } else { &self.metrics.updates_succeeded };
         counter.get_or_create(&self.label).inc();
-        let labels = DurationLabels::new(KIND, error);
+        let labels = DurationLabels::new(self.job.name.kind, error);
         self.metrics.duration.get_or_create(&labels).observe(started.elapsed().as_secs_f64());
-        (self.name, result)
+        (self.job.name, result)
     }
 
-    /// Makes the API server hold the wanted status. What was written, if anything had to be.
+    /// Writes the status over what the server holds, unless that says the same.
     async fn settle(&self) -> Result<Option<Recorded>, Refusal> {
-        let mut recorded = Arc::clone(&self.job.recorded);
+        let mut held = Held { recorded: Recorded::clone(&self.job.recorded), object: None };
         for _ in 0..CONFLICTS {
             // Conditions hold whole seconds.
             let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-            let Some(status) = self.job.wanted.merge(&recorded.status, &now) else {
+            let Some(status) = self.job.over(&held.recorded.status, &now) else {
                 self.metrics.noops.get_or_create(&self.label).inc();
-                return Ok(Some(Recorded::clone(&recorded)));
+                return Ok(Some(held.recorded));
             };
-            match self.put(&recorded.resource_version, &status).await {
+            let Some(body) = self.body(&held, &status) else {
+                held = self.get().await?;
+                continue;
+            };
+            match self.put(&body).await {
                 Ok(written) => return Ok(Some(written)),
                 Err(Refusal::Conflict) => {
                     self.metrics.conflicts.get_or_create(&self.label).inc();
-                    recorded = Arc::new(self.get().await?);
+                    held = self.get().await?;
                 }
                 Err(refusal) => return Err(refusal),
             }
@@ -208,29 +208,43 @@ impl Write {
         Err(Refusal::Conflict)
     }
 
-    async fn put(&self, resource_version: &str, status: &HTTPProxyStatus) -> Result<Recorded, Refusal> {
-        let metadata = ObjectMeta {
-            name: Some(self.name.name.to_string()),
-            namespace: Some(self.name.namespace.to_string()),
-            resource_version: Some(resource_version.to_owned()),
-            ..ObjectMeta::default()
-        };
-        let body = Body { types: TypeMeta::resource::<HTTPProxy>(), metadata, status };
+    /// What is sent; `None` if the whole object is needed for that.
+    fn body(&self, held: &Held, status: &Status) -> Option<Value> {
+        match status {
+            // The server takes nothing but the status: no more is sent than it needs to find it.
+            Status::Proxy(status) => {
+                let metadata = ObjectMeta {
+                    name: Some(self.job.name.name.name.to_string()),
+                    namespace: Some(self.job.name.name.namespace.to_string()),
+                    resource_version: Some(held.recorded.resource_version.clone()),
+                    ..ObjectMeta::default()
+                };
+                let TypeMeta { api_version, kind } = TypeMeta::resource::<HTTPProxy>();
+                Some(json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "status": status}))
+            }
+            // The server takes labels and annotations as well: without those that are there, they would be gone.
+            Status::Ingress(status) => Some(held.object.clone()?.with_status(json!(status))),
+        }
+    }
+
+    async fn put(&self, body: &Value) -> Result<Recorded, Refusal> {
         let params = PostParams::default();
-        let put = self.api.replace_subresource("status", &self.name.name, &params, &body);
-        self.recorded(timeout(REQUEST_LIMIT, put).await)
+        let put = self.api.replace_subresource("status", &self.job.name.name.name, &params, body);
+        self.held(timeout(REQUEST_LIMIT, put).await).map(|held| held.recorded)
     }
 
-    async fn get(&self) -> Result<Recorded, Refusal> {
-        self.recorded(timeout(REQUEST_LIMIT, self.api.get(&self.name.name)).await)
+    async fn get(&self) -> Result<Held, Refusal> {
+        self.held(timeout(REQUEST_LIMIT, self.api.get(&self.job.name.name.name)).await)
     }
 
-    fn recorded(
+    fn held(
         &self,
         answer: Result<Result<Wire, kube::Error>, tokio::time::error::Elapsed>,
-    ) -> Result<Recorded, Refusal> {
+    ) -> Result<Held, Refusal> {
         let wire = answer.map_err(|_| Refusal::Failed(format!("no answer within {REQUEST_LIMIT:?}")))??;
-        debug_assert_eq!(wire.meta().name.as_deref(), Some(&*self.name.name));
-        Ok(decode(KIND, wire).recorded.unwrap_or_default())
+        debug_assert_eq!(wire.meta().name.as_deref(), Some(&*self.job.name.name.name));
+        let recorded = decode(self.job.name.kind, wire.clone()).recorded;
+        let recorded = recorded.ok_or_else(|| Refusal::Failed(String::from("its status is not ours")))?;
+        Ok(Held { recorded, object: Some(wire) })
     }
 }

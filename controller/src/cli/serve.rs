@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Parser};
 use contour_graph::parse_duration;
 
 const EXAMPLES: &str = "\
@@ -56,6 +56,19 @@ pub struct ServeArgs {
     pub admin: AdminFlags,
 }
 
+impl ServeArgs {
+    /// The flags of an empty command line: defaults, and variables of the environment that stand for flags.
+    pub fn unset() -> Self {
+        /// A command of these flags and nothing else.
+        #[derive(Parser)]
+        struct Alone {
+            #[command(flatten)]
+            args: ServeArgs,
+        }
+        Alone::parse_from(["contour"]).args
+    }
+}
+
 /// Configuration and logs.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Configuration and logs")]
@@ -65,7 +78,9 @@ pub struct BaseFlags {
     /// Read once, at the start. An unknown key is an error. Default: none.
     #[arg(short = 'c', long, value_name = "FILE", conflicts_with = "contour_config_name")]
     pub config_path: Option<PathBuf>,
-    /// ContourConfiguration object to read instead of a file (not supported yet)
+    /// ContourConfiguration to read instead of a file, from the namespace `$CONTOUR_NAMESPACE` or projectcontour
+    ///
+    /// Read once, at the start. The object decides whatever it can say; flags about that have no effect. Default: none.
     #[arg(long, value_name = "NAME")]
     pub contour_config_name: Option<String>,
     /// Log what the controller does in detail
@@ -176,7 +191,10 @@ pub struct StatusFlags {
     /// Default: `$CONTOUR_NAMESPACE`, or projectcontour. Also: key `envoy-service-namespace`.
     #[arg(long, value_name = "NAMESPACE")]
     pub envoy_service_namespace: Option<String>,
-    /// Address for statuses instead of the Service's (not supported yet)
+    /// Addresses for statuses instead of the Service's: IP addresses and host names, comma separated
+    ///
+    /// Default: none, which takes the Service's annotation `operator.projectcontour.io/addresses`, else its load balancer's.
+    /// Also: key `ingress-status-address`.
     #[arg(long, value_name = "ADDRESS,...")]
     pub ingress_status_address: Option<String>,
 }

@@ -14,7 +14,7 @@ use clap_complete::Shell;
 use contour_runtime::{LogFormat, Telemetry};
 
 use crate::cli::{Cli, Command, ServeArgs};
-use crate::config;
+use crate::config::{self, LoadError, Source};
 use crate::standalone;
 
 /// Exit status for wrong usage and wrong configuration; clap's, too.
@@ -39,15 +39,22 @@ pub fn run(cli: Cli) -> ExitCode {
 
 /// Runs the controller, if its settings are right.
 fn run_controller(args: &ServeArgs, format: LogFormat) -> ExitCode {
-    let settings = match config::load(args) {
-        Ok(settings) => settings,
-        Err(error) => {
-            finish(Err(error.into()));
-            return ExitCode::from(WRONG_USAGE);
-        }
+    let telemetry = |debug, kubernetes_debug| {
+        Telemetry { format, debug, kubernetes_debug }.init().map_err(anyhow::Error::from)
     };
-    let telemetry = Telemetry { format, debug: settings.debug, kubernetes_debug: settings.kubernetes_debug };
-    finish(telemetry.init().map_err(anyhow::Error::from).and_then(|()| block_on(serve::run(settings))))
+    let outcome = match config::source(args) {
+        Ok(Source::Object(name)) => {
+            let kubernetes_debug = config::level(args.base.kubernetes_debug);
+            telemetry(args.base.debug.unwrap_or_default(), kubernetes_debug)
+                .and_then(|()| block_on(serve::run_by_object(args, name)))
+        }
+        Ok(Source::Settings(settings)) => telemetry(settings.debug, settings.kubernetes_debug)
+            .and_then(|()| block_on(serve::run(*settings))),
+        Err(error) => Err(error.into()),
+    };
+    let wrong_usage = outcome.as_ref().is_err_and(anyhow::Error::is::<LoadError>);
+    let code = finish(outcome);
+    if wrong_usage { ExitCode::from(WRONG_USAGE) } else { code }
 }
 
 /// Runs a future to its end on as many threads as there are cores.

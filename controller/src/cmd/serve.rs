@@ -1,6 +1,7 @@
 //! `contour serve`: from the API server to Envoys.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use anyhow::Context;
 use axum::Router;
 use axum::routing::get;
 use contour_k8s::{
-    ClientSource, Election, LeaseSettings, Metrics, ProxyStatuses, Sources, StatusWriter, always_leading,
-    api_health, connect, identity,
+    ADDRESS_GRACE, AddressSource, ClientSource, Election, LeaseSettings, Metrics, Sources, StatusWriter,
+    Statuses, always_leading, api_health, configuration, connect, identity,
 };
+use contour_objects::NamespacedName;
 use contour_runtime::{
     AdminServers, BuildInfo, HealthCheck, Listen, Readiness, Shutdown, Tasks, health_router, metrics_router,
     register_process_metrics,
@@ -20,9 +22,13 @@ use kube::Client;
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::config::{LeaderElectionSettings, Settings, XdsTls};
+use crate::cli::ServeArgs;
+use crate::config::{
+    ConfigFile, Environment, KubernetesSettings, LeaderElectionSettings, LoadError, Settings, XdsTls,
+    kubeconfig, overruled, resolve_object,
+};
 use crate::engine::{Engine, Inspector, News, Sink, Wiring};
 
 /// Events waiting for the engine before sources have to wait.
@@ -32,7 +38,7 @@ const WAITING_EVENTS: usize = 4096;
 const GRACE: Duration = Duration::from_secs(8);
 
 /// Statuses go to the API server, through the writer.
-struct ApiServer(Arc<ProxyStatuses>);
+struct ApiServer(Arc<Statuses>);
 
 impl Sink for ApiServer {
     fn tell(&self, news: News) {
@@ -41,14 +47,37 @@ impl Sink for ApiServer {
     }
 }
 
+/// Runs as the ContourConfiguration says, from its first reading until a signal.
+pub async fn run_by_object(args: &ServeArgs, object: NamespacedName) -> anyhow::Result<()> {
+    let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
+    let environment = Environment::of_process();
+    let path = kubeconfig(args, &ConfigFile::default(), &environment);
+    let client = connect(&client_source(path.as_ref())).await?;
+    let token = shutdown.token();
+    let read = token.run_until_cancelled(configuration(&client, &object));
+    let Some(spec) = read.await.transpose()? else { return Ok(()) };
+    let settings = resolve_object(args, &spec, &environment)
+        .map_err(|errors| LoadError::InvalidObject { object: object.clone(), errors })?;
+    info!(%object, "settings are those of the ContourConfiguration");
+    for (flag, field) in overruled(args, &spec) {
+        warn!(
+            "{flag} has no effect: the ContourConfiguration decides; write {field} there, or leave the flag out"
+        );
+    }
+    run_until(settings, shutdown).await
+}
+
 /// Runs until a signal, or until something fails that the process cannot go on without.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
+    run_until(settings, Shutdown::on_signals().context("cannot listen for signals")?).await
+}
+
+async fn run_until(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     let token = shutdown.token();
     let mut registry = Registry::default();
     register_process_metrics(&mut registry, &BuildInfo::current());
     let admin = AdminServers::bind(&settings.admin).await?;
-    let client = connect(&client_source(&settings)).await?;
+    let client = connect(&client_source(settings.kubernetes.kubeconfig.as_ref())).await?;
 
     let cache = Cache::new();
     let tls = settings.xds.tls.clone().map(tls_files);
@@ -57,10 +86,11 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let (events, nodes) = (xds.events(), xds.nodes());
 
     let metrics = Metrics::register(&mut registry);
-    let statuses = Arc::new(ProxyStatuses::new());
+    let statuses = Arc::new(Statuses::new());
     let sources = Sources {
         client: client.clone(),
         watch_namespaces: settings.kubernetes.watch_namespaces.clone(),
+        settings: settings.graph.clone(),
         statuses: Arc::clone(&statuses),
         metrics: metrics.clone(),
     };
@@ -79,6 +109,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let (sender, receiver) = mpsc::channel(WAITING_EVENTS);
     tasks.spawn("watching the API server", sources.run(sender, token.clone()));
     tasks.spawn("the engine", never_fails(engine.run(receiver, events, token.clone())));
+    let pointing = point(settings.kubernetes, &client, &statuses, &metrics, readiness.clone(), token.clone());
+    tasks.spawn("the addresses of statuses", never_fails(pointing));
     let leading = elect(&mut tasks, &client, settings.leader_election, &metrics, &token)?;
     let writer = StatusWriter::new(client.clone(), statuses, leading, metrics);
     tasks.spawn("writing statuses", never_fails(writer.run(token.clone())));
@@ -132,13 +164,42 @@ fn elect(
     Ok(leading)
 }
 
+/// Tells statuses where Envoys are reached: by configuration, else as the Envoy Service says. Not before there is something to reach there.
+fn point(
+    settings: KubernetesSettings,
+    client: &Client,
+    statuses: &Arc<Statuses>,
+    metrics: &Metrics,
+    readiness: Readiness,
+    token: CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let source = AddressSource {
+        client: client.clone(),
+        service: NamespacedName::new(settings.envoy_service_namespace, settings.envoy_service_name),
+        statuses: Arc::clone(statuses),
+        metrics: metrics.clone(),
+        grace: ADDRESS_GRACE,
+    };
+    async move {
+        if token.run_until_cancelled(readiness.wait()).await.is_none() {
+            return;
+        }
+        if settings.status_addresses.is_empty() {
+            source.run(token).await;
+        } else {
+            source.statuses.point_to(&settings.status_addresses);
+            token.cancelled().await;
+        }
+    }
+}
+
 async fn never_fails(task: impl Future<Output = ()>) -> Result<(), std::convert::Infallible> {
     task.await;
     Ok(())
 }
 
-fn client_source(settings: &Settings) -> ClientSource {
-    match &settings.kubernetes.kubeconfig {
+fn client_source(kubeconfig: Option<&PathBuf>) -> ClientSource {
+    match kubeconfig {
         Some(path) => ClientSource::Kubeconfig(path.clone()),
         None => ClientSource::InCluster,
     }

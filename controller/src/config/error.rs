@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 use std::io;
 use std::path::PathBuf;
 
+use contour_objects::NamespacedName;
 use thiserror::Error;
 
 /// Where a setting was made.
@@ -13,12 +14,15 @@ pub enum Place {
     Flag(&'static str),
     /// A key of the configuration file, as a dotted path from its top.
     Key(String),
+    /// A field of the ContourConfiguration, from `spec`.
+    Field(String),
 }
 
 impl Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flag(flag) => f.write_str(flag),
+            Self::Field(path) => f.write_str(path),
             Self::Key(path) => write!(f, "key {path}"),
         }
     }
@@ -40,7 +44,7 @@ pub enum ConfigError {
     /// A value that no installation can have.
     #[error("{place}: {problem}; {way_out}")]
     Invalid {
-        /// Flag or key.
+        /// Flag, key or field.
         place: Place,
         /// What is wrong.
         problem: String,
@@ -50,7 +54,7 @@ pub enum ConfigError {
     /// A value that Contour takes and this version does not yet.
     #[error("{place}: {feature} is not supported yet; {way_out}")]
     Unsupported {
-        /// Flag or key.
+        /// Flag, key or field.
         place: Place,
         /// The feature asked for.
         feature: &'static str,
@@ -98,24 +102,32 @@ pub enum LoadError {
         source: io::Error,
     },
     /// Flags or file hold what cannot be: every problem found, not just the first.
-    #[error("{}", listing(file.as_ref(), errors))]
+    #[error("{}", listing(file.as_ref().map(|file| format!("keys are those of {}", file.display())), errors))]
     Invalid {
         /// The file, where one was given.
         file: Option<PathBuf>,
         /// At least one.
         errors: Vec<ConfigError>,
     },
+    /// Flags or the ContourConfiguration hold what cannot be: every problem found, not just the first.
+    #[error("{}", listing(Some(format!("fields are those of ContourConfiguration {object}")), errors))]
+    InvalidObject {
+        /// The object.
+        object: NamespacedName,
+        /// At least one.
+        errors: Vec<ConfigError>,
+    },
 }
 
-/// All errors, one a line, below a line that counts them.
-fn listing(file: Option<&PathBuf>, errors: &[ConfigError]) -> String {
+/// All errors, one a line, below a line that counts them and says where their names are from.
+fn listing(origin: Option<String>, errors: &[ConfigError]) -> String {
     let count = match errors.len() {
         1 => String::from("1 setting is wrong"),
         n => format!("{n} settings are wrong"),
     };
-    let file = file.map(|file| format!(" (keys are those of {})", file.display())).unwrap_or_default();
+    let origin = origin.map(|origin| format!(" ({origin})")).unwrap_or_default();
     let lines: Vec<String> = errors.iter().map(|error| format!("\n  {error}")).collect();
-    format!("{count}{file}:{}", lines.concat())
+    format!("{count}{origin}:{}", lines.concat())
 }
 
 /// Gathers what is wrong while the rest is still being read, so that all of it is told at once.

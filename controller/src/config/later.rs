@@ -8,7 +8,6 @@ use crate::cli::ServeArgs;
 /// Everything that is set and not served yet, or that no version could serve.
 pub(super) fn refuse(args: &ServeArgs, file: &ConfigFile) -> Result<(), Vec<ConfigError>> {
     let mut findings = Findings::default();
-    findings.take(flags(args, file));
     findings.take(access_log(args, file));
     findings.take(certificates(&file.tls.clone().unwrap_or_default()));
     findings.take(policy(&file.policy.clone().unwrap_or_default()));
@@ -27,24 +26,6 @@ fn unless_unset(set: bool, key: &str, feature: &'static str, way_out: &str) -> R
 
 fn refusal(set: bool, place: Place, feature: &'static str, way_out: &str) -> Result<(), ConfigError> {
     if set { Err(ConfigError::Unsupported { place, feature, way_out: way_out.to_owned() }) } else { Ok(()) }
-}
-
-fn flags(args: &ServeArgs, file: &ConfigFile) -> Result<(), Vec<ConfigError>> {
-    let mut findings = Findings::default();
-    findings.take(refusal(
-        given(args.base.contour_config_name.as_ref()).is_some(),
-        Place::Flag("--contour-config-name"),
-        "reading a ContourConfiguration object",
-        "write its settings into a file and name that with --config-path",
-    ));
-    let address = args.status.ingress_status_address.as_ref();
-    let (place, address) = match address {
-        Some(_) => (Place::Flag("--ingress-status-address"), address),
-        None => (Place::Key(String::from("ingress-status-address")), file.ingress_status_address.as_ref()),
-    };
-    let way_out = "leave it out; the load balancer of the Envoy Service is used";
-    findings.take(refusal(given(address).is_some(), place, "a fixed address in statuses", way_out));
-    findings.conclude(())
 }
 
 fn access_log(args: &ServeArgs, file: &ConfigFile) -> Result<(), Vec<ConfigError>> {
@@ -210,6 +191,6 @@ fn metrics_listener(args: &ServeArgs, server: Option<&MetricsServer>) -> Result<
         address || port,
         "metrics.envoy",
         "a listener for Envoy's metrics apart from its health",
-        "delete address and port, and move both with --stats-address and --stats-port",
+        "give metrics.envoy the same address and port as --stats-address and --stats-port",
     )
 }

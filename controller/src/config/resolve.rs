@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use contour_k8s::parse_addresses;
+use contour_objects::NamespacedName;
 use contour_runtime::{AdminAddresses, Listen};
 
 use super::checks::{ALL_TLS_VERSIONS, given, host_or_ip, object_name, port, tls_versions};
@@ -42,7 +44,7 @@ pub fn resolve(args: &ServeArgs, file: &ConfigFile, env: &Environment) -> Result
     findings.take(later::refuse(args, file));
     let settings = Settings {
         debug: args.base.debug.or(file.debug).unwrap_or_default(),
-        kubernetes_debug: u8::try_from(args.base.kubernetes_debug).unwrap_or(u8::MAX),
+        kubernetes_debug: level(args.base.kubernetes_debug),
         xds: findings.take(xds(&args.xds)),
         admin: findings.take(admin(args, file)),
         kubernetes: findings.take(kubernetes(args, file, env)),
@@ -52,6 +54,11 @@ pub fn resolve(args: &ServeArgs, file: &ConfigFile, env: &Environment) -> Result
     };
     findings.take(namespaces(&settings));
     findings.conclude(settings)
+}
+
+/// `--kubernetes-debug`; more than all is all.
+pub fn level(kubernetes_debug: u32) -> u8 {
+    u8::try_from(kubernetes_debug).unwrap_or(u8::MAX)
 }
 
 fn xds(flags: &XdsFlags) -> Result<XdsSettings, Vec<ConfigError>> {
@@ -110,12 +117,6 @@ fn kubernetes(
 ) -> Result<KubernetesSettings, Vec<ConfigError>> {
     let mut findings = Findings::default();
     let flags = &args.kubernetes;
-    let in_cluster = flags.incluster.or(file.incluster).unwrap_or_default();
-    let default = env.home.join(".kube/config");
-    let kubeconfig = match flags.kubeconfig.as_ref().or(file.kubeconfig.as_ref()) {
-        Some(path) => Path::new(path),
-        None => &default,
-    };
     let (place, namespace) = pick(
         ("--envoy-service-namespace", args.status.envoy_service_namespace.as_ref()),
         ("envoy-service-namespace", file.envoy_service_namespace.as_ref()),
@@ -128,13 +129,38 @@ fn kubernetes(
         "envoy",
     );
     let envoy_service_name = findings.take(object_name(place, name, true));
+    let (place, addresses) = pick(
+        ("--ingress-status-address", args.status.ingress_status_address.as_ref()),
+        ("ingress-status-address", file.ingress_status_address.as_ref()),
+        "",
+    );
+    let status_addresses = findings.take(parse_addresses(addresses).map_err(|problem| {
+        ConfigError::at(place, problem.to_string(), "write IP addresses and host names, separated by commas")
+    }));
     let watch = findings.take(namespace_list("--watch-namespaces", flags.watch_namespaces.as_ref()));
     findings.conclude(KubernetesSettings {
-        kubeconfig: (!in_cluster && kubeconfig != Path::new("")).then(|| kubeconfig.to_owned()),
+        kubeconfig: kubeconfig(args, file, env),
         watch_namespaces: watch,
         envoy_service_namespace,
         envoy_service_name,
+        status_addresses,
     })
+}
+
+/// Where the kubeconfig is; `None`: the pod's service account is used.
+pub fn kubeconfig(args: &ServeArgs, file: &ConfigFile, env: &Environment) -> Option<PathBuf> {
+    let flags = &args.kubernetes;
+    let in_cluster = flags.incluster.or(file.incluster).unwrap_or_default();
+    let given = flags.kubeconfig.as_ref().or(file.kubeconfig.as_ref());
+    let path = given.map_or_else(|| env.home.join(".kube/config"), PathBuf::from);
+    (!in_cluster && path != Path::new("")).then_some(path)
+}
+
+/// The ContourConfiguration of `--contour-config-name`, in our own namespace; `None` if there is none to read.
+pub(super) fn object_of(args: &ServeArgs, env: &Environment) -> Result<Option<NamespacedName>, ConfigError> {
+    let Some(name) = given(args.base.contour_config_name.as_ref()) else { return Ok(None) };
+    let name = object_name(Place::Flag("--contour-config-name"), name, true)?;
+    Ok(Some(NamespacedName::new(env.namespace(), name)))
 }
 
 /// The flag's text, else the file's, else the default, each if not empty; and where it comes from.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use contour_crds::status::LoadBalancerIngress;
 use contour_runtime::{AdminAddresses, Listen};
 
 /// Everything `contour serve` was told, checked, with defaults filled in. Fixed for the life of the process.
@@ -64,6 +65,8 @@ pub struct KubernetesSettings {
     pub envoy_service_namespace: String,
     /// `--envoy-service-name`, `envoy-service-name`.
     pub envoy_service_name: String,
+    /// `--ingress-status-address`, `ingress-status-address`: what statuses name instead. Empty: the Service decides.
+    pub status_addresses: Vec<LoadBalancerIngress>,
 }
 
 /// The lease (`--leader-election-*`). Always `lease_duration > renew_deadline > retry_period > 0`.

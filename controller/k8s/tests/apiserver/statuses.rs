@@ -7,7 +7,7 @@ use contour_crds::{HTTPProxy, HTTPProxyStatus, all_crds};
 use contour_e2e::apiserver;
 use contour_e2e::wait::{SOON, eventually};
 use contour_graph::status::Issue;
-use contour_k8s::{ProxyStatuses, StatusWriter, always_leading};
+use contour_k8s::{StatusWriter, Statuses, always_leading};
 use contour_objects::Kind;
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -21,7 +21,7 @@ use crate::support::{Measured, Watching, proxy, valid};
 /// A running writer, until the guard is dropped.
 fn write(
     client: Client,
-    statuses: &Arc<ProxyStatuses>,
+    statuses: &Arc<Statuses>,
     leading: watch::Receiver<bool>,
     measured: &Measured,
 ) -> DropGuard {

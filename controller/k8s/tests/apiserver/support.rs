@@ -10,7 +10,7 @@ use contour_crds::HTTPProxy;
 use contour_e2e::apiserver::ApiServer;
 use contour_e2e::wait::SOON;
 use contour_graph::status::ProxyStatus;
-use contour_k8s::{Metrics, ProxyStatuses, Sources};
+use contour_k8s::{Metrics, Sources, Statuses};
 use contour_objects::{Event, Kind, NamespacedName, Object, ObjectRef, Scope};
 use kube::api::PostParams;
 use kube::client::{Body, ClientBuilder};
@@ -93,7 +93,7 @@ impl Measured {
 /// The first list may be from a moment ago: the API server streams it out of its watch cache, and what the cache had not heard of by then follows
 /// as a change. So tests do not ask what was in a list, but wait for what they need to be known.
 pub(crate) struct Watching {
-    pub(crate) statuses: Arc<ProxyStatuses>,
+    pub(crate) statuses: Arc<Statuses>,
     pub(crate) scopes: Vec<Scope>,
     listed: BTreeSet<Scope>,
     known: BTreeSet<ObjectRef>,
@@ -106,10 +106,15 @@ pub(crate) struct Watching {
 impl Watching {
     /// Watches these namespaces; none: all.
     pub(crate) fn start(client: Client, namespaces: &[&str], metrics: &Metrics) -> Self {
-        let statuses = Arc::new(ProxyStatuses::new());
+        let statuses = Arc::new(Statuses::new());
         let watch_namespaces: BTreeSet<String> = namespaces.iter().map(|&n| n.to_owned()).collect();
-        let sources =
-            Sources { client, watch_namespaces, statuses: Arc::clone(&statuses), metrics: metrics.clone() };
+        let sources = Sources {
+            client,
+            watch_namespaces,
+            settings: contour_graph::Settings::default(),
+            statuses: Arc::clone(&statuses),
+            metrics: metrics.clone(),
+        };
         let scopes = sources.scopes();
         let token = CancellationToken::new();
         let (sender, events) = mpsc::channel(8);
@@ -185,7 +190,7 @@ impl Watching {
     }
 
     /// Ends the watches.
-    pub(crate) async fn stop(self) -> Result<Arc<ProxyStatuses>> {
+    pub(crate) async fn stop(self) -> Result<Arc<Statuses>> {
         self.token.cancel();
         timeout(SOON, self.task).await.context("the watches do not end")???;
         Ok(self.statuses)

@@ -186,6 +186,7 @@ async fn watching_for_nobody_is_an_error() -> Result<()> {
     let sources = Sources {
         client: api.client().await?,
         watch_namespaces: ["absent".to_owned()].into(),
+        settings: contour_graph::Settings::default(),
         statuses: Arc::default(),
         metrics: Measured::new().metrics,
     };
