@@ -15,4 +15,5 @@ pub mod clash;
 pub mod defaults;
 pub mod names;
 pub mod problem;
+pub mod settings;
 pub mod validate;

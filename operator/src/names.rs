@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use contour_crds::ContourDeployment;
+use contour_crds::contour_deployment::NameScheme;
 
 use crate::problem::Problem;
 
@@ -74,7 +75,8 @@ impl Names {
                 ),
             ));
         }
-        let derived = |prefix: &str| format!("{prefix}-{instance}");
+        let stock = deployment.spec.names == Some(NameScheme::Stock);
+        let derived = |name: &str| if stock { name.to_owned() } else { format!("{name}-{instance}") };
         Ok(Self {
             contour: derived("contour"),
             envoy: derived("envoy"),

@@ -1,10 +1,39 @@
 //! The children of a `ContourDeployment`, in the order in which they are applied. Pure: the same inputs give the same bytes.
+//!
+//! A child says nothing that it does not care for: no field that is zero, empty or the server's default without a reason. What others may decide
+//! (the replicas of an autoscaled Deployment, ports of nodes, annotations of a cloud) is left out.
+
+mod bootstrap;
+mod configuration;
+mod contour;
+mod envoy;
+mod meta;
+mod pods;
+mod rbac;
+mod service;
 
 use contour_crds::ContourDeployment;
+use contour_crds::contour_deployment::EnvoyWorkload;
+use k8s_openapi::api::networking::v1::{IngressClass, IngressClassSpec};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use crate::child::Child;
 use crate::defaults::Defaults;
 use crate::names::Names;
+use crate::settings::Settings;
+
+pub use envoy::{AGENT_CONTAINER, ENVOY_CONTAINER, agent_image};
+pub use meta::{COMPONENT, Component, INSTANCE};
+
+/// Annotation of the controller's pods: the hash of its configuration, which is read at start only.
+pub const CONFIGURATION_HASH: &str = "operator.projectcontour.io/configuration-hash";
+
+/// Annotation of Envoy's pods: the hash of its bootstrap, which is read at start only.
+pub const BOOTSTRAP_HASH: &str = "operator.projectcontour.io/bootstrap-hash";
+
+/// `spec.controller` of the IngressClass.
+pub const INGRESS_CONTROLLER: &str = "projectcontour.io/ingress-controller";
 
 /// What the children are made from. The deployment has passed [`crate::validate::validate`].
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +50,12 @@ pub struct Inputs<'a> {
     pub live_envoy_image: Option<&'a str>,
     /// Addresses of nodes with a ready Envoy, for statuses; only used where Envoy is published on the host network.
     pub addresses: &'a [String],
+}
+
+impl<'a> Inputs<'a> {
+    fn settings(&self) -> Settings<'a> {
+        Settings::of(self.deployment, self.defaults)
+    }
 }
 
 /// The children, by the step in which they are applied. Secrets with certificates are not among them.
@@ -44,6 +79,45 @@ impl Stages {
 }
 
 /// All children of a `ContourDeployment`.
-pub fn build(_inputs: &Inputs<'_>) -> Stages {
-    Stages::default()
+pub fn build(inputs: &Inputs<'_>) -> Stages {
+    let bootstrap = bootstrap::bootstrap(inputs);
+    let configuration = configuration::configuration(inputs);
+    let mut foundation = rbac::accounts(inputs);
+    foundation.extend(rbac::roles(inputs));
+    foundation.extend([
+        Child::of(&ingress_class(inputs)),
+        Child::of(&configuration),
+        Child::of(&service::contour(inputs)),
+    ]);
+
+    let mut contour = vec![
+        Child::of(&contour::deployment(inputs, &hash(&configuration.spec))),
+        Child::of(&contour::disruption_budget(inputs)),
+    ];
+    contour.extend(contour::autoscaler(inputs).as_ref().map(Child::of));
+
+    let template_hash = hash(&bootstrap.data);
+    let mut envoy = vec![Child::of(&bootstrap)];
+    match inputs.settings().workload {
+        EnvoyWorkload::DaemonSet => envoy.push(Child::of(&envoy::daemon_set(inputs, &template_hash))),
+        EnvoyWorkload::Deployment => envoy.extend([
+            Child::of(&envoy::deployment(inputs, &template_hash)),
+            Child::of(&envoy::disruption_budget(inputs)),
+        ]),
+    }
+    Stages { foundation, contour, envoy, publishing: vec![Child::of(&service::envoy(inputs))] }
+}
+
+fn ingress_class(inputs: &Inputs<'_>) -> IngressClass {
+    IngressClass {
+        metadata: meta::cluster(inputs, Component::Contour, &inputs.names.ingress_class),
+        spec: Some(IngressClassSpec { controller: Some(INGRESS_CONTROLLER.to_owned()), parameters: None }),
+    }
+}
+
+/// The hash of a value, as an annotation shows it: 16 hexadecimal digits of SHA-256.
+fn hash(value: &impl Serialize) -> String {
+    let text = serde_json::to_vec(value).expect("what goes into a child can be written as JSON");
+    let digest = Sha256::digest(text);
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,0 +1,171 @@
+//! The controller's workload.
+
+use contour_crds::contour_deployment::ContourLogLevel;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
+use k8s_openapi::api::autoscaling::v2::{
+    CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, MetricSpec,
+    MetricTarget, ResourceMetricSource,
+};
+use k8s_openapi::api::core::v1::{
+    Container, HTTPGetAction, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, TCPSocketAction,
+};
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::meta::{self, Component};
+use super::{CONFIGURATION_HASH, Inputs, pods, rbac};
+use crate::settings::{CONTOUR_ADMIN_PORT, XDS_PORT};
+
+/// Pods, unless told otherwise.
+const REPLICAS: i32 = 2;
+
+/// The controller. A changed configuration has another `hash`, and makes new pods.
+pub(super) fn deployment(inputs: &Inputs<'_>, hash: &str) -> Deployment {
+    let spec = &inputs.deployment.spec.contour;
+    // The number is the autoscaler's to choose.
+    let replicas = spec.autoscaling.is_none().then(|| spec.replicas.unwrap_or(REPLICAS));
+    let percentage = |text: &str| Some(IntOrString::String(text.to_owned()));
+    let rolling =
+        RollingUpdateDeployment { max_surge: percentage("50%"), max_unavailable: percentage("25%") };
+    Deployment {
+        metadata: meta::namespaced(inputs, Component::Contour, &inputs.names.contour),
+        spec: DeploymentSpec {
+            replicas,
+            selector: meta::selector(inputs, Component::Contour),
+            strategy: Some(DeploymentStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                rolling_update: Some(rolling),
+            }),
+            template: template(inputs, hash),
+            ..DeploymentSpec::default()
+        },
+        status: None,
+    }
+}
+
+fn template(inputs: &Inputs<'_>, hash: &str) -> PodTemplateSpec {
+    let spec = &inputs.deployment.spec;
+    let own = spec.certificates.secret_refs.as_ref().map(|secrets| &secrets.contour);
+    let account = &inputs.names.contour;
+    PodTemplateSpec {
+        metadata: Some(pods::metadata(
+            inputs,
+            Component::Contour,
+            (&spec.contour.pod_labels, &spec.contour.pod_annotations),
+            ("/metrics", CONTOUR_ADMIN_PORT),
+            (CONFIGURATION_HASH, hash),
+        )),
+        spec: Some(PodSpec {
+            automount_service_account_token: Some(true),
+            containers: vec![container(inputs)],
+            security_context: Some(PodSecurityContext {
+                fs_group: Some(pods::NOBODY),
+                run_as_group: Some(pods::NOBODY),
+                run_as_non_root: Some(true),
+                run_as_user: Some(pods::NOBODY),
+                seccomp_profile: Some(pods::seccomp()),
+                ..PodSecurityContext::default()
+            }),
+            volumes: Some(vec![pods::secret("certs", own.unwrap_or(&inputs.names.contour_secret))]),
+            ..pods::placed(inputs, Component::Contour, &spec.contour.placement, account)
+        }),
+    }
+}
+
+fn container(inputs: &Inputs<'_>) -> Container {
+    let spec = &inputs.deployment.spec.contour;
+    let port = || IntOrString::String("metrics".to_owned());
+    // Ready is who serves a first complete configuration. Liveness does not ask the API server: were that down, a restart would leave
+    // Envoy without the configuration that this controller has.
+    let ready = HTTPGetAction { path: Some("/readyz".to_owned()), port: port(), ..HTTPGetAction::default() };
+    let alive = TCPSocketAction { port: port(), host: None };
+    let arguments = arguments(inputs);
+    Container {
+        env: Some(vec![
+            pods::field("CONTOUR_NAMESPACE", "metadata.namespace"),
+            pods::field("POD_NAME", "metadata.name"),
+        ]),
+        liveness_probe: Some(Probe { tcp_socket: Some(alive), period_seconds: Some(10), ..Probe::default() }),
+        ports: Some(vec![pods::port("xds", XDS_PORT), pods::port("metrics", CONTOUR_ADMIN_PORT)]),
+        readiness_probe: Some(Probe { http_get: Some(ready), period_seconds: Some(3), ..Probe::default() }),
+        resources: Some(pods::resources(spec.resources.as_ref(), "100m", "128Mi")),
+        volume_mounts: Some(vec![pods::mount("certs", "/certs", true)]),
+        ..pods::container(
+            "contour",
+            inputs.settings().contour_image,
+            spec.image_pull_policy,
+            "contour",
+            arguments,
+        )
+    }
+}
+
+/// The flags of `contour serve`: what the configuration cannot say, then what was asked for.
+pub(crate) fn arguments(inputs: &Inputs<'_>) -> Vec<String> {
+    let (spec, names) = (&inputs.deployment.spec.contour, inputs.names);
+    let mut arguments = vec![
+        "serve".to_owned(),
+        "--incluster".to_owned(),
+        format!("--contour-config-name={}", names.contour),
+        format!("--leader-election-resource-name={}", names.lease),
+    ];
+    if spec.log_level == Some(ContourLogLevel::Debug) {
+        arguments.push("--debug".to_owned());
+    }
+    let watched = rbac::watched_namespaces(inputs);
+    if !watched.is_empty() {
+        arguments.push(format!("--watch-namespaces={}", watched.join(",")));
+    }
+    let disabled = spec.disabled_features.iter();
+    arguments.extend(disabled.map(|feature| format!("--disable-feature={}", feature.as_str())));
+    arguments.extend(spec.extra_args.iter().cloned());
+    arguments
+}
+
+/// One pod at a time may be evicted. It never forbids all evictions, as a least number would for a single pod.
+pub(super) fn disruption_budget(inputs: &Inputs<'_>) -> PodDisruptionBudget {
+    budget(inputs, Component::Contour, &inputs.names.contour)
+}
+
+/// A budget of one pod for a component.
+pub(super) fn budget(inputs: &Inputs<'_>, component: Component, name: &str) -> PodDisruptionBudget {
+    PodDisruptionBudget {
+        metadata: meta::namespaced(inputs, component, name),
+        spec: Some(PodDisruptionBudgetSpec {
+            max_unavailable: Some(IntOrString::Int(1)),
+            selector: Some(meta::selector(inputs, component)),
+            ..PodDisruptionBudgetSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// Chooses the number of pods, if that was asked for.
+pub(super) fn autoscaler(inputs: &Inputs<'_>) -> Option<HorizontalPodAutoscaler> {
+    let asked = inputs.deployment.spec.contour.autoscaling?;
+    let target = MetricTarget {
+        type_: "Utilization".to_owned(),
+        average_utilization: Some(asked.target_cpu),
+        ..MetricTarget::default()
+    };
+    let cpu = MetricSpec {
+        type_: "Resource".to_owned(),
+        resource: Some(ResourceMetricSource { name: "cpu".to_owned(), target }),
+        ..MetricSpec::default()
+    };
+    Some(HorizontalPodAutoscaler {
+        metadata: meta::namespaced(inputs, Component::Contour, &inputs.names.contour),
+        spec: HorizontalPodAutoscalerSpec {
+            max_replicas: asked.max_replicas,
+            metrics: Some(vec![cpu]),
+            min_replicas: Some(asked.min_replicas),
+            scale_target_ref: CrossVersionObjectReference {
+                api_version: Some("apps/v1".to_owned()),
+                kind: "Deployment".to_owned(),
+                name: inputs.names.contour.clone(),
+            },
+            ..HorizontalPodAutoscalerSpec::default()
+        },
+        status: None,
+    })
+}

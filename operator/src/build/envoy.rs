@@ -1,0 +1,286 @@
+//! Envoy's workload. Its template says nothing of the controller's version or image, so that an upgrade of the controller leaves it alone.
+
+use contour_crds::contour_deployment::EnvoyLogLevel;
+use contour_graph::parse_duration;
+use k8s_openapi::api::apps::v1::{
+    DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, Deployment, DeploymentSpec, DeploymentStrategy,
+    RollingUpdateDaemonSet, RollingUpdateDeployment,
+};
+use k8s_openapi::api::core::v1::{
+    Container, EmptyDirVolumeSource, HTTPGetAction, Lifecycle, LifecycleHandler, PodSecurityContext, PodSpec,
+    PodTemplateSpec, Probe, Sysctl, Volume,
+};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::bootstrap::{ADMIN_SOCKET, CERTIFICATES, DIRECTORY, FILE};
+use super::meta::{self, Component};
+use super::{BOOTSTRAP_HASH, Inputs, bootstrap, contour, pods};
+use crate::settings::Settings;
+
+/// The container of Envoy.
+pub const ENVOY_CONTAINER: &str = "envoy";
+
+/// The container of the agent that drains Envoy: an init container that stays, so that it is there before Envoy and ends after it.
+pub const AGENT_CONTAINER: &str = "shutdown-manager";
+
+/// The names of volumes that the operator makes itself, and where they are mounted.
+pub(crate) const VOLUMES: [(&str, &str); 3] =
+    [("config", DIRECTORY), ("certs", CERTIFICATES), ("admin", ADMIN_DIRECTORY)];
+
+/// Where Envoy and its agent meet.
+const ADMIN_DIRECTORY: &str = "/admin";
+
+/// Pods of a Deployment, unless told otherwise.
+const REPLICAS: i32 = 2;
+
+/// Seconds until a pod ends even if connections are open, unless told otherwise.
+const GRACE_SECONDS: i64 = 300;
+
+/// The image of the agent: the one asked for; else the one that runs, as long as Envoy's image does not change, which replaces the pods anyway;
+/// else that of the operator.
+pub fn agent_image<'a>(inputs: &Inputs<'a>) -> &'a str {
+    let asked = inputs.deployment.spec.envoy.agent_image.as_deref();
+    let unchanged = inputs.live_envoy_image == Some(inputs.settings().envoy_image);
+    let live = inputs.live_agent_image.filter(|_| unchanged);
+    asked.or(live).unwrap_or(&inputs.defaults.agent_image)
+}
+
+/// Envoy, on every node.
+pub(super) fn daemon_set(inputs: &Inputs<'_>, hash: &str) -> DaemonSet {
+    let asked = &inputs.deployment.spec.envoy.update_strategy;
+    let tenth = || IntOrString::String("10%".to_owned());
+    let rolling = RollingUpdateDaemonSet {
+        max_unavailable: Some(asked.max_unavailable.clone().unwrap_or_else(tenth)),
+        max_surge: None,
+    };
+    DaemonSet {
+        metadata: meta::namespaced(inputs, Component::Envoy, &inputs.names.envoy),
+        spec: DaemonSetSpec {
+            selector: meta::selector(inputs, Component::Envoy),
+            template: template(inputs, hash),
+            update_strategy: Some(DaemonSetUpdateStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                rolling_update: Some(rolling),
+            }),
+            ..DaemonSetSpec::default()
+        },
+        status: None,
+    }
+}
+
+/// Envoy, a number of pods. On the network of nodes a pod has to go before another can have its ports.
+pub(super) fn deployment(inputs: &Inputs<'_>, hash: &str) -> Deployment {
+    let spec = &inputs.deployment.spec.envoy;
+    let (unavailable, surge) = if inputs.settings().host_network {
+        (IntOrString::Int(1), IntOrString::Int(0))
+    } else {
+        (IntOrString::Int(0), IntOrString::String("10%".to_owned()))
+    };
+    let rolling = RollingUpdateDeployment {
+        max_unavailable: spec.update_strategy.max_unavailable.clone().or(Some(unavailable)),
+        max_surge: spec.update_strategy.max_surge.clone().or(Some(surge)),
+    };
+    Deployment {
+        metadata: meta::namespaced(inputs, Component::Envoy, &inputs.names.envoy),
+        spec: DeploymentSpec {
+            replicas: Some(spec.replicas.unwrap_or(REPLICAS)),
+            selector: meta::selector(inputs, Component::Envoy),
+            strategy: Some(DeploymentStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                rolling_update: Some(rolling),
+            }),
+            template: template(inputs, hash),
+            ..DeploymentSpec::default()
+        },
+        status: None,
+    }
+}
+
+/// One pod of a Deployment at a time may be evicted. Pods of a DaemonSet are not evicted.
+pub(super) fn disruption_budget(inputs: &Inputs<'_>) -> PodDisruptionBudget {
+    contour::budget(inputs, Component::Envoy, &inputs.names.envoy)
+}
+
+fn template(inputs: &Inputs<'_>, hash: &str) -> PodTemplateSpec {
+    let (spec, settings) = (&inputs.deployment.spec.envoy, inputs.settings());
+    let mut pod = PodSpec {
+        automount_service_account_token: Some(false),
+        containers: vec![proxy(inputs)],
+        init_containers: Some(vec![agent(inputs)]),
+        security_context: Some(security(&settings)),
+        termination_grace_period_seconds: Some(
+            spec.shutdown.grace_period.as_deref().map_or(GRACE_SECONDS, seconds),
+        ),
+        volumes: Some(volumes(inputs)),
+        ..pods::placed(inputs, Component::Envoy, &spec.placement, &inputs.names.envoy)
+    };
+    if settings.host_network {
+        pod.host_network = Some(true);
+        pod.dns_policy = Some("ClusterFirstWithHostNet".to_owned());
+    }
+    PodTemplateSpec {
+        metadata: Some(pods::metadata(
+            inputs,
+            Component::Envoy,
+            (&spec.pod_labels, &spec.pod_annotations),
+            ("/stats/prometheus", settings.ports.metrics),
+            (BOOTSTRAP_HASH, hash),
+        )),
+        spec: Some(pod),
+    }
+}
+
+/// Envoy itself.
+fn proxy(inputs: &Inputs<'_>) -> Container {
+    let (spec, settings) = (&inputs.deployment.spec.envoy, inputs.settings());
+    let ports = settings.ports;
+    let get =
+        |path: &str, port| HTTPGetAction { path: Some(path.to_owned()), port, ..HTTPGetAction::default() };
+    let drain = LifecycleHandler {
+        http_get: Some(get("/shutdown", IntOrString::Int(i32::from(ports.shutdown)))),
+        ..LifecycleHandler::default()
+    };
+    // On the network of the node the scheduler then knows which nodes have these ports to give.
+    let listening = [("http", ports.http), ("https", ports.https), ("metrics", ports.metrics)];
+    let mut mounts = vec![
+        pods::mount("config", DIRECTORY, true),
+        pods::mount("certs", CERTIFICATES, true),
+        pods::mount("admin", ADMIN_DIRECTORY, false),
+    ];
+    mounts.extend(spec.extra_volume_mounts.iter().cloned());
+    Container {
+        env: Some(vec![
+            pods::field("CONTOUR_NAMESPACE", "metadata.namespace"),
+            pods::field("ENVOY_POD_NAME", "metadata.name"),
+        ]),
+        lifecycle: Some(Lifecycle { pre_stop: Some(drain), ..Lifecycle::default() }),
+        ports: Some(listening.into_iter().map(|(name, port)| on_host(&settings, name, port)).collect()),
+        readiness_probe: Some(Probe {
+            http_get: Some(get("/ready", IntOrString::String("metrics".to_owned()))),
+            initial_delay_seconds: Some(3),
+            period_seconds: Some(4),
+            ..Probe::default()
+        }),
+        resources: Some(pods::resources(spec.resources.as_ref(), "200m", "256Mi")),
+        security_context: Some(pods::least_rights(as_root(&settings).then_some("NET_BIND_SERVICE"))),
+        volume_mounts: Some(mounts),
+        ..pods::container(
+            ENVOY_CONTAINER,
+            settings.envoy_image,
+            spec.image_pull_policy,
+            "envoy",
+            arguments(inputs),
+        )
+    }
+}
+
+/// The flags of Envoy. Nothing here restarts hot, and the sockets for that would be the node's.
+fn arguments(inputs: &Inputs<'_>) -> Vec<String> {
+    let spec = &inputs.deployment.spec.envoy;
+    let level = match spec.log_level.unwrap_or_default() {
+        EnvoyLogLevel::Trace => "trace",
+        EnvoyLogLevel::Debug => "debug",
+        EnvoyLogLevel::Info => "info",
+        EnvoyLogLevel::Warn => "warning",
+        EnvoyLogLevel::Error => "error",
+        EnvoyLogLevel::Critical => "critical",
+        EnvoyLogLevel::Off => "off",
+    };
+    let mut arguments = vec![
+        format!("--config-path {DIRECTORY}/{FILE}"),
+        "--service-cluster $(CONTOUR_NAMESPACE)".to_owned(),
+        "--service-node $(ENVOY_POD_NAME)".to_owned(),
+        format!("--log-level {level}"),
+        "--disable-hot-restart".to_owned(),
+    ];
+    arguments.extend(spec.concurrency.map(|threads| format!("--concurrency {threads}")));
+    arguments.iter().flat_map(|argument| argument.split(' ')).map(str::to_owned).collect()
+}
+
+/// The agent that drains Envoy when its pod ends. It has neither a hook nor a liveness probe: its own restart never drains Envoy.
+fn agent(inputs: &Inputs<'_>) -> Container {
+    let (spec, settings) = (&inputs.deployment.spec.envoy, inputs.settings());
+    let shutdown = &spec.shutdown;
+    let mut arguments = vec![
+        "envoy".to_owned(),
+        "shutdown-manager".to_owned(),
+        "--drain".to_owned(),
+        format!("--serve-port={}", settings.ports.shutdown),
+        format!("--admin-address={ADMIN_SOCKET}"),
+        format!("--ready-file={ADMIN_DIRECTORY}/ok"),
+    ];
+    let durations = [
+        ("drain-delay", &shutdown.drain_delay),
+        ("check-delay", &shutdown.check_delay),
+        ("check-interval", &shutdown.check_interval),
+    ];
+    let given = durations.into_iter().filter_map(|(flag, value)| Some((flag, value.as_deref()?)));
+    arguments.extend(given.map(|(flag, value)| format!("--{flag}={value}")));
+    if shutdown.min_open_connections > 0 {
+        arguments.push(format!("--min-open-connections={}", shutdown.min_open_connections));
+    }
+    Container {
+        ports: Some(vec![on_host(&settings, "shutdown", settings.ports.shutdown)]),
+        resources: Some(pods::resources(shutdown.resources.as_ref(), "10m", "32Mi")),
+        restart_policy: Some("Always".to_owned()),
+        volume_mounts: Some(vec![
+            pods::mount("certs", CERTIFICATES, true),
+            pods::mount("admin", ADMIN_DIRECTORY, false),
+        ]),
+        ..pods::container(AGENT_CONTAINER, agent_image(inputs), spec.image_pull_policy, "contour", arguments)
+    }
+}
+
+fn on_host(settings: &Settings<'_>, name: &str, number: u16) -> k8s_openapi::api::core::v1::ContainerPort {
+    let mut port = pods::port(name, number);
+    port.host_port = settings.host_network.then_some(i32::from(number));
+    port
+}
+
+/// True if Envoy has to be uid 0 to open its ports. The kernel gives a process of another user a capability only by its file, and images of Envoy
+/// have none there; in a network of its own a pod needs none, see [`security`].
+fn as_root(settings: &Settings<'_>) -> bool {
+    settings.host_network && settings.ports.privileged()
+}
+
+/// Both containers run as one user: Envoy's administration is for its user alone.
+fn security(settings: &Settings<'_>) -> PodSecurityContext {
+    let root = as_root(settings);
+    let low = settings.ports.privileged() && !settings.host_network;
+    // In a network of its own, this lets any user open any port, and is safe as Kubernetes has it.
+    let unprivileged =
+        Sysctl { name: "net.ipv4.ip_unprivileged_port_start".to_owned(), value: "0".to_owned() };
+    PodSecurityContext {
+        fs_group: Some(pods::NOBODY),
+        run_as_group: Some(pods::NOBODY),
+        run_as_non_root: (!root).then_some(true),
+        run_as_user: Some(if root { 0 } else { pods::NOBODY }),
+        seccomp_profile: Some(pods::seccomp()),
+        sysctls: low.then(|| vec![unprivileged]),
+        ..PodSecurityContext::default()
+    }
+}
+
+fn volumes(inputs: &Inputs<'_>) -> Vec<Volume> {
+    let spec = &inputs.deployment.spec;
+    let own = spec.certificates.secret_refs.as_ref().map(|secrets| &secrets.envoy);
+    let [(config, _), (certificates, _), (admin, _)] = VOLUMES;
+    let mut volumes = vec![
+        bootstrap::volume(inputs, config),
+        pods::secret(certificates, own.unwrap_or(&inputs.names.envoy_secret)),
+        Volume {
+            name: admin.to_owned(),
+            empty_dir: Some(EmptyDirVolumeSource::default()),
+            ..Volume::default()
+        },
+    ];
+    volumes.extend(spec.envoy.extra_volumes.iter().cloned());
+    volumes
+}
+
+/// Whole seconds of a duration, rounded up.
+fn seconds(duration: &str) -> i64 {
+    let duration = parse_duration(duration).expect("a duration of the schema is one");
+    i64::try_from(duration.as_millis().div_ceil(1000)).expect("a duration is at most 100 years")
+}

@@ -1,0 +1,295 @@
+//! What is there: caches of `ContourDeployment`s, of every kind of child, and of pods, each kept by one watch.
+//!
+//! Only objects with our label are watched, whatever else the cluster holds. Each change tells whose child it was, so that it is looked
+//! at at once. A list that was read anew, after a lost watch, tells everyone: what vanished meanwhile left no event.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::pin::pin;
+use std::sync::Arc;
+
+use contour_crds::ContourDeployment;
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
+use kube::core::DynamicObject;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt as _, watcher as watch};
+use kube::{Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::child::{ChildKind, ChildRef};
+use crate::metrics::Metrics;
+use crate::names::{Names, OWNER_NAME, OWNER_NAMESPACE};
+use crate::writer::category;
+
+/// Whom to look at next.
+pub type Trigger = ObjectRef<ContourDeployment>;
+
+/// The caches. Clones share their content.
+#[derive(Clone)]
+pub struct Caches {
+    /// All `ContourDeployment`s of the cluster.
+    pub deployments: Store<ContourDeployment>,
+    children: BTreeMap<ChildKind, Store<DynamicObject>>,
+    pods: Store<Pod>,
+}
+
+/// What belongs to one `ContourDeployment`.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    /// Its children.
+    pub children: BTreeMap<ChildRef, Arc<DynamicObject>>,
+    /// Its pods, by name.
+    pub pods: Vec<Arc<Pod>>,
+}
+
+impl Caches {
+    /// The caches, and the watches that keep them, to be run. Each change is told to `triggers`.
+    pub fn new(client: &Client, triggers: &mpsc::Sender<Trigger>, metrics: &Metrics) -> (Self, Watches) {
+        let (deployments, deployments_writer) = store();
+        let (pods, pods_writer) = store();
+        let telling = Telling {
+            triggers: triggers.clone(),
+            deployments: deployments.clone(),
+            generations: HashMap::new(),
+            metrics: metrics.clone(),
+        };
+        let mut children = BTreeMap::new();
+        let mut writers = Vec::new();
+        for kind in ChildKind::ALL {
+            let writer = Writer::new(kind.resource());
+            children.insert(kind, writer.as_reader());
+            writers.push((kind, writer));
+        }
+        let watches = Watches {
+            client: client.clone(),
+            telling,
+            deployments: deployments_writer,
+            pods: pods_writer,
+            children: writers,
+        };
+        (Self { deployments, children, pods }, watches)
+    }
+
+    /// Returns when every cache was filled once.
+    pub async fn filled(&self) {
+        // Fails only if the watches were dropped: then there is nothing to wait for, and the process ends.
+        let _ = self.deployments.wait_until_ready().await;
+        let _ = self.pods.wait_until_ready().await;
+        for children in self.children.values() {
+            let _ = children.wait_until_ready().await;
+        }
+    }
+
+    /// What belongs to the `ContourDeployment` of these names.
+    pub fn of(&self, names: &Names) -> Live {
+        let ours = names.owner_labels();
+        let is_ours = |labels: &BTreeMap<String, String>| ours.iter().all(|(k, v)| labels.get(k) == Some(v));
+        let mut children = BTreeMap::new();
+        for (kind, store) in &self.children {
+            for object in store.state_filter(|object| is_ours(object.labels())) {
+                children.insert(reference(*kind, &object), object);
+            }
+        }
+        let mut pods = self.pods.state_filter(|pod| is_ours(pod.labels()));
+        pods.sort_by_key(|pod| pod.name_any());
+        Live { children, pods }
+    }
+}
+
+/// Which child an object is.
+pub fn reference(kind: ChildKind, object: &DynamicObject) -> ChildRef {
+    ChildRef { kind, namespace: object.namespace().filter(|_| kind.namespaced()), name: object.name_any() }
+}
+
+/// The watches behind [`Caches`].
+pub struct Watches {
+    client: Client,
+    telling: Telling,
+    deployments: Writer<ContourDeployment>,
+    pods: Writer<Pod>,
+    children: Vec<(ChildKind, Writer<DynamicObject>)>,
+}
+
+impl Watches {
+    /// Keeps the caches until the token is cancelled.
+    pub async fn run(self, token: CancellationToken) {
+        let Self { client, telling, deployments, pods, children } = self;
+        let labelled = || watcher::Config::default().labels(OWNER_NAME);
+        let mut running = tokio::task::JoinSet::new();
+        running.spawn(
+            Source {
+                kind: "ContourDeployment".to_owned(),
+                api: Api::<ContourDeployment>::all(client.clone()),
+                config: watcher::Config::default(),
+                cache: deployments,
+                whose: |deployment: &ContourDeployment| Some(ObjectRef::from_obj(deployment)),
+                shared: true,
+            }
+            .keep(telling.clone(), token.clone()),
+        );
+        running.spawn(
+            Source {
+                kind: "Pod".to_owned(),
+                api: Api::<Pod>::all(client.clone()),
+                config: labelled(),
+                cache: pods,
+                whose: owner,
+                shared: false,
+            }
+            .keep(telling.clone(), token.clone()),
+        );
+        for (kind, cache) in children {
+            running.spawn(
+                Source {
+                    kind: kind.to_string(),
+                    api: Api::<DynamicObject>::all_with(client.clone(), &kind.resource()),
+                    config: labelled(),
+                    cache,
+                    whose: owner,
+                    shared: false,
+                }
+                .keep(telling.clone(), token.clone()),
+            );
+        }
+        // A watch that panicked would leave a cache that is never true again.
+        while let Some(ended) = running.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!("a watch ended: {error}");
+                return;
+            }
+        }
+    }
+}
+
+/// One watch.
+struct Source<K: Resource>
+where
+    K::DynamicType: Eq + Hash + Clone,
+{
+    kind: String,
+    api: Api<K>,
+    config: watcher::Config,
+    cache: Writer<K>,
+    /// Whom a change of this object concerns.
+    whose: fn(&K) -> Option<Trigger>,
+    /// A change of what an object asks for concerns everyone.
+    shared: bool,
+}
+
+impl<K> Source<K>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K::DynamicType: Eq + Hash + Clone + Send + Sync,
+{
+    async fn keep(self, mut telling: Telling, token: CancellationToken) {
+        let Self { kind, api, config, cache, whose, shared } = self;
+        let events = watch(api, config)
+            // Nobody reads it, and it is most of a small object.
+            .modify(|object| object.managed_fields_mut().clear())
+            .default_backoff()
+            .reflect(cache);
+        let mut events = pin!(events);
+        let mut trouble = None;
+        loop {
+            let event = tokio::select! {
+                () = token.cancelled() => return,
+                event = events.next() => event,
+            };
+            match event {
+                Some(Ok(Event::Init)) => {}
+                Some(Ok(Event::InitDone)) => {
+                    trouble = None;
+                    telling.everyone().await;
+                }
+                Some(Ok(Event::InitApply(object))) => telling.about(whose(&object)).await,
+                Some(Ok(Event::Apply(object))) => {
+                    trouble = None;
+                    telling.about(whose(&object)).await;
+                    if shared && telling.is_new(&object) {
+                        telling.everyone().await;
+                    }
+                }
+                Some(Ok(Event::Delete(object))) => {
+                    trouble = None;
+                    telling.about(whose(&object)).await;
+                    if shared {
+                        telling.everyone().await;
+                    }
+                }
+                Some(Err(error)) => telling.failed(&kind, error, &mut trouble),
+                None => return,
+            }
+        }
+    }
+}
+
+fn cause(error: &watcher::Error) -> &'static str {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => category(error),
+        watcher::Error::WatchError(status) if status.code == 410 => "Expired",
+        watcher::Error::WatchError(_) => "ServerError",
+        watcher::Error::NoResourceVersion => "Invalid",
+    }
+}
+
+/// Tells who is to be looked at.
+#[derive(Clone)]
+struct Telling {
+    triggers: mpsc::Sender<Trigger>,
+    deployments: Store<ContourDeployment>,
+    /// Per object, the generation that everyone was told of.
+    generations: HashMap<String, Option<i64>>,
+    metrics: Metrics,
+}
+
+impl Telling {
+    async fn about(&self, trigger: Option<Trigger>) {
+        if let Some(trigger) = trigger {
+            // Fails only when the controller ended, and the process with it.
+            let _ = self.triggers.send(trigger).await;
+        }
+    }
+
+    async fn everyone(&self) {
+        for deployment in self.deployments.state() {
+            self.about(Some(ObjectRef::from_obj(&*deployment))).await;
+        }
+    }
+
+    /// Whether what the object asks for was not told to everyone yet.
+    fn is_new(&mut self, object: &impl Resource) -> bool {
+        let metadata = object.meta();
+        let Some(uid) = metadata.uid.clone() else { return false };
+        self.generations.insert(uid, metadata.generation) != Some(metadata.generation)
+    }
+
+    /// Tells each cause once, until the watch works again.
+    fn failed(&self, kind: &str, error: watcher::Error, told: &mut Option<&'static str>) {
+        let cause = cause(&error);
+        self.metrics.failed(cause);
+        if told.replace(cause) == Some(cause) {
+            return;
+        }
+        let way_out = match cause {
+            "NotFound" => "; install the definitions: contour-operator crds | kubectl apply --server-side -f -",
+            "Forbidden" => "; give the operator's service account every right of bundle/install.yaml",
+            _ => "",
+        };
+        tracing::warn!(kind, cause, "a watch does not work: {:#}{way_out}", anyhow::Error::from(error));
+    }
+}
+
+/// Whose child an object is, by its labels.
+fn owner(object: &impl Resource) -> Option<Trigger> {
+    let labels = object.meta().labels.as_ref()?;
+    Some(ObjectRef::new(labels.get(OWNER_NAME)?).within(labels.get(OWNER_NAMESPACE)?))
+}

@@ -1,0 +1,88 @@
+//! What is there and not wanted any more, and when it may go. Pure.
+
+use std::collections::BTreeSet;
+
+use crate::child::{ChildKind, ChildRef};
+
+/// What decides whether something may go yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Situation {
+    /// Contour and Envoy run as they should, so nothing needs any more what they do not.
+    pub rolled_out: bool,
+    /// The new Envoy workload cannot start beside the old one: its pods wait for ports of nodes.
+    pub blocked: bool,
+}
+
+/// What is not wanted any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Obsolete {
+    /// To be deleted now.
+    pub now: Vec<ChildRef>,
+    /// To be deleted once the rollouts have ended: pods of before may still need it.
+    pub later: Vec<ChildRef>,
+}
+
+/// Which of the live children are not among the wanted ones.
+///
+/// - What steers a workload that it does not steer any more, goes at once: an autoscaler would fight over the replicas.
+/// - A workload goes when the one that replaces it runs, or when it stands in that one's way.
+/// - The rest goes when all pods run as they should: roles, Secrets and maps serve pods of before until then.
+pub fn obsolete<'a>(
+    live: impl IntoIterator<Item = &'a ChildRef>,
+    wanted: &BTreeSet<ChildRef>,
+    situation: Situation,
+) -> Obsolete {
+    let mut obsolete = Obsolete::default();
+    for child in live.into_iter().filter(|child| !wanted.contains(child)) {
+        let now = match child.kind {
+            ChildKind::HorizontalPodAutoscaler | ChildKind::PodDisruptionBudget => true,
+            ChildKind::Deployment | ChildKind::DaemonSet => situation.rolled_out || situation.blocked,
+            _ => situation.rolled_out,
+        };
+        if now { &mut obsolete.now } else { &mut obsolete.later }.push(child.clone());
+    }
+    obsolete
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn child(kind: ChildKind, name: &str) -> ChildRef {
+        ChildRef { kind, namespace: kind.namespaced().then(|| "n".to_owned()), name: name.to_owned() }
+    }
+
+    #[test]
+    fn what_is_wanted_stays_and_the_rest_goes_in_its_time() {
+        use ChildKind::{DaemonSet, Deployment, HorizontalPodAutoscaler, PodDisruptionBudget, Role, Secret};
+        let wanted: BTreeSet<_> =
+            [child(Deployment, "contour"), child(Deployment, "envoy"), child(Role, "contour")].into();
+        let situation = |rolled_out, blocked| Situation { rolled_out, blocked };
+        for (kind, before, blocked, after) in [
+            (DaemonSet, false, true, true),
+            (Role, false, false, true),
+            (Secret, false, false, true),
+            (HorizontalPodAutoscaler, true, true, true),
+            (PodDisruptionBudget, true, true, true),
+        ] {
+            let old = child(kind, "old");
+            let live: Vec<_> = wanted.iter().chain([&old]).cloned().collect();
+            for (situation, now) in
+                [(situation(false, false), before), (situation(false, true), blocked), (situation(true, false), after)]
+            {
+                let found = obsolete(&live, &wanted, situation);
+                let expected = (if now { vec![old.clone()] } else { vec![] }, if now { vec![] } else { vec![old.clone()] });
+                assert_eq!((found.now, found.later), expected, "{old} {situation:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_namespace_or_kind_is_another_object() {
+        let wanted: BTreeSet<_> = [child(ChildKind::Role, "r")].into();
+        let elsewhere = ChildRef { namespace: Some("m".to_owned()), ..child(ChildKind::Role, "r") };
+        let binding = child(ChildKind::RoleBinding, "r");
+        let found = obsolete([&elsewhere, &binding], &wanted, Situation { rolled_out: true, blocked: false });
+        assert_eq!(found.now, [elsewhere, binding]);
+    }
+}
