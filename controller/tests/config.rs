@@ -1,18 +1,26 @@
 //! Configuration as data: `config/accept/*.yaml` and `config/reject/*.yaml` with the settings or errors they make, and the flags
-//! against the list in `config/flags.tsv`. A first line `# flags: ...` adds flags to `--insecure`.
+//! against the list in `config/flags.tsv`. A first line `# flags: ...` adds flags to `--insecure`. `config/objects` has the same for the spec
+//! of a ContourConfiguration, without `--insecure`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 use contour::cli::{Cli, Command, ServeArgs};
-use contour::config::{ConfigError, ConfigFile, Environment, Settings, parse, resolve};
+use contour::config::{
+    ConfigError, ConfigFile, Environment, Settings, check_configuration, overruled, parse, resolve,
+    resolve_object,
+};
+use contour_crds::contour_configuration::ContourConfigurationSpec;
 use proptest::prelude::*;
 
 fn serve(flags: &str) -> ServeArgs {
-    let insecure = if flags.contains("insecure") { "" } else { "--insecure" };
-    let arguments = ["contour", "serve", insecure].into_iter().chain(flags.split_whitespace());
-    match Cli::of(arguments.filter(|argument| !argument.is_empty())).map(|cli| cli.command) {
+    if flags.contains("insecure") { serve_with(flags) } else { serve_with(&format!("--insecure {flags}")) }
+}
+
+fn serve_with(flags: &str) -> ServeArgs {
+    let arguments = ["contour", "serve"].into_iter().chain(flags.split_whitespace());
+    match Cli::of(arguments).map(|cli| cli.command) {
         Ok(Command::Serve(args)) => *args,
         other => panic!("{flags}: {other:?}"),
     }
@@ -24,9 +32,43 @@ fn environment() -> Environment {
 
 /// What the file and the flags in its first line come to.
 fn settings_of(path: &Path) -> Result<Settings, Vec<ConfigError>> {
+    let (text, flags) = input(path);
+    resolve(&serve(&flags), &parse(&text)?, &environment())
+}
+
+/// The text of a file, and the flags in its first line.
+fn input(path: &Path) -> (String, String) {
     let text = std::fs::read_to_string(path).expect("test inputs are readable");
     let flags = text.lines().next().and_then(|line| line.strip_prefix("# flags: ")).unwrap_or_default();
-    resolve(&serve(flags), &parse(&text)?, &environment())
+    (text.clone(), flags.to_owned())
+}
+
+/// The spec in a file, as the API server would hand it out, and the flags.
+fn object(path: &Path) -> (ContourConfigurationSpec, ServeArgs) {
+    let (text, flags) = input(path);
+    let value: serde_json::Value = serde_saphyr::from_str(&text).expect("test inputs are YAML");
+    let spec: ContourConfigurationSpec = serde_json::from_value(value.clone()).expect("a spec");
+    // A misspelt field would be dropped in silence, and test nothing.
+    let known = serde_json::to_value(&spec).expect("specs are JSON");
+    let lost = lost(&value, &known);
+    assert!(lost.is_empty(), "{}: {lost:?}", path.display());
+    (spec, serve_with(&flags))
+}
+
+/// Paths of what has a meaning in `value` and is not in `known`.
+fn lost(value: &serde_json::Value, known: &serde_json::Value) -> Vec<String> {
+    let Some(fields) = value.as_object() else { return Vec::new() };
+    let below = fields.iter().flat_map(|(key, value)| {
+        let zero = value.as_str() == Some("")
+            || value.as_i64() == Some(0)
+            || value.as_object().is_some_and(serde_json::Map::is_empty);
+        match known.get(key) {
+            None if zero => Vec::new(),
+            None => vec![key.clone()],
+            Some(known) => lost(value, known).into_iter().map(|rest| format!("{key}.{rest}")).collect(),
+        }
+    });
+    below.collect()
 }
 
 /// `path: value` for each leaf of the settings, in order.
@@ -61,10 +103,14 @@ fn by_path(settings: &Settings) -> BTreeMap<String, Vec<String>> {
     values
 }
 
-/// What the settings say otherwise than the default ones do.
+/// What the settings say otherwise than those without file and flags do.
 fn difference(settings: &Settings) -> String {
     let default = resolve(&serve(""), &ConfigFile::default(), &environment()).expect("defaults are right");
-    let default = by_path(&default);
+    difference_of(settings, &default)
+}
+
+fn difference_of(settings: &Settings, default: &Settings) -> String {
+    let default = by_path(default);
     let changed = by_path(settings).into_iter().filter(|(path, values)| default.get(path) != Some(values));
     let lines: Vec<String> = changed.map(|(path, values)| format!("{path}: {}", values.join(", "))).collect();
     lines.join("\n")
@@ -85,6 +131,52 @@ fn rejected() {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(lines.join("\n"));
     });
+}
+
+/// As Contour's: all but these few are those of flags and file.
+#[test]
+fn objects_have_defaults_of_their_own() {
+    let settings = resolve_object(&serve_with(""), &ContourConfigurationSpec::default(), &environment());
+    insta::assert_snapshot!(difference(&settings.expect("the defaults are right")));
+}
+
+#[test]
+fn accepted_objects() {
+    let default = resolve_object(&serve_with(""), &ContourConfigurationSpec::default(), &environment());
+    let default = default.expect("the defaults are right");
+    insta::glob!("config/objects/accept/*.yaml", |path| {
+        let (spec, args) = object(path);
+        let settings = resolve_object(&args, &spec, &environment());
+        let settings = settings.unwrap_or_else(|errors| panic!("{}: {errors:?}", path.display()));
+        let mut told = difference_of(&settings, &default);
+        for (flag, field) in overruled(&args, &spec) {
+            told.push_str(&format!("\n{flag} has no effect, {field} has"));
+        }
+        insta::assert_snapshot!(told);
+    });
+}
+
+#[test]
+fn rejected_objects() {
+    insta::glob!("config/objects/reject/*.yaml", |path| {
+        let (spec, args) = object(path);
+        let errors = resolve_object(&args, &spec, &environment());
+        let errors = errors.err().unwrap_or_else(|| panic!("{} was accepted", path.display()));
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    });
+}
+
+/// The operator is told what the controller would say, field by field.
+#[test]
+fn an_object_is_checked_without_a_controller() {
+    assert_eq!(check_configuration(&ContourConfigurationSpec::default()), []);
+    let spec = serde_json::json!({"envoy": {"timeouts": {"requestTimeout": "soon"}, "http": {"port": -1}}});
+    let problems = check_configuration(&serde_json::from_value(spec).unwrap());
+    let fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
+    assert_eq!(fields, ["spec.envoy.http.port", "spec.envoy.timeouts.requestTimeout"]);
+    assert!(problems[1].message.contains("soon") && problems[1].message.contains("write a duration"));
+    assert!(!problems[1].message.contains("spec."), "{}", problems[1].message);
 }
 
 #[test]

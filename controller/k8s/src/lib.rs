@@ -60,7 +60,7 @@ mod trouble;
 mod watch;
 mod writer;
 
-pub use addresses::{ADDRESSES, AddressError, AddressSource, ADDRESS_GRACE, parse_addresses};
+pub use addresses::{ADDRESS_GRACE, ADDRESSES, AddressError, AddressSource, parse_addresses};
 pub use client::{ClientError, ClientSource, HealthError, api_health, connect};
 pub use configuration::{ConfigurationError, configuration};
 pub use lease::{Election, LeaseSettings, LeaseTimesError, always_leading, identity};

@@ -115,7 +115,7 @@ pub(super) fn host_or_ip(place: Place, host: &str) -> Result<String, ConfigError
         Err(ConfigError::at(
             place,
             format!("\"{host}\" is neither an IP address nor a host name"),
-            "use e.g. 127.0.0.1, 0.0.0.0, or :: for IPv6 and IPv4, and give the port by its own flag",
+            "use e.g. 127.0.0.1, 0.0.0.0, or :: for IPv6 and IPv4, and write the port apart",
         ))
     }
 }

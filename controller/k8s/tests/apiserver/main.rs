@@ -1,5 +1,6 @@
 //! Against a real kube-apiserver: watches, status writes, the lease.
 
+mod addresses;
 mod lease;
 mod rights;
 mod statuses;

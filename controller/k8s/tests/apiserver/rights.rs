@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use contour_crds::contour_configuration::ContourConfiguration;
 use contour_crds::{HTTPProxy, all_crds};
 use contour_e2e::apiserver::{self, ApiServer};
 use contour_e2e::wait::{SOON, eventually};
-use contour_k8s::{Election, LeaseSettings, StatusWriter, api_health};
-use contour_objects::Kind;
-use k8s_openapi::api::core::v1::Event;
+use contour_k8s::{
+    ADDRESS_GRACE, ADDRESSES, AddressSource, Election, LeaseSettings, StatusWriter, api_health, configuration,
+};
+use contour_objects::{Kind, NamespacedName};
+use k8s_openapi::api::core::v1::{Event, Service};
+use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
@@ -26,7 +30,8 @@ async fn grant(client: &Client, namespace: &str) -> Result<()> {
         {"apiGroups": [""], "resources": ["configmaps", "namespaces", "secrets", "services"], "verbs": read},
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": read},
         {"apiGroups": ["networking.k8s.io"], "resources": ["ingresses"], "verbs": read},
-        {"apiGroups": ["projectcontour.io"], "resources": ["httpproxies", "tlscertificatedelegations"], "verbs": read},
+        {"apiGroups": ["networking.k8s.io"], "resources": ["ingresses/status"], "verbs": ["create", "get", "update"]},
+        {"apiGroups": ["projectcontour.io"], "resources": ["contourconfigurations", "httpproxies", "tlscertificatedelegations"], "verbs": read},
         {"apiGroups": ["projectcontour.io"], "resources": ["httpproxies/status"], "verbs": ["create", "get", "update"]},
     ]});
     Api::<ClusterRole>::all(client.clone()).create(&PostParams::default(), &object(role)).await?;
@@ -58,6 +63,16 @@ async fn the_stock_roles_are_enough_and_are_waited_for() -> Result<()> {
     let namespace = api.namespace("contour").await?;
     let proxies: Api<HTTPProxy> = Api::namespaced(admin.clone(), &namespace);
     proxies.create(&PostParams::default(), &proxy("site")).await?;
+    let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
+    let ingress = json!({"metadata": {"name": "site"}, "spec": {"defaultBackend": backend}});
+    create::<Ingress>(&admin, &namespace, ingress).await?;
+    let service = json!({
+        "metadata": {"name": "envoy", "annotations": {ADDRESSES: "192.0.2.1"}},
+        "spec": {"clusterIP": "None", "ports": [{"port": 80}]},
+    });
+    create::<Service>(&admin, &namespace, service).await?;
+    create::<ContourConfiguration>(&admin, &namespace, json!({"metadata": {"name": "main"}, "spec": {}}))
+        .await?;
 
     let measured = Measured::new();
     let mut watching = Watching::start(ours.clone(), &[], &measured.metrics);
@@ -72,18 +87,30 @@ async fn the_stock_roles_are_enough_and_are_waited_for() -> Result<()> {
     grant(&admin, &namespace).await?;
     watching.synced_with(&[(Kind::HttpProxy, "site")]).await?;
     api_health(ours.clone()).await?;
+    configuration(&ours, &NamespacedName::new(namespace.as_str(), "main")).await?;
 
     let settings = LeaseSettings::new(&namespace, "pod_1");
     let (election, leading) = Election::new(ours.clone(), settings, measured.metrics.clone())?;
     let token = CancellationToken::new();
     let _stop = token.clone().drop_guard();
     tokio::spawn(election.run(token.clone()));
+    let source = AddressSource {
+        client: ours.clone(),
+        service: NamespacedName::new(namespace.as_str(), "envoy"),
+        statuses: Arc::clone(&watching.statuses),
+        metrics: measured.metrics.clone(),
+        grace: ADDRESS_GRACE,
+    };
+    tokio::spawn(source.run(token.clone()));
     let statuses = Arc::clone(&watching.statuses);
     tokio::spawn(StatusWriter::new(ours, statuses, leading, measured.metrics.clone()).run(token));
     watching.statuses.offer([valid(&namespace, "site")]);
+    let ingresses: Api<Ingress> = Api::namespaced(admin.clone(), &namespace);
     eventually(SOON, || async {
         let status = proxies.get("site").await?.status.and_then(|s| s.current_status);
         anyhow::ensure!(status.as_deref() == Some("valid"), "{status:?}");
+        let ingress = serde_json::to_value(ingresses.get("site").await?.status)?;
+        anyhow::ensure!(ingress["loadBalancer"]["ingress"] == json!([{"ip": "192.0.2.1"}]), "{ingress}");
         let events = Api::<Event>::namespaced(admin.clone(), &namespace).list(&ListParams::default()).await?;
         anyhow::ensure!(
             events.iter().any(|e| e.message.as_deref() == Some("pod_1 became leader")),
