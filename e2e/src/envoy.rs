@@ -265,6 +265,11 @@ impl Envoy {
         Ok(memory["allocated"].as_str().context("/memory tells what is allocated")?.parse()?)
     }
 
+    /// How long Envoy's main thread, which takes in configuration, has run on a processor.
+    pub fn main_thread_time(&self) -> Result<Duration> {
+        self.process.main_thread_time()
+    }
+
     /// Bytes of the process that are in memory, from `/proc` (Linux).
     pub fn resident_bytes(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid()))?;

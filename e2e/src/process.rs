@@ -45,6 +45,19 @@ impl Process {
         self.pid.as_raw()
     }
 
+    /// How long all its threads have run on a processor, from `/proc` (Linux); those that ended are not counted.
+    pub fn processor_time(&self) -> Result<Duration> {
+        let tasks = PathBuf::from(format!("/proc/{}/task", self.pid()));
+        let threads =
+            std::fs::read_dir(&tasks).with_context(|| format!("cannot list {}", tasks.display()))?;
+        threads.map(|thread| run_time(&thread?.path())).sum()
+    }
+
+    /// How long its main thread has run on a processor, from `/proc` (Linux).
+    pub fn main_thread_time(&self) -> Result<Duration> {
+        run_time(&PathBuf::from(format!("/proc/{0}/task/{0}", self.pid())))
+    }
+
     /// Where the child's output goes.
     pub fn log_path(&self) -> &Path {
         &self.log
@@ -191,4 +204,12 @@ mod tests {
             Process::spawn("etcd", Command::new("/nowhere/etcd"), dir.path().join("log")).unwrap_err();
         assert_eq!(error.to_string(), "cannot start etcd from /nowhere/etcd");
     }
+}
+
+/// The time on a processor of a thread's directory in `/proc`: the first number of `schedstat`, in nanoseconds.
+fn run_time(thread: &Path) -> Result<Duration> {
+    let text = std::fs::read_to_string(thread.join("schedstat"))
+        .with_context(|| format!("no schedstat in {}", thread.display()))?;
+    let nanoseconds = text.split(' ').next().context("schedstat is not empty")?;
+    Ok(Duration::from_nanos(nanoseconds.parse()?))
 }

@@ -49,6 +49,8 @@ pub(crate) struct Figures {
     pub(crate) remove: Times,
     /// From changing an EndpointSlice to the first answer from the new address.
     pub(crate) endpoint: Times,
+    /// Time on a processor for each host added and removed again, in milliseconds: the controller, and Envoy's main thread.
+    pub(crate) work_per_add: (f64, f64),
     /// Bytes of xDS responses per added host.
     pub(crate) bytes_per_add: f64,
     /// Resources sent per endpoint change.
@@ -90,6 +92,7 @@ impl Figures {
 
     async fn adds(&mut self, world: &World, samples: usize) -> Result<()> {
         let (mut added, mut removed, mut bytes) = (Vec::new(), Vec::new(), 0.0);
+        let (controller, envoy) = world.work()?;
         for i in 0..samples {
             let name = format!("probe-{}-{i}", world.hosts);
             world.prepare(&name).await?;
@@ -100,6 +103,9 @@ impl Figures {
         }
         #[allow(clippy::cast_precision_loss)]
         let count = samples as f64;
+        let (controller_now, envoy_now) = world.work()?;
+        let each = |then: Duration, now: Duration| (now - then).as_secs_f64() * 1000.0 / count;
+        self.work_per_add = (each(controller, controller_now), each(envoy, envoy_now));
         (self.add, self.remove, self.bytes_per_add) = (Times::new(added), Times::new(removed), bytes / count);
         Ok(())
     }

@@ -59,6 +59,10 @@ fn lines() -> Vec<Line<'static>> {
         ("delete HTTPProxy to first 404 (TLS: refused handshake)", Box::new(|f| pair(&f.remove))),
         ("endpoint swap to first answer from it", Box::new(|f| pair(&f.endpoint))),
         ("answers 503 on the way", Box::new(|f| f.unavailable.to_string())),
+        (
+            "processor time for a host added and removed, controller / Envoy's main thread, ms",
+            Box::new(|f| format!("{:.1} / {:.1}", f.work_per_add.0, f.work_per_add.1)),
+        ),
         ("xDS bytes per added host", Box::new(|f| format!("{:.0}", f.bytes_per_add))),
         (
             "xDS resources / bytes per endpoint swap",

@@ -262,6 +262,11 @@ impl World {
         Ok((pages * 4096, self.envoy.resident_bytes()?))
     }
 
+    /// How long the controller, and Envoy's main thread, have run on a processor.
+    pub(crate) fn work(&self) -> Result<(Duration, Duration)> {
+        Ok((self.contour.processor_time()?, self.envoy.main_thread_time()?))
+    }
+
     /// Ends the controller and starts it again; returns once Envoy is connected to the new one.
     pub(crate) async fn restart(&mut self) -> Result<()> {
         self.contour.signal(nix::sys::signal::Signal::SIGTERM)?;
