@@ -20,10 +20,10 @@ pub(crate) fn route_match(matches: &RouteMatch, host: &str) -> route::RouteMatch
     }
 }
 
-/// `:authority` has exactly one label before `suffix` (`.example.com`); a port is tolerated.
+/// `:authority` has exactly one label before `suffix` (`.example.com`), in whatever case; a port is tolerated.
 fn one_label(suffix: &str) -> route::HeaderMatcher {
     let quoted = suffix.replace('.', "\\.");
-    let expression = regex(format!("^[a-z0-9]([-a-z0-9]*[a-z0-9])?{quoted}(:[0-9]+)?"));
+    let expression = regex(format!("(?i)^[a-z0-9]([-a-z0-9]*[a-z0-9])?{quoted}(:[0-9]+)?"));
     route::HeaderMatcher {
         name: ":authority".to_owned(),
         header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(string_matcher(
@@ -131,7 +131,7 @@ mod tests {
             panic!("a string match");
         };
         let Some(MatchPattern::SafeRegex(regex)) = &string.match_pattern else { panic!("a regex") };
-        assert_eq!(regex.regex, r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?\.example\.com(:[0-9]+)?");
+        assert_eq!(regex.regex, r"(?i)^[a-z0-9]([-a-z0-9]*[a-z0-9])?\.example\.com(:[0-9]+)?");
         assert!(route_match(&matches, "*").headers.is_empty());
         assert!(route_match(&matches, "www.example.com").headers.is_empty());
     }

@@ -289,6 +289,7 @@ async fn a_wildcard_stands_for_one_label_and_yields_to_names() {
         ("two.example.com", 200, "any"),
         ("two.example.com:8080", 200, "any"),
         ("ONE.example.com", 200, "one"),
+        ("TWO.Example.com", 200, "any"),
         ("a.two.example.com", 404, ""),
         ("example.com", 404, ""),
         ("twoxexample.com", 404, ""),
