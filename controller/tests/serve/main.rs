@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod configuration;
 mod objects;
 mod rejection;
 mod replicas;
@@ -30,14 +31,17 @@ in_own_network! {
     rejection::what_envoy_rejects_is_held_back_alone,
     restart::a_restart_is_not_noticed,
     replicas::the_lease_holder_alone_writes_statuses,
+    configuration::an_object_configures_and_statuses_say_where,
     start::kinds_may_come_later,
     start::nothing_is_served_before_everything_is_known,
 }
 
 #[test]
 fn what_cannot_be_is_refused_before_anything_starts() {
-    let (code, told) = start::refused(&["--insecure", "--contour-config-name=main"]);
-    assert!(code == Some(2) && told.contains("--contour-config-name"), "{code:?} {told}");
+    let (code, told) = start::refused(&["--contour-config-name=Main"]);
+    assert!(code == Some(2) && told.contains("\"Main\" cannot be the name"), "{code:?} {told}");
+    let (code, told) = start::refused(&["--contour-config-name=main", "--config-path=contour.yaml"]);
+    assert!(code == Some(2) && told.contains("--config-path"), "{code:?} {told}");
     let (code, told) = start::refused(&[]);
     assert!(code == Some(2) && told.contains("--insecure"), "{code:?} {told}");
 
