@@ -13,6 +13,7 @@ pub mod build;
 pub mod child;
 pub mod clash;
 pub mod defaults;
+pub mod image;
 pub mod names;
 pub mod problem;
 pub mod settings;

@@ -33,7 +33,8 @@ pub(super) fn bootstrap(inputs: &Inputs<'_>) -> ConfigMap {
 
 /// The volume with each file at the path that the bootstrap has for it.
 pub(super) fn volume(inputs: &Inputs<'_>, name: &str) -> Volume {
-    let item = |path: &String| KeyToPath { key: key(path).to_owned(), path: path.clone(), ..KeyToPath::default() };
+    let item =
+        |path: &String| KeyToPath { key: key(path).to_owned(), path: path.clone(), ..KeyToPath::default() };
     Volume {
         name: name.to_owned(),
         config_map: Some(ConfigMapVolumeSource {

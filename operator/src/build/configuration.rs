@@ -13,7 +13,7 @@ use crate::settings::{CONTOUR_ADMIN_PORT, XDS_PORT};
 const ANY: &str = "0.0.0.0";
 
 /// The ContourConfiguration that the controller is started with.
-pub(super) fn configuration(inputs: &Inputs<'_>) -> ContourConfiguration {
+pub(crate) fn configuration(inputs: &Inputs<'_>) -> ContourConfiguration {
     let spec = &inputs.deployment.spec;
     let given = spec.configuration.as_deref().cloned().unwrap_or_default();
     let classes: Vec<String> = spec.ingress_class_name.iter().cloned().collect();

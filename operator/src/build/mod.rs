@@ -23,6 +23,9 @@ use crate::defaults::Defaults;
 use crate::names::Names;
 use crate::settings::Settings;
 
+pub(crate) use configuration::configuration;
+pub(crate) use contour::arguments as contour_arguments;
+pub(crate) use envoy::VOLUMES;
 pub use envoy::{AGENT_CONTAINER, ENVOY_CONTAINER, agent_image};
 pub use meta::{COMPONENT, Component, INSTANCE};
 
@@ -81,7 +84,7 @@ impl Stages {
 /// All children of a `ContourDeployment`.
 pub fn build(inputs: &Inputs<'_>) -> Stages {
     let bootstrap = bootstrap::bootstrap(inputs);
-    let configuration = configuration::configuration(inputs);
+    let configuration = configuration(inputs);
     let mut foundation = rbac::accounts(inputs);
     foundation.extend(rbac::roles(inputs));
     foundation.extend([

@@ -1,0 +1,141 @@
+//! What is wrong with a `ContourDeployment` that its schema cannot tell. Pure: what other objects say is looked at elsewhere.
+
+mod arguments;
+mod configuration;
+mod pods;
+
+use std::net::IpAddr;
+
+use contour_crds::ContourDeployment;
+use contour_graph::parse_duration;
+
+use crate::defaults::Defaults;
+use crate::image::ImageReference;
+use crate::names::{Names, is_label};
+use crate::problem::Problem;
+use crate::settings;
+
+/// Everything that is wrong with a `ContourDeployment`, looked at alone. Empty: it can be built.
+pub fn validate(deployment: &ContourDeployment, defaults: &Defaults) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    problems.extend(class(deployment));
+    problems.extend(durations(deployment));
+    problems.extend(images(deployment, defaults));
+    problems.extend(network(deployment));
+    problems.extend(publishing(deployment));
+    problems.extend(pods::pods(deployment));
+    match Names::of(deployment) {
+        Ok(names) => {
+            problems.extend(secrets(deployment, &names));
+            problems.extend(configuration::configuration(deployment, &names, defaults));
+            problems.extend(arguments::arguments(deployment, &names, defaults));
+        }
+        Err(problem) => problems.push(problem),
+    }
+    problems.sort();
+    problems
+}
+
+fn class(deployment: &ContourDeployment) -> Option<Problem> {
+    let class = deployment.spec.ingress_class_name.as_deref()?;
+    (class.len() > 63 || !is_label(class)).then(|| {
+        let message =
+            format!("\"{class}\" is not a class: use 1 to 63 lower-case letters, digits and dashes");
+        Problem::invalid("spec.ingressClassName", message)
+    })
+}
+
+fn durations(deployment: &ContourDeployment) -> Vec<Problem> {
+    let (certificates, shutdown) = (&deployment.spec.certificates, &deployment.spec.envoy.shutdown);
+    let given = [
+        ("certificates.lifetime", &certificates.lifetime),
+        ("certificates.caLifetime", &certificates.ca_lifetime),
+        ("certificates.renewBefore", &certificates.renew_before),
+        ("envoy.shutdown.drainDelay", &shutdown.drain_delay),
+        ("envoy.shutdown.checkDelay", &shutdown.check_delay),
+        ("envoy.shutdown.checkInterval", &shutdown.check_interval),
+        ("envoy.shutdown.gracePeriod", &shutdown.grace_period),
+    ];
+    let wrong = given.into_iter().filter_map(|(field, text)| {
+        let error = parse_duration(text.as_deref()?).err()?;
+        Some(Problem::invalid(format!("spec.{field}"), error))
+    });
+    wrong.collect()
+}
+
+fn images(deployment: &ContourDeployment, defaults: &Defaults) -> Vec<Problem> {
+    let (contour, envoy) = (&deployment.spec.contour, &deployment.spec.envoy);
+    let given = [
+        ("spec.contour.image", "--contour-image", &contour.image, &defaults.contour_image),
+        ("spec.envoy.image", "--envoy-image", &envoy.image, &defaults.envoy_image),
+        ("spec.envoy.agentImage", "--agent-image", &envoy.agent_image, &defaults.agent_image),
+    ];
+    let wrong = given.into_iter().filter_map(|(field, flag, asked, default)| {
+        let error = ImageReference::parse(asked.as_deref().unwrap_or(default)).err()?;
+        Some(match asked {
+            Some(_) => Problem::invalid(field, error.to_string()),
+            None => Problem::invalid(
+                field,
+                format!("the default, {flag} of the operator, cannot be used: {error}"),
+            ),
+        })
+    });
+    wrong.collect()
+}
+
+fn network(deployment: &ContourDeployment) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if let Some(address) = deployment.spec.envoy.listen_address.as_deref()
+        && address.parse::<IpAddr>().is_err()
+    {
+        let message = format!("\"{address}\" is not an IP address, such as 0.0.0.0 or ::");
+        problems.push(Problem::invalid("spec.envoy.listenAddress", message));
+    }
+    let ports = settings::ports(deployment).named();
+    for (index, (name, port)) in ports.iter().enumerate() {
+        if let Some((first, _)) = ports[..index].iter().find(|(_, earlier)| earlier == port) {
+            let message = format!(
+                "{port} is the port of {first} too; give one of the two another, as all have to differ"
+            );
+            problems.push(Problem::invalid(format!("spec.envoy.ports.{name}"), message));
+        }
+    }
+    problems
+}
+
+fn publishing(deployment: &ContourDeployment) -> Vec<Problem> {
+    let ranges = deployment.spec.publishing.load_balancer_source_ranges.iter().enumerate();
+    let wrong = ranges.filter(|(_, range)| !is_network(range));
+    wrong
+        .map(|(index, range)| {
+            let message = format!("\"{range}\" is not a network such as 192.0.2.0/24 or 2001:db8::/32");
+            Problem::invalid(format!("spec.publishing.loadBalancerSourceRanges[{index}]"), message)
+        })
+        .collect()
+}
+
+fn is_network(text: &str) -> bool {
+    let Some((address, length)) = text.split_once('/') else { return false };
+    let most = match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    length.parse::<u8>().is_ok_and(|bits| bits <= most) && !length.starts_with('+')
+}
+
+/// The user's Secrets are not the operator's own, which it would write to, and remove when they are not needed.
+fn secrets(deployment: &ContourDeployment, names: &Names) -> Vec<Problem> {
+    let Some(refs) = &deployment.spec.certificates.secret_refs else { return Vec::new() };
+    let own = [&names.contour_secret, &names.envoy_secret, &names.ca_secret];
+    let taken = [("contour", &refs.contour), ("envoy", &refs.envoy)]
+        .into_iter()
+        .filter(|(_, name)| own.contains(name));
+    taken
+        .map(|(field, name)| {
+            let message =
+                format!("\"{name}\" is the name of a Secret that the operator makes itself; use another");
+            Problem::invalid(format!("spec.certificates.secretRefs.{field}"), message)
+        })
+        .collect()
+}
