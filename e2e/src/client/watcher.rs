@@ -43,9 +43,14 @@ pub struct Watcher {
 impl Watcher {
     /// Begins to watch.
     pub fn start(request: Request) -> Self {
+        Self::start_at_pace(request, INTERVAL)
+    }
+
+    /// Begins to watch with at least this time from one request to the next, where many watch for long.
+    pub fn start_at_pace(request: Request, interval: Duration) -> Self {
         let (record, runs) = watch::channel(Vec::new());
         let task = tokio::spawn(async move {
-            let mut pace = tokio::time::interval(INTERVAL);
+            let mut pace = tokio::time::interval(interval);
             pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 pace.tick().await;

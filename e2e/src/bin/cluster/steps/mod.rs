@@ -1,0 +1,9 @@
+//! The story, step by step.
+
+pub(crate) mod install;
+pub(crate) mod nodes;
+pub(crate) mod others;
+pub(crate) mod removal;
+pub(crate) mod rotation;
+pub(crate) mod serve;
+pub(crate) mod upgrade;

@@ -1,0 +1,92 @@
+//! A node that is cordoned, drained, taken away and returned.
+
+use anyhow::{Context as _, Result};
+use contour_e2e::wait::eventually;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::ResourceExt as _;
+use kube::api::{Api, EvictParams, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::{install, serve};
+use crate::traffic::Traffic;
+use crate::world::{EDGE, Place, ROLLOUT, World};
+
+/// The taint that makes even a DaemonSet's pods leave.
+const AWAY: &str = "contour-e2e/away";
+
+/// Cordons a node and evicts its pods, as `kubectl drain --ignore-daemonsets` does: not one request fails, on that node's
+/// Envoy neither.
+pub(crate) async fn drain(world: &World) -> Result<()> {
+    let node = leaving(world);
+    let traffic = Traffic::start(serve::probes(world));
+    change(world, node, &json!({"spec": {"unschedulable": true}})).await?;
+    evict_all(world, node).await?;
+    world.until_well(EDGE).await?;
+    println!("      {} requests, none failed", traffic.finish()?);
+    Ok(())
+}
+
+/// Taints the node so that its Envoy has to leave as well: its address leaves all statuses, and the others serve on.
+pub(crate) async fn away(world: &World) -> Result<()> {
+    let node = leaving(world);
+    let stay: Vec<&Place> = world.nodes.iter().filter(|other| other.name != node.name).collect();
+    let traffic = Traffic::start(stay.iter().flat_map(|node| serve::probes_of(world, node)));
+    let taint = json!({"key": AWAY, "effect": "NoExecute"});
+    change(world, node, &json!({"spec": {"taints": [taint]}})).await?;
+    let mut addresses: Vec<String> = stay.iter().map(|node| node.address.to_string()).collect();
+    addresses.sort();
+    node.http(80, "www.example.com").until_refused().await?;
+    install::until_addresses(world, &addresses).await?;
+    serve::until_addresses(world, &addresses).await?;
+    println!("      {} requests to the other nodes, none failed", traffic.finish()?);
+    Ok(())
+}
+
+/// Takes the taint away and lets pods in: the node serves again, and all statuses have its address.
+pub(crate) async fn returned(world: &World) -> Result<()> {
+    let node = leaving(world);
+    change(world, node, &json!({"spec": {"taints": null, "unschedulable": null}})).await?;
+    for probe in serve::probes_of(world, node) {
+        probe.until_answered().await?;
+    }
+    world.until_well(EDGE).await?;
+    install::until_addresses(world, &world.addresses()).await?;
+    serve::until_addresses(world, &world.addresses()).await
+}
+
+/// The node that leaves: the last one.
+fn leaving(world: &World) -> &Place {
+    world.nodes.last().expect("the world has at least two nodes")
+}
+
+async fn change(world: &World, node: &Place, change: &Value) -> Result<()> {
+    let nodes: Api<Node> = Api::all(world.objects.client());
+    nodes.patch(&node.name, &PatchParams::default(), &Patch::Merge(change)).await?;
+    Ok(())
+}
+
+/// Evicts the pods of a node that no DaemonSet made, again while their disruption budgets forbid it, until none is left.
+async fn evict_all(world: &World, node: &Place) -> Result<()> {
+    let all: Api<Pod> = Api::all(world.objects.client());
+    let on_node = ListParams::default().fields(&format!("spec.nodeName={}", node.name));
+    eventually(ROLLOUT, || async {
+        let mut left = Vec::new();
+        for pod in all.list(&on_node).await? {
+            let of_daemon_set = pod.owner_references().iter().any(|owner| owner.kind == "DaemonSet");
+            if of_daemon_set {
+                continue;
+            }
+            if pod.metadata.deletion_timestamp.is_none() {
+                let namespace = pod.namespace().context("every pod has a namespace")?;
+                let pods: Api<Pod> = Api::namespaced(world.objects.client(), &namespace);
+                // Refused with 429 while a budget forbids it; and gone may be gone.
+                let _ = pods.evict(&pod.name_any(), &EvictParams::default()).await;
+            }
+            left.push(pod.name_any());
+        }
+        anyhow::ensure!(left.is_empty(), "still on the node: {}", left.join(", "));
+        Ok(())
+    })
+    .await
+    .with_context(|| format!("node {} cannot be drained", node.name))
+}

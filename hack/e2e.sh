@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Proves an installation in a cluster: runs e2e/src/bin/cluster against the cluster that KUBECONFIG names. `make e2e`.
+#
+# Without KUBECONFIG it takes the cluster of hack/cluster, which it starts, and ends, if it does not run yet; KEEP=1 keeps it.
+# Any other cluster has to reach the images: push them (hack/images.sh) and name them in OPERATOR_IMAGE, ENVOY_IMAGE,
+# ECHO_IMAGE and, for the version that is changed to, OPERATOR_IMAGE_NEXT. Its nodes have to be reachable from here.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+say() { printf 'e2e: %s\n' "$*" >&2; }
+
+if [ -z "${KUBECONFIG:-}" ]; then
+  # shellcheck source=cluster/common.sh
+  . hack/cluster/common.sh
+  running n1 || [ "${KEEP:-}" = 1 ] || trap 'hack/cluster/down.sh' EXIT
+  hack/cluster/up.sh >/dev/null
+  hack/images.sh
+  export KUBECONFIG=$cluster/admin.kubeconfig
+else
+  say "using the cluster of KUBECONFIG=$KUBECONFIG; it has to have the images"
+fi
+cargo run --quiet -p contour-e2e --bin cluster -- "$@"
