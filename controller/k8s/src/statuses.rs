@@ -105,10 +105,30 @@ pub(crate) enum Outcome {
     Failed,
 }
 
+/// Objects whose status waits to be written, each kind counted.
+#[derive(Debug, Default)]
+struct Queue {
+    names: VecDeque<ObjectRef>,
+    counts: BTreeMap<Kind, usize>,
+}
+
+impl Queue {
+    fn push(&mut self, name: ObjectRef) {
+        *self.counts.entry(name.kind).or_default() += 1;
+        self.names.push_back(name);
+    }
+
+    fn pop(&mut self) -> Option<ObjectRef> {
+        let name = self.names.pop_front()?;
+        *self.counts.get_mut(&name.kind).expect("what is in the queue was counted") -= 1;
+        Some(name)
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     objects: BTreeMap<ObjectRef, Entry>,
-    queue: VecDeque<ObjectRef>,
+    queue: Queue,
     addresses: Addresses,
     leading: bool,
 }
@@ -199,7 +219,7 @@ impl Statuses {
         if leading {
             state.wants_all();
         } else {
-            state.queue.clear();
+            state.queue = Queue::default();
             let settled =
                 state.objects.values_mut().filter(|e| matches!(e.step, Step::Queued | Step::Waiting));
             settled.for_each(|entry| entry.step = Step::Idle);
@@ -209,7 +229,7 @@ impl Statuses {
     /// The next status to write; it counts as being written until [`Self::finish`].
     pub(crate) fn take(&self) -> Option<Job> {
         let mut state = self.state();
-        while let Some(name) = state.queue.pop_front() {
+        while let Some(name) = state.queue.pop() {
             let addresses = state.addresses.clone();
             // Deleted, or deleted and made again, since it was queued.
             let Some(entry) = state.objects.get_mut(&name).filter(|e| e.step == Step::Queued) else {
@@ -261,7 +281,7 @@ impl Statuses {
         let mut state = self.state();
         if let Some(entry) = state.objects.get_mut(name).filter(|e| e.step == Step::Waiting) {
             entry.step = Step::Queued;
-            state.queue.push_back(name.clone());
+            state.queue.push(name.clone());
         }
     }
 
@@ -272,7 +292,7 @@ impl Statuses {
 
     /// How many statuses of this kind wait to be written.
     pub fn pending(&self, kind: Kind) -> usize {
-        self.state().queue.iter().filter(|name| name.kind == kind).count()
+        self.state().queue.counts.get(&kind).copied().unwrap_or_default()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -338,7 +358,7 @@ impl State {
         match entry.step {
             Step::Idle if self.leading => {
                 entry.step = Step::Queued;
-                self.queue.push_back(name);
+                self.queue.push(name);
             }
             Step::Writing => entry.step = Step::Outdated,
             Step::Idle | Step::Queued | Step::Outdated | Step::Waiting => {}

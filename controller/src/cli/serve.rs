@@ -23,8 +23,8 @@ Examples:
       --watch-namespaces=shop,blog,edge --root-namespaces=edge
 
 A setting is taken from its flag, else its environment variable, else the configuration file, else its default;
-where metrics are served, the file beats the flags. Flags and keys of features that are not there yet are refused
-unless they hold their default.";
+where metrics are served, the file beats the flags. With --contour-config-name the object alone decides what it can
+say. Flags, keys and fields of features that are not there yet are refused unless they hold their default.";
 
 /// Flags of `contour serve`.
 #[derive(Args, Clone, Debug)]
