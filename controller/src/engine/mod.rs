@@ -225,7 +225,6 @@ impl Engine {
                 info!(%node, "Envoy connected");
                 return;
             }
-            NodeEvent::Acked { .. } => return,
         };
         let statuses = affected.iter().filter_map(|name| self.graph.status(name)).cloned();
         let statuses: Vec<ProxyStatus> = statuses

@@ -26,17 +26,6 @@ pub enum NodeEvent {
         /// The node's id.
         node: Arc<str>,
     },
-    /// A response was accepted.
-    Acked {
-        /// Which stream.
-        stream: u64,
-        /// The node's id.
-        node: Arc<str>,
-        /// The type of the response.
-        kind: ResourceType,
-        /// The version the response carried.
-        version: String,
-    },
     /// A part of a resource was found to be what made a response be refused. It is held back until it changes.
     Rejected {
         /// Which stream.

@@ -56,7 +56,7 @@ pub(crate) struct Response {
 #[derive(Clone, Debug)]
 pub(crate) enum Output {
     Send(Response),
-    Acked { kind: ResourceType, version: String, committed: Option<Instant> },
+    Acked { kind: ResourceType, committed: Option<Instant> },
     Nacked { kind: ResourceType, message: String },
     Rejected { kind: ResourceType, resource: Arc<str>, part: Arc<str>, hash: u64, message: String },
     Recovered { kind: ResourceType, resource: Arc<str>, part: Arc<str> },

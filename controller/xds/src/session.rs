@@ -290,7 +290,7 @@ impl Session {
             return;
         }
         lane.accept(&draft);
-        lane.last_acked.clone_from(&version);
+        lane.last_acked = version;
         draft.set.iter().for_each(|resource| self.remember(kind, resource.name()));
         for name in draft.names() {
             match kind {
@@ -306,7 +306,7 @@ impl Session {
                 self.mark(kind, resource.name());
             }
         }
-        self.outputs.push(Output::Acked { kind, version, committed });
+        self.outputs.push(Output::Acked { kind, committed });
         self.recover(kind, draft.recovered);
     }
 

@@ -185,9 +185,9 @@ impl Open {
                 warn!(%node, r#type = kind.short(), error = message, "an Envoy refused a response");
                 return;
             }
-            Output::Acked { kind, version, committed } => {
+            Output::Acked { kind, committed } => {
                 metrics.acked(kind, committed.map(|at| at.elapsed()));
-                NodeEvent::Acked { stream, node, kind, version }
+                return;
             }
             Output::Rejected { kind, resource, part, hash, message } => {
                 metrics.held_back(kind, 1);
