@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use contour_crds::contour_deployment::{ImagePullPolicy, Placement};
+use contour_crds::contour_deployment::{EnvoyWorkload, ImagePullPolicy, Placement};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, LocalObjectReference, ObjectFieldSelector,
     PodSpec, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
@@ -43,7 +43,7 @@ pub(super) fn metadata(
     ObjectMeta { annotations: Some(annotations), labels: Some(labels), ..ObjectMeta::default() }
 }
 
-/// A pod's place, account and pull Secrets. Where nothing is said, pods of a component keep apart if they can.
+/// A pod's place, account and pull Secrets. Where nothing is said, and its workload does not place it, it keeps apart from its like.
 pub(super) fn placed(
     inputs: &Inputs<'_>,
     component: Component,
@@ -56,7 +56,8 @@ pub(super) fn placed(
     }
     let secrets = inputs.deployment.spec.image_pull_secrets.iter();
     let spread = placement.topology_spread_constraints.clone();
-    let unsaid = spread.is_empty() && placement.affinity.is_none();
+    let by_node = component == Component::Envoy && inputs.settings().workload == EnvoyWorkload::DaemonSet;
+    let unsaid = spread.is_empty() && placement.affinity.is_none() && !by_node;
     let spread = if unsaid { vec![apart(inputs, component)] } else { spread };
     PodSpec {
         affinity: placement.affinity.as_deref().cloned(),

@@ -1,6 +1,5 @@
 //! `spec.configuration`: what other fields decide, and what the controller cannot do.
 
-use contour_crds::contour_configuration::ContourConfigurationSpec;
 use contour_crds::{ContourConfiguration, ContourDeployment};
 
 use crate::build::{Inputs, configuration as built};
@@ -8,14 +7,8 @@ use crate::defaults::Defaults;
 use crate::names::Names;
 use crate::problem::Problem;
 
-/// What is wrong with the configuration of the controller, as it would be started with.
-pub(super) fn configuration(
-    deployment: &ContourDeployment,
-    names: &Names,
-    defaults: &Defaults,
-) -> Vec<Problem> {
-    let mut problems: Vec<Problem> =
-        deployment.spec.configuration.as_deref().map(decided_elsewhere).unwrap_or_default();
+/// What the controller cannot be started with.
+pub(super) fn not_served(deployment: &ContourDeployment, names: &Names, defaults: &Defaults) -> Vec<Problem> {
     let inputs = Inputs {
         deployment,
         names,
@@ -25,15 +18,16 @@ pub(super) fn configuration(
         addresses: &[],
     };
     let ContourConfiguration { spec, .. } = built(&inputs);
-    problems.extend(contour::config::check_configuration(&spec).into_iter().map(|problem| {
+    let problems = contour::config::check_configuration(&spec).into_iter().map(|problem| {
         let field = problem.field.strip_prefix("spec").unwrap_or(&problem.field);
         Problem::unsupported(format!("spec.configuration{field}"), problem.message)
-    }));
-    problems
+    });
+    problems.collect()
 }
 
 /// The fields that the operator writes itself, each with the one that decides it.
-fn decided_elsewhere(given: &ContourConfigurationSpec) -> Vec<Problem> {
+pub(super) fn decided_elsewhere(deployment: &ContourDeployment) -> Vec<Problem> {
+    let Some(given) = deployment.spec.configuration.as_deref() else { return Vec::new() };
     let envoy = given.envoy.as_deref().cloned().unwrap_or_default();
     let classes = given.ingress.as_ref().is_some_and(|ingress| !ingress.class_names.is_empty());
     // Zero switches the admin interface off, which no other field can say.

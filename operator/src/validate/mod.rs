@@ -27,8 +27,12 @@ pub fn validate(deployment: &ContourDeployment, defaults: &Defaults) -> Vec<Prob
     match Names::of(deployment) {
         Ok(names) => {
             problems.extend(secrets(deployment, &names));
-            problems.extend(configuration::configuration(deployment, &names, defaults));
+            problems.extend(configuration::decided_elsewhere(deployment));
             problems.extend(arguments::arguments(deployment, &names, defaults));
+            // The whole configuration is made of all fields: what is wrong with those was told already, in their own words.
+            if problems.is_empty() {
+                problems.extend(configuration::not_served(deployment, &names, defaults));
+            }
         }
         Err(problem) => problems.push(problem),
     }
