@@ -19,4 +19,8 @@ if [ -z "${KUBECONFIG:-}" ]; then
 else
   say "using the cluster of KUBECONFIG=$KUBECONFIG; it has to have the images"
 fi
-cargo run --quiet -p contour-e2e --bin cluster -- "$@"
+if [ -n "${BINARIES:-}" ]; then
+  "$BINARIES/cluster" "$@"
+else
+  cargo run --quiet -p contour-e2e --bin cluster -- "$@"
+fi

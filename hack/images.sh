@@ -5,7 +5,8 @@
 #
 # The first two get the names that bundle/install.yaml asks for, so that it installs them as it is; OPERATOR_IMAGE and
 # ENVOY_IMAGE name them otherwise. They stay in target/images as docker archives, for `buildah push` or `podman load`.
-# IMAGE_PROFILE is the cargo profile of our binaries: dev unless told, which the tests share; release to publish.
+# IMAGE_PROFILE is the cargo profile of our binaries: dev unless told; release to publish. With BINARIES set, they are taken
+# from that directory and not built: a pipeline passes target/debug, which its tests have filled.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -29,8 +30,9 @@ install_binary() { # from root path
 }
 
 rust_binary() { # name package root
-  cargo build --quiet --profile "$profile" -p "$2" --bin "$1"
-  local built=$target/${profile/#dev/debug}/$1 stripped=$work/.stripped
+  local built=${BINARIES:-$target/${profile/#dev/debug}}/$1 stripped=$work/.stripped
+  [ -n "${BINARIES:-}" ] || cargo build --quiet --profile "$profile" -p "$2" --bin "$1"
+  [ -x "$built" ] || { say "there is no $built; unset BINARIES to build it"; exit 1; }
   strip -o "$stripped" "$built"
   install_binary "$stripped" "$3" "bin/$1"
   rm "$stripped"
@@ -45,7 +47,7 @@ envoy_binary() {
   printf '%s\n' "$found"
 }
 
-operator_reference() { printf '%s\n' "${OPERATOR_IMAGE:-$(awk '$1 == "image:" { print $2 }' bundle/install.yaml)}"; }
+operator_reference() { printf '%s\n' "${OPERATOR_IMAGE:-$(awk '$1 == "image:" && NF == 2 { print $2 }' bundle/install.yaml)}"; }
 envoy_reference() { printf '%s\n' "${ENVOY_IMAGE:-$(sed -n 's/.*--envoy-image=//p' bundle/install.yaml)}"; }
 
 # Fills a directory with what the image holds, and says how it runs: references, then configuration for buildah.
