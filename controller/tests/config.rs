@@ -336,4 +336,30 @@ proptest! {
             let _ = resolve(&serve(""), &file, &environment());
         }
     }
+    #[test]
+    fn no_object_panics(
+        text in prop_oneof!["\\PC{0,20}", "[-a-z.,:/%()\\[\\]|0-9]{0,20}"],
+        number in prop_oneof![any::<i64>(), -2..70_000_i64],
+        small in any::<i32>(),
+    ) {
+        let spec = serde_json::json!({
+            "xdsServer": {"address": text, "port": number, "tls": {"caFile": text}},
+            "ingress": {"classNames": [text], "statusAddress": text},
+            "httpproxy": {"rootNamespaces": [text], "fallbackCertificate": {"namespace": text, "name": text}},
+            "policy": {"requestHeaders": {"set": {(text.clone()): text}}},
+            "tracing": {"extensionService": {"namespace": text, "name": text}, "customTags": [{"tagName": text, "literal": text}]},
+            "envoy": {
+                "http": {"address": text, "port": number}, "metrics": {"port": number},
+                "logging": {"accessLogFormatString": text, "accessLogJSONFields": [text], "accessLogLevel": text},
+                "listener": {"tls": {"cipherSuites": [text]}, "maxRequestsPerConnection": small, "socketOptions": {"tos": small}},
+                "timeouts": {"requestTimeout": text, "connectTimeout": text},
+                "network": {"numTrustedHops": small, "adminPort": number},
+                "defaultHTTPVersions": [text],
+            },
+        });
+        let spec = serde_json::from_value(spec).expect("a spec");
+        for problem in check_configuration(&spec) {
+            prop_assert!(problem.field.starts_with("spec."), "{problem:?}");
+        }
+    }
 }

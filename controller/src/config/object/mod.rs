@@ -47,19 +47,15 @@ pub fn resolve_object(
     spec: &ContourConfigurationSpec,
     env: &Environment,
 ) -> Result<Settings, Vec<ConfigError>> {
-    let mut findings = Findings::default();
-    findings.take(translate::numbers(spec));
+    let numbers = translate::numbers(spec);
     let (args, file) = translate::translate(args, spec);
     let settings = resolve(&args, &file, env);
-    let settings =
-        settings.map_err(|errors| errors.into_iter().map(fields::told_of_object).collect::<Vec<_>>());
-    findings.conclude(()).map_or_else(
-        |mut errors| {
-            errors.extend(settings.clone().err().unwrap_or_default());
-            Err(errors)
-        },
-        |()| settings.clone(),
-    )
+    let told = |errors: Vec<ConfigError>| errors.into_iter().map(fields::told_of_object).collect();
+    match (numbers, settings) {
+        (Ok(()), settings) => settings.map_err(told),
+        (Err(wrong), Ok(_)) => Err(wrong),
+        (Err(wrong), Err(errors)) => Err([wrong, told(errors)].concat()),
+    }
 }
 
 /// Flags that say otherwise than the object and have no effect, each with the field that has.
