@@ -207,7 +207,9 @@ fn nano(text: &str) -> Option<i128> {
         "Ti" => UNIT << 40,
         "Pi" => UNIT << 50,
         "Ei" => UNIT << 60,
-        exponent => UNIT.checked_mul(10_i128.checked_pow(exponent.strip_prefix(['e', 'E'])?.parse().ok()?)?)?,
+        exponent => {
+            UNIT.checked_mul(10_i128.checked_pow(exponent.strip_prefix(['e', 'E'])?.parse().ok()?)?)?
+        }
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let digits: i128 = format!("{whole}{fraction}").parse().ok()?;

@@ -1,6 +1,7 @@
 //! Events: what a person should know of a `ContourDeployment`, told when its status changes.
 
-use contour_crds::{ConditionStatus, ContourDeploymentStatus};
+use contour_crds::ContourDeploymentStatus;
+use contour_crds::status::ConditionStatus;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -53,9 +54,15 @@ pub fn notices(before: &ContourDeploymentStatus, now: &ContourDeploymentStatus) 
             (condition::AVAILABLE, true) if changed => Notice::normal("Available", note),
             (condition::AVAILABLE, false) if changed && was.is_some() => Notice::warning(reason, note),
             (condition::PROGRESSING, true) if changed || other_reason => Notice::normal(reason, note),
-            (condition::PROGRESSING, false) if changed && reason == "Complete" => Notice::normal(reason, note),
-            (condition::CERTIFICATES_READY, false) if changed && was.is_some() => Notice::warning(reason, note),
-            (condition::CERTIFICATES_READY, true) if other_reason => Notice::normal(format!("Certificates{reason}"), note),
+            (condition::PROGRESSING, false) if changed && reason == "Complete" => {
+                Notice::normal(reason, note)
+            }
+            (condition::CERTIFICATES_READY, false) if changed && was.is_some() => {
+                Notice::warning(reason, note)
+            }
+            (condition::CERTIFICATES_READY, true) if other_reason => {
+                Notice::normal(format!("Certificates{reason}"), note)
+            }
             _ => continue,
         };
         notices.push(notice);

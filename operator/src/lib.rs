@@ -9,12 +9,23 @@
 //! | [`clash`] | what two `ContourDeployment`s cannot both have |
 //! | [`build`] | the children, as typed objects |
 
+pub mod apply;
 pub mod build;
 pub mod child;
 pub mod clash;
+pub mod cli;
+pub mod controller;
 pub mod defaults;
+pub mod events;
 pub mod image;
+pub mod metrics;
 pub mod names;
+pub mod observe;
 pub mod problem;
+pub mod prune;
+pub mod reconcile;
+pub mod run;
 pub mod settings;
+pub mod status;
 pub mod validate;
+pub mod writer;

@@ -1,40 +1,18 @@
 //! `contour-operator`: manages whole Contour-plus-Envoy installations.
-//!
-//! Its reconciler is not written yet. What exists is what an installation needs before it: the definitions, and the version.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser as _};
 use clap_complete::Shell;
+use contour_operator::cli::{Cli, Command};
+use contour_operator::run;
 use contour_runtime::BuildInfo;
 
-/// Operator of Contour and Envoy installations on Kubernetes
-///
-/// The reconciler of ContourDeployment is not part of this version: this binary prints the custom resource definitions, for
-/// `kubectl apply`. On one machine, `contour standalone` serves a ContourDeployment from a directory.
-#[derive(Debug, Parser)]
-#[command(name = "contour-operator", subcommand_required = true, arg_required_else_help = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Print the custom resource definitions as YAML: contour-operator crds | kubectl apply --server-side -f -
-    Crds,
-    /// Print the version
-    Version,
-    /// Print a completion script for a shell
-    Completion {
-        /// The shell to complete for
-        shell: Shell,
-    },
-}
-
-fn main() -> ExitCode {
+#[tokio::main]
+async fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Run(args) => run::run(*args).await,
         Command::Crds => crds(),
         Command::Version => write!(io::stdout(), "{}", BuildInfo::current()).map_err(Into::into),
         Command::Completion { shell } => completion(shell),

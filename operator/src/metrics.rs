@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use contour_crds::{ContourDeploymentStatus, ConditionStatus};
+use contour_crds::ContourDeploymentStatus;
+use contour_crds::status::ConditionStatus;
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -108,7 +109,11 @@ impl Metrics {
             Unit::Seconds,
             m.certificates,
         );
-        registry.register("condition", "1 while a condition of a ContourDeployment is True, else 0", m.conditions);
+        registry.register(
+            "condition",
+            "1 while a condition of a ContourDeployment is True, else 0",
+            m.conditions,
+        );
         registry.register(
             "component",
             "Always 1: the versions that a component of a ContourDeployment runs and should run",
@@ -232,7 +237,8 @@ fn versions(namespace: &str, name: &str, status: &ContourDeploymentStatus) -> Ve
 
 #[cfg(test)]
 mod tests {
-    use contour_crds::{CertificateState, CertificatesStatus, ComponentStatus, DetailedCondition};
+    use contour_crds::contour_deployment::{CertificateState, CertificatesStatus, ComponentStatus};
+    use contour_crds::status::DetailedCondition;
     use prometheus_client::encoding::text::encode;
 
     use super::*;
@@ -248,8 +254,14 @@ mod tests {
                 status: ConditionStatus::True,
                 ..DetailedCondition::default()
             }],
-            contour: Some(ComponentStatus { version: Some(version.to_owned()), ..ComponentStatus::default() }),
-            certificates: Some(CertificatesStatus { contour: Some(expires), ..CertificatesStatus::default() }),
+            contour: Some(ComponentStatus {
+                version: Some(version.to_owned()),
+                ..ComponentStatus::default()
+            }),
+            certificates: Some(CertificatesStatus {
+                contour: Some(expires),
+                ..CertificatesStatus::default()
+            }),
             ..ContourDeploymentStatus::default()
         }
     }

@@ -169,7 +169,7 @@ impl Watches {
 }
 
 /// One watch.
-struct Source<K: Resource>
+struct Source<K: Resource + Clone + 'static>
 where
     K::DynamicType: Eq + Hash + Clone,
 {
@@ -280,7 +280,9 @@ impl Telling {
             return;
         }
         let way_out = match cause {
-            "NotFound" => "; install the definitions: contour-operator crds | kubectl apply --server-side -f -",
+            "NotFound" => {
+                "; install the definitions: contour-operator crds | kubectl apply --server-side -f -"
+            }
             "Forbidden" => "; give the operator's service account every right of bundle/install.yaml",
             _ => "",
         };

@@ -67,11 +67,16 @@ mod tests {
         ] {
             let old = child(kind, "old");
             let live: Vec<_> = wanted.iter().chain([&old]).cloned().collect();
-            for (situation, now) in
-                [(situation(false, false), before), (situation(false, true), blocked), (situation(true, false), after)]
-            {
+            for (situation, now) in [
+                (situation(false, false), before),
+                (situation(false, true), blocked),
+                (situation(true, false), after),
+            ] {
                 let found = obsolete(&live, &wanted, situation);
-                let expected = (if now { vec![old.clone()] } else { vec![] }, if now { vec![] } else { vec![old.clone()] });
+                let expected = (
+                    if now { vec![old.clone()] } else { vec![] },
+                    if now { vec![] } else { vec![old.clone()] },
+                );
                 assert_eq!((found.now, found.later), expected, "{old} {situation:?}");
             }
         }

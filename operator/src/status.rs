@@ -1,9 +1,9 @@
 //! The status of a `ContourDeployment`, from what was found out. Pure.
 
-use contour_crds::{
-    CertificatesStatus, ChildReference, ComponentStatus, ConditionStatus, ContourDeploymentStatus,
-    DetailedCondition, SubCondition,
+use contour_crds::contour_deployment::{
+    CertificatesStatus, ChildReference, ComponentStatus, ContourDeploymentStatus,
 };
+use contour_crds::status::{ConditionStatus, DetailedCondition, SubCondition};
 use jiff::Timestamp;
 
 use crate::problem::Problem;
@@ -169,27 +169,31 @@ impl Made {
 }
 
 fn available(report: &Report) -> Made {
-    let lacking = [
-        ("Contour", "ContourUnavailable", &report.contour),
-        ("Envoy", "EnvoyUnavailable", &report.envoy),
-    ]
-    .into_iter()
-    .find_map(|(name, reason, component)| match component {
-        None => Some(Because::new(reason, format!("{name} was not created yet"))),
-        Some(Component { workload, .. }) if !workload.is_available() => {
-            let message = match &workload.rollout {
-                Rollout::Complete if workload.desired == 0 => {
-                    format!("{name} is to run on no node: check its node selector and tolerations")
-                }
-                _ => format!("{} of {} pods of {name} are available", workload.available, workload.desired),
-            };
-            Some(Because::new(reason, message))
-        }
-        Some(_) => None,
-    });
+    let lacking = lacking(report);
     let holds = lacking.is_none();
     let well = || Because::new("Serving", "Contour and Envoy are available");
     Made::new(condition::AVAILABLE, holds, lacking.unwrap_or_else(well))
+}
+
+/// Why traffic is not served as it should be.
+fn lacking(report: &Report) -> Option<Because> {
+    let components =
+        [("Contour", "ContourUnavailable", &report.contour), ("Envoy", "EnvoyUnavailable", &report.envoy)];
+    components.into_iter().find_map(|(name, reason, component)| {
+        let Some(Component { workload, .. }) = component else {
+            return Some(Because::new(reason, format!("{name} was not created yet")));
+        };
+        if workload.is_available() {
+            return None;
+        }
+        let message = match &workload.rollout {
+            Rollout::Complete if workload.desired == 0 => {
+                format!("{name} is to run on no node: check its node selector and tolerations")
+            }
+            _ => format!("{} of {} pods of {name} are available", workload.available, workload.desired),
+        };
+        Some(Because::new(reason, message))
+    })
 }
 
 fn progressing(report: &Report) -> Made {
@@ -197,7 +201,9 @@ fn progressing(report: &Report) -> Made {
         (_, Some(_)) if !report.problems.is_empty() => {
             (false, Because::new("Refused", "nothing is changed while the object is as it is: see Degraded"))
         }
-        (_, Some(_)) => (false, Because::new("Stopped", "it goes on when what is told in Degraded has passed")),
+        (_, Some(_)) => {
+            (false, Because::new("Stopped", "it goes on when what is told in Degraded has passed"))
+        }
         (Some(waiting), None) => (true, waiting.clone()),
         (None, None) => (false, Because::new("Complete", "all is as it should be")),
     };
@@ -227,7 +233,9 @@ fn certificates(report: &Report, before: Option<&DetailedCondition>) -> Made {
     match &report.certificates {
         Some(Certificates { not_ready: Some(because), .. }) => Made::new(KIND, false, because.clone()),
         Some(Certificates { rotating: Some(because), .. }) => Made::new(KIND, true, because.clone()),
-        Some(_) => Made::new(KIND, true, Because::new("Ready", "both sides have certificates that the other trusts")),
+        Some(_) => {
+            Made::new(KIND, true, Because::new("Ready", "both sides have certificates that the other trusts"))
+        }
         // Not looked at this time.
         None => match before {
             Some(before) => Made {
@@ -244,6 +252,7 @@ fn certificates(report: &Report, before: Option<&DetailedCondition>) -> Made {
 fn upgradeable(report: &Report) -> Made {
     let rotating = || report.certificates.as_ref().and_then(|certificates| certificates.rotating.clone());
     let reason = report.degraded().or_else(|| report.waiting.clone()).or_else(rotating);
+    let reason = reason.or_else(|| lacking(report));
     let holds = reason.is_none();
     let well = || Because::new("AtRest", "versions can be changed");
     Made::new(condition::UPGRADEABLE, holds, reason.unwrap_or_else(well))
@@ -251,9 +260,8 @@ fn upgradeable(report: &Report) -> Made {
 
 /// The word that tells most: see `status.reason`.
 fn reason(conditions: &[Made]) -> String {
-    let holding = |kind: &str| {
-        conditions.iter().find(|made| made.kind == kind && made.status == ConditionStatus::True)
-    };
+    let holding =
+        |kind: &str| conditions.iter().find(|made| made.kind == kind && made.status == ConditionStatus::True);
     let found = holding(condition::DEGRADED).or_else(|| holding(condition::PROGRESSING));
     let found = found.or_else(|| conditions.iter().find(|made| made.kind == condition::AVAILABLE));
     found.map(|made| word(&made.because.reason)).unwrap_or_default()
@@ -326,7 +334,11 @@ mod tests {
             Rollout::Waiting(Because::new("RollingOut", "m"))
         };
         let workload = Workload { desired, updated: desired, available, spare: 0, rollout };
-        Some(Component { workload, desired_image: "r:5000/i:v2".to_owned(), images: vec!["r:5000/i:v1".to_owned()] })
+        Some(Component {
+            workload,
+            desired_image: "r:5000/i:v2".to_owned(),
+            images: vec!["r:5000/i:v1".to_owned()],
+        })
     }
 
     fn well() -> Report {
@@ -341,8 +353,11 @@ mod tests {
     /// `Available Progressing Degraded CertificatesReady Upgradeable reason`, true ones as `+`.
     fn shown(report: &Report) -> String {
         let status = status(&ContourDeploymentStatus::default(), 1, report, at(0));
-        let signs: String =
-            status.conditions.iter().map(|c| if c.status == ConditionStatus::True { '+' } else { '-' }).collect();
+        let signs: String = status
+            .conditions
+            .iter()
+            .map(|c| if c.status == ConditionStatus::True { '+' } else { '-' })
+            .collect();
         format!("{signs} {}", status.reason.unwrap())
     }
 
@@ -350,9 +365,8 @@ mod tests {
     fn each_finding_shows_in_its_conditions() {
         let because = || Some(Because::new("Why", "m"));
         let problem = Problem::invalid("spec.x", "is wrong");
-        let certificates = |not_ready, rotating| {
-            Some(Certificates { not_ready, rotating, ..Certificates::default() })
-        };
+        let certificates =
+            |not_ready, rotating| Some(Certificates { not_ready, rotating, ..Certificates::default() });
         for (report, expected) in [
             (well(), "+--++ Serving"),
             (Report::default(), "----- ContourUnavailable"),
@@ -362,7 +376,7 @@ mod tests {
             (Report { problems: vec![problem.clone()], ..well() }, "+-++- Invalid"),
             (Report { problems: vec![problem], ..Report::default() }, "--+-- Invalid"),
             (Report { envoy: running(2, 3), waiting: because(), ..well() }, "-+-+- Why"),
-            (Report { envoy: running(0, 0), ..well() }, "---++ EnvoyUnavailable"),
+            (Report { envoy: running(0, 0), ..well() }, "---+- EnvoyUnavailable"),
             (Report { certificates: certificates(because(), None), ..well() }, "+---+ Serving"),
             (Report { certificates: certificates(None, because()), ..well() }, "+--+- Serving"),
         ] {
@@ -376,7 +390,10 @@ mod tests {
         assert_eq!(status(&first, 1, &well(), at(99)), first);
         let contour = first.contour.as_ref().unwrap();
         assert_eq!(contour.pods.as_deref(), Some("2/2"));
-        assert_eq!((contour.version.as_deref(), contour.desired_version.as_deref()), (Some("v1"), Some("v2")));
+        assert_eq!(
+            (contour.version.as_deref(), contour.desired_version.as_deref()),
+            (Some("v1"), Some("v2"))
+        );
 
         let refused = Report { problems: vec![Problem::clash("spec.y", "taken")], ..Report::default() };
         let second = status(&first, 2, &refused, at(20));
@@ -386,7 +403,10 @@ mod tests {
         assert_eq!((degraded.reason.as_str(), degraded.message.as_str()), ("Clash", "spec.y: taken"));
         assert_eq!(degraded.errors.len(), 1);
         let certificates = find(&second, condition::CERTIFICATES_READY).unwrap();
-        assert_eq!((certificates.last_transition_time.as_str(), certificates.observed_generation), ("1970-01-01T00:00:10Z", 2));
+        assert_eq!(
+            (certificates.last_transition_time.as_str(), certificates.observed_generation),
+            ("1970-01-01T00:00:10Z", 2)
+        );
     }
 
     #[test]

@@ -80,20 +80,27 @@ const STUCK: [&str; 12] = [
 
 /// Judges a Deployment. `pods` are those of its component; those of another workload are left out.
 pub fn of_deployment(deployment: &Deployment, pods: &[impl AsRef<Pod>]) -> Workload {
-    let (spec, status) = (deployment.spec.clone().unwrap_or_default(), deployment.status.clone().unwrap_or_default());
+    let (spec, status) = (&deployment.spec, deployment.status.clone().unwrap_or_default());
     let desired = spec.replicas.unwrap_or(1);
     let updated = status.updated_replicas.unwrap_or(0);
     let available = status.available_replicas.unwrap_or(0);
     let total = status.replicas.unwrap_or(0);
-    let limit = spec.strategy.and_then(|s| s.rolling_update).and_then(|r| r.max_unavailable);
+    let limit = spec
+        .strategy
+        .as_ref()
+        .and_then(|s| s.rolling_update.as_ref())
+        .and_then(|r| r.max_unavailable.clone());
     // A quarter, rounded down, is what Kubernetes defaults to.
     let spare = share(limit.as_ref().unwrap_or(&IntOrString::String("25%".to_owned())), desired, false);
     let condition = |kind: &str, held: &str| {
         let conditions = status.conditions.as_deref().unwrap_or_default();
-        conditions.iter().find(|c| c.type_ == kind && c.status == held)
+        conditions.iter().find(|c| c.type_.as_deref() == Some(kind) && c.status.as_deref() == Some(held))
     };
     let told = |c: &k8s_openapi::api::apps::v1::DeploymentCondition| {
-        Because::new(c.reason.clone().unwrap_or_else(|| c.type_.clone()), c.message.clone().unwrap_or_default())
+        Because::new(
+            c.reason.clone().or_else(|| c.type_.clone()).unwrap_or_default(),
+            c.message.clone().unwrap_or_default(),
+        )
     };
     let seen = is_seen(deployment.metadata.generation, status.observed_generation);
     let trouble = || trouble(&of_kind(pods, "ReplicaSet"));
@@ -117,7 +124,7 @@ pub fn of_deployment(deployment: &Deployment, pods: &[impl AsRef<Pod>]) -> Workl
 /// Judges a DaemonSet. `pods` are those of its component; those of another workload are left out.
 pub fn of_daemon_set(set: &DaemonSet, pods: &[impl AsRef<Pod>]) -> Workload {
     let status = set.status.clone().unwrap_or_default();
-    let strategy = set.spec.as_ref().and_then(|spec| spec.update_strategy.clone()).unwrap_or_default();
+    let strategy = set.spec.update_strategy.clone().unwrap_or_default();
     let by_hand = strategy.type_.as_deref() == Some("OnDelete");
     let desired = status.desired_number_scheduled;
     let updated = status.updated_number_scheduled.unwrap_or(0);
@@ -182,7 +189,8 @@ fn share(limit: &IntOrString, whole: i32, up: bool) -> i32 {
 /// The pods of a workload of this kind that are not about to end. A pod that nobody owns counts.
 fn of_kind<'a>(pods: &'a [impl AsRef<Pod>], kind: &str) -> Vec<&'a Pod> {
     let ours = |pod: &&Pod| {
-        let mut owners = pod.metadata.owner_references.iter().flatten().filter(|o| o.controller == Some(true));
+        let mut owners =
+            pod.metadata.owner_references.iter().flatten().filter(|o| o.controller == Some(true));
         owners.next().is_none_or(|owner| owner.kind == kind) && pod.metadata.deletion_timestamp.is_none()
     };
     pods.iter().map(AsRef::as_ref).filter(ours).collect()
@@ -253,7 +261,8 @@ mod tests {
     }
 
     fn pod(owner: &str, status: Value) -> Arc<Pod> {
-        let owners = json!([{"apiVersion": "apps/v1", "kind": owner, "name": "o", "uid": "u", "controller": true}]);
+        let owners =
+            json!([{"apiVersion": "apps/v1", "kind": owner, "name": "o", "uid": "u", "controller": true}]);
         object::<Pod>(json!({"metadata": {"name": "p", "ownerReferences": owners}, "status": status})).into()
     }
 
@@ -281,16 +290,15 @@ mod tests {
 
     #[test]
     fn a_deployment_is_judged_by_all_its_counters() {
-        let done = json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2});
+        let done =
+            json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2});
         let with = |changes: Value| {
             let mut status = done.clone();
             let fields = changes.as_object().unwrap().clone();
             status.as_object_mut().unwrap().extend(fields);
             status
         };
-        let condition = |kind: &str, status: &str, reason: &str| {
-            json!({"availableReplicas": 1, "conditions": [{"type": kind, "status": status, "reason": reason, "message": ""}]})
-        };
+        let condition = |kind: &str, status: &str, reason: &str| json!({"availableReplicas": 1, "conditions": [{"type": kind, "status": status, "reason": reason, "message": ""}]});
         let not_seen = "waiting the new specification was not looked at yet";
         for (status, expected) in [
             (done.clone(), "complete"),
@@ -339,13 +347,18 @@ mod tests {
                     "numberAvailable": available, "currentNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0,
                 },
             }));
-            assert_eq!(word(&of_daemon_set(&set, &none).rollout), expected, "{strategy} {observed} {updated}");
+            assert_eq!(
+                word(&of_daemon_set(&set, &none).rollout),
+                expected,
+                "{strategy} {observed} {updated}"
+            );
         }
     }
 
     #[test]
     fn a_failing_rollout_has_the_reason_of_its_pod() {
-        let status = json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 1});
+        let status =
+            json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 1});
         let judged = |pods: &[Arc<Pod>]| of_deployment(&deployment(1, status.clone()), pods).rollout;
         for reason in STUCK {
             assert_eq!(
@@ -374,8 +387,12 @@ mod tests {
 
     #[test]
     fn a_pod_in_trouble_is_no_matter_once_all_are_available() {
-        let status = json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2});
-        let judged = of_deployment(&deployment(1, status), &[pod("ReplicaSet", waiting_container("CrashLoopBackOff"))]);
+        let status =
+            json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2});
+        let judged = of_deployment(
+            &deployment(1, status),
+            &[pod("ReplicaSet", waiting_container("CrashLoopBackOff"))],
+        );
         assert_eq!(judged.rollout, Rollout::Complete);
     }
 
@@ -384,7 +401,8 @@ mod tests {
         for (desired, available, spare, expected) in
             [(100, 1, 10, false), (100, 90, 10, true), (1, 0, 1, false), (1, 1, 0, true), (0, 0, 1, false)]
         {
-            let workload = Workload { desired, updated: desired, available, spare, rollout: Rollout::Complete };
+            let workload =
+                Workload { desired, updated: desired, available, spare, rollout: Rollout::Complete };
             assert_eq!(workload.is_available(), expected, "{workload:?}");
         }
         assert_eq!(share(&IntOrString::String("10%".to_owned()), 15, true), 2);

@@ -1,0 +1,255 @@
+//! The command line of `contour-operator`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use contour_graph::parse_duration;
+use contour_runtime::{AdminAddresses, Listen, LogFormat};
+
+/// Image of the operator, and so of the controller and of the agent beside Envoy, unless told otherwise.
+const IMAGE: &str = concat!("ghcr.io/contour-operator/contour-operator:v", env!("CARGO_PKG_VERSION"));
+
+/// Image of Envoy unless told otherwise: the version that this one of Contour was tested with.
+const ENVOY_IMAGE: &str = "docker.io/envoyproxy/envoy:distroless-v1.40.0";
+
+const EXAMPLES: &str = "\
+Examples:
+  contour-operator crds | kubectl apply --server-side -f -
+  contour-operator run                       # in a pod, or with the current context of a kubeconfig
+  contour-operator run --kubeconfig ~/.kube/config --disable-leader-election --log-level=debug
+  contour-operator completion bash > /etc/bash_completion.d/contour-operator
+
+`contour-operator help run` explains every flag. Exit status: 0 success, 1 failure, 2 wrong usage.";
+
+/// Operator of Contour and Envoy: makes each ContourDeployment a whole installation, and keeps it so
+#[derive(Debug, Parser)]
+#[command(name = "contour-operator", after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the operator: watch ContourDeployments, make what they ask for
+    Run(Box<RunArgs>),
+    /// Print the custom resource definitions as YAML: contour-operator crds | kubectl apply --server-side -f -
+    Crds,
+    /// Print the version
+    Version,
+    /// Print a completion script for a shell
+    Completion {
+        /// The shell to complete for
+        shell: Shell,
+    },
+}
+
+/// How to run.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// Where the API server is.
+    #[command(flatten)]
+    pub kubernetes: KubernetesFlags,
+    /// What children are made of.
+    #[command(flatten)]
+    pub images: ImageFlags,
+    /// Who of several operators works.
+    #[command(flatten)]
+    pub leader_election: LeaderElectionFlags,
+    /// Our own endpoints.
+    #[command(flatten)]
+    pub admin: AdminFlags,
+    /// How log lines are written to standard error: text for people, json for machines
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        help_heading = "Logs",
+        env = "CONTOUR_OPERATOR_LOG_FORMAT"
+    )]
+    pub log_format: LogFormat,
+    /// What is logged; RUST_LOG, if set, decides in its place
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "LEVEL",
+        help_heading = "Logs",
+        env = "CONTOUR_OPERATOR_LOG_LEVEL"
+    )]
+    pub log_level: LogLevel,
+}
+
+/// Where the API server is, and what to look at.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Kubernetes")]
+pub struct KubernetesFlags {
+    /// Use the service account of this pod
+    ///
+    /// Without this and --kubeconfig: $KUBECONFIG, else ~/.kube/config, else the service account.
+    #[arg(long, conflicts_with = "kubeconfig")]
+    pub incluster: bool,
+    /// Use the current context of this file
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Only look at ContourDeployments in these namespaces, separated by commas; all by default
+    #[arg(long, value_name = "NAMESPACES", value_delimiter = ',', env = "CONTOUR_OPERATOR_WATCH_NAMESPACES")]
+    pub watch_namespaces: Vec<String>,
+}
+
+/// What children are made of, unless a ContourDeployment names another image.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Images")]
+pub struct ImageFlags {
+    /// Image of Contour
+    #[arg(long, value_name = "IMAGE", default_value = IMAGE, env = "CONTOUR_OPERATOR_CONTOUR_IMAGE")]
+    pub contour_image: String,
+    /// Image of Envoy
+    #[arg(long, value_name = "IMAGE", default_value = ENVOY_IMAGE, env = "CONTOUR_OPERATOR_ENVOY_IMAGE")]
+    pub envoy_image: String,
+    /// Image of the agent beside Envoy; that of Contour by default
+    ///
+    /// It is for pods that are made for the first time: another one here changes no Envoy that runs.
+    #[arg(long, value_name = "IMAGE", env = "CONTOUR_OPERATOR_AGENT_IMAGE")]
+    pub agent_image: Option<String>,
+}
+
+/// Who of several operators works.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Leader election")]
+pub struct LeaderElectionFlags {
+    /// Work without asking for a lease; for a single operator only
+    #[arg(long)]
+    pub disable_leader_election: bool,
+    /// Name of the Lease
+    #[arg(long, value_name = "NAME", default_value = "contour-operator")]
+    pub leader_election_resource_name: String,
+    /// Namespace of the Lease: that of this pod
+    #[arg(long, value_name = "NAMESPACE", default_value = "contour-operator", env = "POD_NAMESPACE")]
+    pub leader_election_resource_namespace: String,
+    /// How long a lease holds after its last renewal
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = parse_duration)]
+    pub leader_election_lease_duration: Duration,
+    /// How long the leader tries to renew before it steps down
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub leader_election_renew_deadline: Duration,
+    /// Time between tries to become or stay leader
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
+    pub leader_election_retry_period: Duration,
+}
+
+/// Our own endpoints.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Endpoints")]
+pub struct AdminFlags {
+    /// Address of /metrics
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = "0.0.0.0:8080",
+        env = "CONTOUR_OPERATOR_METRICS_ADDRESS"
+    )]
+    pub metrics_address: Address,
+    /// Address of /healthz and /readyz; may be that of the metrics
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = "0.0.0.0:8080",
+        env = "CONTOUR_OPERATOR_HEALTH_ADDRESS"
+    )]
+    pub health_address: Address,
+}
+
+impl AdminFlags {
+    /// Where the endpoints are served.
+    pub fn addresses(&self) -> AdminAddresses {
+        AdminAddresses {
+            metrics: self.metrics_address.0.clone(),
+            health: self.health_address.0.clone(),
+            debug: None,
+        }
+    }
+}
+
+/// `--log-level`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// What a person should know.
+    #[default]
+    Info,
+    /// Every look at a ContourDeployment.
+    Debug,
+    /// That, and what the Kubernetes client does.
+    Trace,
+}
+
+/// `HOST:PORT`, IPv6 in brackets; an empty host: all addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address(pub Listen);
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("\"{text}\" is not HOST:PORT, such as 0.0.0.0:8080 or [::]:8080");
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        if bare.is_none() && host.contains(':') {
+            return Err(wrong());
+        }
+        let host = match bare.unwrap_or(host) {
+            "" => "0.0.0.0",
+            host => host,
+        };
+        Ok(Self(Listen::new(host, port.parse().map_err(|_| wrong())?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn run(arguments: &[&str]) -> Result<RunArgs, clap::Error> {
+        let cli = Cli::try_parse_from(["contour-operator", "run"].iter().chain(arguments))?;
+        match cli.command {
+            Command::Run(run) => Ok(*run),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound_and_everything_has_a_default() {
+        Cli::command().debug_assert();
+        let run = run(&[]).unwrap();
+        assert_eq!(run.images.contour_image, IMAGE);
+        assert_eq!(run.admin.addresses().metrics, Listen::new("0.0.0.0", 8080));
+        assert!(run.kubernetes.watch_namespaces.is_empty() && !run.leader_election.disable_leader_election);
+    }
+
+    #[test]
+    fn values_are_read_and_wrong_ones_refused() {
+        let args =
+            run(&["--watch-namespaces=a,b", "--metrics-address=[::]:9", "--health-address=:10"]).unwrap();
+        assert_eq!(args.kubernetes.watch_namespaces, ["a", "b"]);
+        assert_eq!(args.admin.addresses().metrics, Listen::new("::", 9));
+        assert_eq!(args.admin.addresses().health, Listen::new("0.0.0.0", 10));
+        for wrong in [
+            &["--metrics-address=8080"][..],
+            &["--metrics-address=::1:8080"],
+            &["--metrics-address=h:99999"],
+            &["--incluster", "--kubeconfig=f"],
+            &["--leader-election-retry-period=soon"],
+            &["--unknown"],
+        ] {
+            assert_eq!(run(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
+        }
+    }
+}

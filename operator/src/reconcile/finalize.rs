@@ -1,0 +1,205 @@
+//! Removes all that belongs to a `ContourDeployment` that is being deleted, and lets it go when nothing is left.
+//!
+//! What is left is read from the API server, not from the caches: they may not know yet what was made a moment ago.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contour_crds::ContourDeployment;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use kube::api::{Api, DeleteParams, ListParams};
+use kube::core::{DynamicObject, ObjectMeta};
+
+use super::rollout::Because;
+use super::steps::set_finalizers;
+use super::{Context, Error, Look};
+use crate::child::{ChildKind, ChildRef};
+use crate::names::{FINALIZER, Names};
+use crate::observe::reference;
+use crate::status::Report;
+
+/// When to look again while something is left.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// How long after its time a pod may be there before we say that it is stuck.
+const OVERDUE: SignedDuration = SignedDuration::from_secs(30);
+
+/// How many objects are told by name.
+const TOLD: usize = 8;
+
+/// Removes the children. `None`: nothing is left, and the `ContourDeployment` may go.
+pub(super) async fn finalize(deployment: &ContourDeployment, context: &Context) -> Option<Look> {
+    let mut report = Report::default();
+    let error = match remove(deployment, context, &mut report).await {
+        Ok(true) => return None,
+        Ok(false) => None,
+        Err(error) => Some(error),
+    };
+    Some(Look { report, error, again: AGAIN })
+}
+
+/// `true`: nothing is left.
+async fn remove(
+    deployment: &ContourDeployment,
+    context: &Context,
+    report: &mut Report,
+) -> Result<bool, Error> {
+    // Without our finalizer nothing was made, or we are done.
+    let others: Vec<String> =
+        deployment.finalizers().iter().filter(|held| *held != FINALIZER).cloned().collect();
+    if others.len() == deployment.finalizers().len() {
+        return Ok(true);
+    }
+    // Names that are impossible were never used.
+    if let Ok(names) = Names::of(deployment) {
+        let children = children(context, &names).await?;
+        // The workloads first; nothing needs what comes before them in the order in which they were made.
+        for (child, object) in children.iter().rev() {
+            if object.metadata.deletion_timestamp.is_none() {
+                context.writer.delete(child, object).await?;
+            }
+        }
+        let children = if children.is_empty() { children } else { self::children(context, &names).await? };
+        let pods = pods(context, &names).await?;
+        if !(children.is_empty() && pods.is_empty()) {
+            tell(report, &children, &pods, (context.clock)());
+            return Ok(false);
+        }
+        remove_lease(context, &names).await?;
+    }
+    set_finalizers(context, deployment, &others).await?;
+    Ok(true)
+}
+
+fn labelled(names: &Names) -> ListParams {
+    let labels: Vec<String> =
+        names.owner_labels().iter().map(|(key, value)| format!("{key}={value}")).collect();
+    ListParams::default().labels(&labels.join(","))
+}
+
+async fn children(context: &Context, names: &Names) -> Result<BTreeMap<ChildRef, Arc<DynamicObject>>, Error> {
+    let mut found = BTreeMap::new();
+    for kind in ChildKind::ALL {
+        let objects = context.writer.api(kind, None).list(&labelled(names)).await;
+        let objects = objects.map_err(|error| Error::Read {
+            what: format!("what is left of kind {kind}"),
+            source: Box::new(error),
+        })?;
+        found.extend(objects.into_iter().map(|object| (reference(kind, &object), Arc::new(object))));
+    }
+    Ok(found)
+}
+
+async fn pods(context: &Context, names: &Names) -> Result<Vec<Pod>, Error> {
+    let api: Api<Pod> = Api::namespaced(context.client.clone(), &names.namespace);
+    let pods = api.list(&labelled(names)).await;
+    let pods = pods.map_err(|error| Error::Read {
+        what: "the pods that are left".to_owned(),
+        source: Box::new(error),
+    })?;
+    Ok(pods.items)
+}
+
+/// The controllers made it, and none of them is left.
+async fn remove_lease(context: &Context, names: &Names) -> Result<(), Error> {
+    let api: Api<Lease> = Api::namespaced(context.client.clone(), &names.namespace);
+    match api.delete(&names.lease, &DeleteParams::default()).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => {
+            Err(Error::Read { what: format!("Lease {} to delete it", names.lease), source: Box::new(error) })
+        }
+    }
+}
+
+/// Says what is left, and what holds it.
+fn tell(
+    report: &mut Report,
+    children: &BTreeMap<ChildRef, Arc<DynamicObject>>,
+    pods: &[Pod],
+    now: Timestamp,
+) {
+    let mut left: Vec<String> = children.keys().map(ToString::to_string).collect();
+    let mut held = Vec::new();
+    for (child, object) in children {
+        held.extend(holds(&object.metadata).map(|by| format!("{child} has {by}")));
+    }
+    for pod in pods {
+        let name = format!("Pod {}", pod.name_any());
+        held.extend(holds(&pod.metadata).map(|by| format!("{name} has {by}")));
+        let due = pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+        if let Some(due) = due.filter(|due| now.duration_since(*due) > OVERDUE) {
+            let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("no node");
+            held.push(format!("{name} should have ended at {due}: look at {node}"));
+        }
+        left.push(name);
+    }
+    report.waiting = Some(Because::new("Deleting", format!("waits for {} to go", few(&left))));
+    if !held.is_empty() {
+        report.failing =
+            Some(Because::new("DeletionBlocked", format!("{}; remove what holds it, or wait", few(&held))));
+    }
+}
+
+/// The finalizers that hold an object that is to go; those of Kubernetes itself pass.
+fn holds(metadata: &ObjectMeta) -> Option<String> {
+    metadata.deletion_timestamp.as_ref()?;
+    let foreign = |held: &&String| !matches!(held.as_str(), "foregroundDeletion" | "orphan");
+    let held: Vec<&str> = metadata.finalizers.iter().flatten().filter(foreign).map(String::as_str).collect();
+    (!held.is_empty()).then(|| format!("the finalizer {}", held.join(" and ")))
+}
+
+fn few(all: &[String]) -> String {
+    match all.len().checked_sub(TOLD) {
+        Some(more) if more > 0 => format!("{} and {more} more", all[..TOLD].join(", ")),
+        _ => all.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_and_what_holds_it_is_told() {
+        let pod = |name: &str, due: &str| -> Pod {
+            serde_json::from_value(json!({
+                "metadata": {"name": name, "deletionTimestamp": due}, "spec": {"nodeName": "edge-1", "containers": []},
+            }))
+            .unwrap()
+        };
+        let now: Timestamp = "2026-01-01T00:01:00Z".parse().unwrap();
+        let told = |finalizers: &[&str], pods: &[Pod]| {
+            let object: DynamicObject = serde_json::from_value(json!({"metadata": {
+                "name": "envoy", "namespace": "n", "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": finalizers,
+            }}))
+            .unwrap();
+            let children = [(reference(ChildKind::Service, &object), Arc::new(object))].into();
+            let mut report = Report::default();
+            tell(&mut report, &children, pods, now);
+            (report.waiting.unwrap().message, report.failing.map(|because| because.message))
+        };
+        let fresh = pod("a", "2026-01-01T00:00:50Z");
+        assert_eq!(told(&[], &[fresh.clone()]), ("waits for Service n/envoy, Pod a to go".to_owned(), None));
+        let (_, held) = told(&["service.kubernetes.io/load-balancer-cleanup"], &[fresh]);
+        assert_eq!(
+            held.unwrap(),
+            "Service n/envoy has the finalizer service.kubernetes.io/load-balancer-cleanup; remove what holds it, or wait"
+        );
+        let (_, held) = told(&["foregroundDeletion"], &[pod("b", "2026-01-01T00:00:00Z")]);
+        assert!(held.unwrap().starts_with("Pod b should have ended at 2026-01-01T00:00:00Z: look at edge-1"));
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let names: Vec<String> = (0..10).map(|n| n.to_string()).collect();
+        assert_eq!(few(&names), "0, 1, 2, 3, 4, 5, 6, 7 and 2 more");
+        assert_eq!(few(&names[..8]), "0, 1, 2, 3, 4, 5, 6, 7");
+    }
+}

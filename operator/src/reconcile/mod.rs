@@ -1,0 +1,333 @@
+//! One look at a `ContourDeployment`: compare what should be with what is, make the next step, tell how it is.
+//!
+//! Everything that was learned or went wrong is a [`Report`]; the status is made of it, whatever happened. Only then an error is
+//! returned, so that it is tried again later.
+
+mod certificates;
+mod finalize;
+pub mod publishing;
+pub mod rollout;
+mod steps;
+mod workloads;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use contour_crds::contour_deployment::ChildReference;
+use contour_crds::{ContourDeployment, ContourDeploymentStatus};
+use jiff::Timestamp;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Client, Resource as _, ResourceExt as _};
+use serde_json::json;
+use thiserror::Error;
+
+use crate::child::ChildRef;
+use crate::defaults::Defaults;
+use crate::events::{Teller, notices};
+use crate::metrics::Metrics;
+use crate::names::FIELD_MANAGER;
+use crate::observe::{Caches, Trigger};
+use crate::status::{Report, status};
+use crate::writer::{WriteError, Writer, category};
+use rollout::Because;
+
+/// When to look again though nothing happened: watches may miss what is not theirs, such as a Secret of the user.
+const REGULAR: Duration = Duration::from_secs(300);
+
+/// When to look again while something is waited for that may come without an event.
+const SOON: Duration = Duration::from_secs(15);
+
+/// First and longest pause after an error.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+
+/// Why a look ended early.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A child could not be changed.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The `ContourDeployment` could not be written.
+    #[error("the {what} of the ContourDeployment cannot be written")]
+    Own {
+        /// "status" or "finalizer".
+        what: &'static str,
+        /// What happened.
+        source: Box<kube::Error>,
+    },
+    /// What is needed to decide could not be read.
+    #[error("{what} cannot be read")]
+    Read {
+        /// What.
+        what: String,
+        /// What happened.
+        source: Box<kube::Error>,
+    },
+    /// Certificates could not be made.
+    #[error("the certificates cannot be made: {0}")]
+    Certificates(String),
+}
+
+impl Error {
+    /// One word for metrics and conditions.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Write(error) => error.category(),
+            Self::Own { source, .. } | Self::Read { source, .. } => category(source),
+            Self::Certificates(_) => "Certificates",
+        }
+    }
+
+    fn because(&self) -> Because {
+        let mut message = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            let told = said(error);
+            // Some errors repeat the one they stem from.
+            if !message.contains(&told) {
+                message = format!("{message}: {told}");
+            }
+            source = error.source();
+        }
+        Because::new(self.category(), message)
+    }
+
+    /// Nothing went wrong: somebody else goes on.
+    fn is_handover(&self) -> bool {
+        matches!(self, Self::Write(WriteError::NotLeading))
+    }
+}
+
+/// What an error says itself. kube's own words for an answer of the API server repeat all its fields.
+fn said(error: &(dyn std::error::Error + 'static)) -> String {
+    let boxed = error.downcast_ref::<Box<kube::Error>>().map(|error| &**error);
+    match boxed.or_else(|| error.downcast_ref::<kube::Error>()) {
+        Some(kube::Error::Api(status)) => status.message.clone(),
+        _ => error.to_string(),
+    }
+}
+
+/// Tells the time. The one of the machine, but for tests that let certificates age.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What every look needs.
+pub struct Context {
+    /// For requests about `ContourDeployment`s, and reads.
+    pub client: Client,
+    /// What is there.
+    pub caches: Caches,
+    /// Changes children.
+    pub writer: Writer,
+    /// Writes Events.
+    pub teller: Teller,
+    /// What Prometheus sees.
+    pub metrics: Metrics,
+    /// The operator's settings.
+    pub defaults: Defaults,
+    /// Where to look for `ContourDeployment`s; empty: everywhere.
+    pub watch_namespaces: BTreeSet<String>,
+    /// Tells the time.
+    pub clock: Clock,
+    /// What is remembered of each `ContourDeployment` from look to look; it may be lost.
+    pub memory: Mutex<HashMap<Trigger, Memory>>,
+}
+
+/// What is remembered from look to look.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// Looks that failed in a row.
+    failures: u32,
+    /// The error that was told last.
+    told: Option<String>,
+    /// The status written last, and the version of the object that came of it: the cache may be behind.
+    written: Option<(u64, ContourDeploymentStatus)>,
+}
+
+impl Context {
+    fn remember<T>(&self, deployment: &ContourDeployment, change: impl FnOnce(&mut Memory) -> T) -> T {
+        // A panic in one look leaves nothing half done here.
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        change(memory.entry(ObjectRef::from_obj(deployment)).or_default())
+    }
+
+    fn forget(&self, deployment: &ContourDeployment) {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(&ObjectRef::from_obj(deployment));
+        let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
+        self.metrics.forget(&namespace, &name, &deployment.status.clone().unwrap_or_default());
+    }
+}
+
+/// How a look ended.
+struct Look {
+    report: Report,
+    error: Option<Error>,
+    /// When to look again at the latest.
+    again: Duration,
+}
+
+/// Looks at one `ContourDeployment`.
+pub async fn reconcile(deployment: Arc<ContourDeployment>, context: Arc<Context>) -> Result<Action, Error> {
+    let namespace = deployment.namespace().unwrap_or_default();
+    let elsewhere = !context.watch_namespaces.is_empty() && !context.watch_namespaces.contains(&namespace);
+    if elsewhere || !context.writer.leads() {
+        return Ok(Action::await_change());
+    }
+    context.caches.filled().await;
+    let started = Instant::now();
+    let before = known_status(&deployment, &context);
+    let look = if deployment.metadata.deletion_timestamp.is_some() {
+        match finalize::finalize(&deployment, &context).await {
+            Some(look) => look,
+            None => {
+                context.metrics.looked("deleted", started.elapsed());
+                context.forget(&deployment);
+                return Ok(Action::await_change());
+            }
+        }
+    } else {
+        steps::look(&deployment, &before, &context).await
+    };
+    let outcome = look.report.outcome();
+    context.metrics.looked(outcome, started.elapsed());
+    tracing::debug!(%namespace, name = deployment.name_any(), outcome, took = ?started.elapsed(), "looked");
+    finish(&deployment, &context, &before, look).await
+}
+
+/// Tells the status, and decides when to look again.
+async fn finish(
+    deployment: &ContourDeployment,
+    context: &Context,
+    before: &ContourDeploymentStatus,
+    look: Look,
+) -> Result<Action, Error> {
+    let Look { mut report, error, again } = look;
+    if error.as_ref().is_some_and(Error::is_handover) {
+        return Ok(Action::await_change());
+    }
+    report.error = error.as_ref().map(Error::because);
+    let told = tell(deployment, context, before, &report).await;
+    if let Some(error) = error {
+        return Err(error);
+    }
+    told?;
+    context.remember(deployment, |memory| {
+        memory.failures = 0;
+        memory.told = None;
+    });
+    Ok(Action::requeue(again))
+}
+
+/// What was told last, as far as this process or its cache knows.
+fn known_status(deployment: &ContourDeployment, context: &Context) -> ContourDeploymentStatus {
+    let seen: u64 = deployment.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0);
+    let newer = context.remember(deployment, |memory| {
+        memory.written.clone().filter(|(version, _)| *version > seen).map(|(_, status)| status)
+    });
+    newer.or_else(|| deployment.status.clone()).unwrap_or_default()
+}
+
+/// Writes the status, if it is another one, and tells what changed.
+async fn tell(
+    deployment: &ContourDeployment,
+    context: &Context,
+    before: &ContourDeploymentStatus,
+    report: &Report,
+) -> Result<(), Error> {
+    let generation = deployment.metadata.generation.unwrap_or(0);
+    let next = status(before, generation, report, (context.clock)());
+    let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
+    context.metrics.tell(&namespace, &name, Some(before), &next);
+    if next == *before || !context.writer.leads() {
+        return Ok(());
+    }
+    let api: Api<ContourDeployment> = Api::namespaced(context.client.clone(), &namespace);
+    let body = json!({
+        "apiVersion": ContourDeployment::api_version(&()),
+        "kind": ContourDeployment::kind(&()),
+        "metadata": { "name": name, "uid": deployment.uid() },
+        "status": next,
+    });
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    match api.patch_status(&name, &params, &Patch::Apply(&body)).await {
+        Ok(written) => {
+            let version = written.resource_version().and_then(|version| version.parse().ok());
+            context.remember(deployment, |memory| {
+                memory.written = version.map(|version| (version, next.clone()));
+            });
+        }
+        // It was deleted, or another object took its name: there is nobody to tell.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(()),
+        Err(error) => return Err(Error::Own { what: "status", source: Box::new(error) }),
+    }
+    for notice in notices(before, &next) {
+        tracing::info!(%namespace, name, reason = notice.reason, "{}", notice.note);
+    }
+    context.teller.tell(&deployment.object_ref(&()), notices(before, &next)).await;
+    Ok(())
+}
+
+/// When to try again after an error, which is told with its causes, once while it stays the same.
+pub fn on_error(deployment: Arc<ContourDeployment>, error: &Error, context: Arc<Context>) -> Action {
+    context.metrics.failed(error.category());
+    let text = error.because().message;
+    let (failures, new) = context.remember(&deployment, |memory| {
+        memory.failures = memory.failures.saturating_add(1);
+        (memory.failures, memory.told.replace(text.clone()) != Some(text.clone()))
+    });
+    let pause = backoff(failures);
+    let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
+    if new {
+        tracing::error!(%namespace, name, category = error.category(), retry = ?pause, "{text}");
+    } else {
+        tracing::debug!(%namespace, name, failures, retry = ?pause, "{text}");
+    }
+    Action::requeue(pause)
+}
+
+/// The pause after so many failures in a row.
+fn backoff(failures: u32) -> Duration {
+    let (first, longest) = BACKOFF;
+    first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(longest)
+}
+
+/// The children that no owner reference reaches, for the status.
+fn without_owner<'a>(
+    children: impl IntoIterator<Item = &'a ChildRef>,
+    namespace: &str,
+) -> Vec<ChildReference> {
+    let beyond = |child: &&ChildRef| child.namespace.as_deref() != Some(namespace);
+    let told = |child: &ChildRef| ChildReference {
+        kind: child.kind.to_string(),
+        namespace: child.namespace.clone(),
+        name: child.name.clone(),
+    };
+    children.into_iter().filter(beyond).map(told).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_end() {
+        let pauses: Vec<_> = [1, 2, 3, 8, 40, u32::MAX].map(|n| backoff(n).as_millis()).into();
+        assert_eq!(pauses, [500, 1_000, 2_000, 60_000, 60_000, 60_000]);
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_causes_once() {
+        let status = kube::core::Status::failure("namespaces \"x\" not found", "NotFound").with_code(404);
+        let child = ChildRef {
+            kind: crate::child::ChildKind::Role,
+            namespace: Some("x".to_owned()),
+            name: "r".to_owned(),
+        };
+        let source = Box::new(kube::Error::Api(status.boxed()));
+        let error = Error::from(WriteError::Failed { child, verb: "applied", source });
+        let because = error.because();
+        assert_eq!(because.reason, "NotFound");
+        assert_eq!(because.message, "Role x/r cannot be applied: namespaces \"x\" not found");
+    }
+}

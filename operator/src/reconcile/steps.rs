@@ -1,0 +1,340 @@
+//! The steps of a look, in order. What a step waits for ends the look, and is told; the next event begins another one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contour_crds::contour_deployment::ChildReference;
+use contour_crds::{ContourDeployment, ContourDeploymentStatus};
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::ResourceExt as _;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+
+use super::certificates::{self, Looked};
+use super::publishing::{Turn, addresses, node_addresses, turn, waits_for_load_balancer};
+use super::rollout::{Because, Rollout, Workload, is_blocked};
+use super::workloads::{component, envoy_workload, image, live_envoys, pods_of, template, typed};
+use super::{Context, Error, Look, REGULAR, SOON, without_owner};
+use crate::apply::{Difference, difference, stamped};
+use crate::build::{self, AGENT_CONTAINER, ENVOY_CONTAINER, Inputs, Stages};
+use crate::child::{Child, ChildKind, ChildRef};
+use crate::clash::clashes;
+use crate::names::{FINALIZER, Names};
+use crate::observe::Live;
+use crate::problem::Problem;
+use crate::prune::{Situation, obsolete};
+use crate::settings::host_network;
+use crate::status::Report;
+use crate::validate::validate;
+
+/// Name of the controller's container.
+const CONTOUR_CONTAINER: &str = "contour";
+
+/// Looks at a `ContourDeployment` that is to be there.
+pub(super) async fn look(
+    deployment: &ContourDeployment,
+    before: &ContourDeploymentStatus,
+    context: &Context,
+) -> Look {
+    let names = match Names::of(deployment) {
+        Ok(names) => names,
+        Err(problem) => {
+            let report = Report { problems: vec![problem], ..Report::default() };
+            return Look { report, error: None, again: REGULAR };
+        }
+    };
+    let live = context.caches.of(&names);
+    let mut walk = Walk {
+        context,
+        deployment,
+        names: &names,
+        existed: before.envoy.is_some(),
+        contour_pods: pods_of(&live, build::Component::Contour),
+        envoy_pods: pods_of(&live, build::Component::Envoy),
+        live,
+        report: Report { ingress_class: Some(names.ingress_class.clone()), ..Report::default() },
+        again: REGULAR,
+    };
+    let error = walk.run().await.err();
+    walk.tell_components();
+    Look { report: walk.report, error, again: walk.again }
+}
+
+/// A look under way.
+struct Walk<'a> {
+    context: &'a Context,
+    deployment: &'a ContourDeployment,
+    names: &'a Names,
+    /// What is there; what was written is put in.
+    live: Live,
+    contour_pods: Vec<Arc<Pod>>,
+    envoy_pods: Vec<Arc<Pod>>,
+    /// Whether Envoy was there before.
+    existed: bool,
+    report: Report,
+    again: Duration,
+}
+
+impl Walk<'_> {
+    async fn run(&mut self) -> Result<(), Error> {
+        self.report.problems = self.problems();
+        if !self.report.problems.is_empty() {
+            return Ok(());
+        }
+        let certificates = certificates::look(self.context, self.deployment, self.names, &self.live).await?;
+        self.again = self.again.min(certificates.again);
+        if !certificates.problems.is_empty() {
+            self.report.problems.clone_from(&certificates.problems);
+            self.report.certificates = Some(certificates.told);
+            self.again = self.again.min(SOON);
+            return Ok(());
+        }
+        self.report.certificates = Some(certificates.told.clone());
+        self.ensure_finalizer().await?;
+        let stages = self.build();
+        let wanted: BTreeSet<ChildRef> =
+            stages.all().chain(&certificates.secrets).map(Child::reference).collect();
+        self.report.inventory = Some(self.inventory(&wanted));
+        self.apply_all(&stages.foundation).await?;
+        self.apply_all(&certificates.secrets).await?;
+        self.apply_all(&stages.contour).await?;
+        let contour = self.judge(&self.contour_ref(), build::Component::Contour, "Contour");
+        self.publish(&stages, Turn::BeforeEnvoy).await?;
+        let held = self.roll_envoy(&stages, contour).await?;
+        let envoy = match envoy_workload(&stages.envoy, self.names).map(Child::reference) {
+            Some(reference) => self.judge(&reference, build::Component::Envoy, "Envoy"),
+            None => true,
+        };
+        if self.live.children.keys().any(|child| envoy_ref(&stages, self.names).as_ref() == Some(child)) {
+            self.publish(&stages, Turn::WithEnvoy).await?;
+        }
+        let rolled_out = contour && envoy && !held;
+        if rolled_out {
+            self.publish(&stages, Turn::AfterEnvoy).await?;
+        }
+        self.prune(&stages, &wanted, rolled_out, &certificates).await
+    }
+
+    /// What is wrong with the object, alone or beside others.
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = validate(self.deployment, &self.context.defaults);
+        if problems.is_empty() {
+            let others = self.context.caches.deployments.state();
+            problems = clashes(self.deployment, others.iter().map(|other| &**other));
+        }
+        problems
+    }
+
+    async fn ensure_finalizer(&self) -> Result<(), Error> {
+        if self.deployment.finalizers().iter().any(|held| held == FINALIZER) {
+            return Ok(());
+        }
+        let mut finalizers = self.deployment.finalizers().to_vec();
+        finalizers.push(FINALIZER.to_owned());
+        set_finalizers(self.context, self.deployment, &finalizers).await
+    }
+
+    fn build(&self) -> Stages {
+        let template = live_envoys(&self.live, self.names).find_map(|(_, object)| template(object));
+        let live_image = |container| template.as_ref().and_then(|template| image(template, container));
+        let (agent, envoy) = (live_image(AGENT_CONTAINER), live_image(ENVOY_CONTAINER));
+        build::build(&Inputs {
+            deployment: self.deployment,
+            names: self.names,
+            defaults: &self.context.defaults,
+            live_agent_image: agent.as_deref(),
+            live_envoy_image: envoy.as_deref(),
+            addresses: &node_addresses(&self.envoy_pods),
+        })
+    }
+
+    /// What will have to be removed without the help of owner references.
+    fn inventory(&self, wanted: &BTreeSet<ChildRef>) -> Vec<ChildReference> {
+        let all: BTreeSet<&ChildRef> = wanted.iter().chain(self.live.children.keys()).collect();
+        without_owner(all, &self.names.namespace)
+    }
+
+    async fn apply_all(&mut self, children: &[Child]) -> Result<(), Error> {
+        for child in children {
+            self.apply(child).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, child: &Child) -> Result<(), Error> {
+        let reference = child.reference();
+        let live = self.live.children.get(&reference).cloned();
+        if let Some(applied) = self.context.writer.apply(child, live).await? {
+            self.live.children.insert(reference, applied.live);
+        }
+        Ok(())
+    }
+
+    fn contour_ref(&self) -> ChildRef {
+        let Names { namespace, contour, .. } = self.names;
+        ChildRef { kind: ChildKind::Deployment, namespace: Some(namespace.clone()), name: contour.clone() }
+    }
+
+    /// Whether a workload has rolled out. If not, the report says why.
+    fn judge(&mut self, reference: &ChildRef, component: build::Component, name: &str) -> bool {
+        let Some(Workload { rollout, .. }) = self.workload(reference, component) else {
+            return false;
+        };
+        match rollout {
+            Rollout::Complete => return true,
+            Rollout::Waiting(because) => self.wait(Because::new(
+                format!("{}{name}", because.reason),
+                format!("{name}: {}", because.message),
+            )),
+            Rollout::Failing(because) => {
+                let because =
+                    Because::new(because.reason, format!("{name} does not roll out: {}", because.message));
+                self.report.failing.get_or_insert(because);
+            }
+        }
+        false
+    }
+
+    fn workload(&self, reference: &ChildRef, component: build::Component) -> Option<Workload> {
+        let pods = match component {
+            build::Component::Contour => &self.contour_pods,
+            build::Component::Envoy => &self.envoy_pods,
+        };
+        super::workloads::judge(reference.kind, self.live.children.get(reference)?, pods)
+    }
+
+    /// Notes what is waited for; the first is what the next depend on.
+    fn wait(&mut self, because: Because) {
+        self.report.waiting.get_or_insert(because);
+    }
+
+    /// Applies Envoy, as far as it may change now. Returns whether something has to wait.
+    ///
+    /// What someone edited or deleted is healed at once; what is to change waits for the controller to have rolled out.
+    async fn roll_envoy(&mut self, stages: &Stages, contour_rolled_out: bool) -> Result<bool, Error> {
+        let workload = envoy_ref(stages, self.names);
+        let runs = live_envoys(&self.live, self.names).next().is_some();
+        let unbalanced = self.waits_for_load_balancer(stages);
+        let mut held = false;
+        for child in &stages.envoy {
+            let reference = child.reference();
+            let is_workload = Some(&reference) == workload.as_ref();
+            let live = self.live.children.get(&reference);
+            let now = match difference(child.kind, &stamped(child), live.map(|live| &**live)) {
+                None | Some(Difference::Drifted(_)) => true,
+                Some(Difference::Missing) if self.existed && !(is_workload && runs) => true,
+                Some(Difference::Missing | Difference::Changed) => contour_rolled_out && !unbalanced,
+            };
+            if now {
+                self.apply(child).await?;
+            } else {
+                held = true;
+            }
+        }
+        if held && contour_rolled_out {
+            self.again = self.again.min(SOON);
+            self.wait(Because::new(
+                "WaitingForLoadBalancer",
+                "Envoy stays on the network of its nodes until its load balancer has an address",
+            ));
+        } else if held {
+            self.wait(Because::new("WaitingForContour", "Envoy changes when Contour has rolled out"));
+        }
+        Ok(held)
+    }
+
+    fn waits_for_load_balancer(&self, stages: &Stages) -> bool {
+        let wanted = envoy_workload(&stages.envoy, self.names).and_then(|child| template(&child.object));
+        let live = live_envoys(&self.live, self.names).find_map(|(_, object)| template(object));
+        let Some(wanted) = wanted else { return false };
+        waits_for_load_balancer(live.as_ref(), &wanted, self.envoy_service().as_ref())
+    }
+
+    fn envoy_service(&self) -> Option<Service> {
+        let reference = ChildRef {
+            kind: ChildKind::Service,
+            namespace: Some(self.names.namespace.clone()),
+            name: self.names.envoy.clone(),
+        };
+        self.live.children.get(&reference).and_then(|object| typed(object))
+    }
+
+    /// Applies the ways to Envoy whose turn it is.
+    async fn publish(&mut self, stages: &Stages, now: Turn) -> Result<(), Error> {
+        for child in &stages.publishing {
+            let reference = child.reference();
+            let live: Option<Service> = self.live.children.get(&reference).and_then(|object| typed(object));
+            let its = match typed::<Service>(&child.object).filter(|_| child.kind == ChildKind::Service) {
+                Some(wanted) => turn(live.as_ref(), &wanted),
+                None => Turn::WithEnvoy,
+            };
+            if its == now {
+                self.apply(child).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what is not wanted any more, as soon as it may go.
+    async fn prune(
+        &mut self,
+        stages: &Stages,
+        wanted: &BTreeSet<ChildRef>,
+        rolled_out: bool,
+        certificates: &Looked,
+    ) -> Result<(), Error> {
+        let blocked = match envoy_ref(stages, self.names).map(|reference| reference.kind) {
+            Some(ChildKind::DaemonSet) => is_blocked(&self.envoy_pods, "DaemonSet"),
+            _ => is_blocked(&self.envoy_pods, "ReplicaSet"),
+        };
+        let wanted: BTreeSet<ChildRef> = wanted.iter().chain(&certificates.kept).cloned().collect();
+        let found = obsolete(self.live.children.keys(), &wanted, Situation { rolled_out, blocked });
+        for child in found.now {
+            let Some(object) = self.live.children.get(&child).cloned() else { continue };
+            if object.metadata.deletion_timestamp.is_none() {
+                self.context.writer.delete(&child, &object).await?;
+            } else {
+                self.wait(Because::new("Removing", format!("{child} is being deleted")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells what runs, whatever the steps came to.
+    fn tell_components(&mut self) {
+        let contour = component(&self.contour_ref(), &self.live, &self.contour_pods, CONTOUR_CONTAINER);
+        self.report.contour = contour;
+        // While one takes over from the other, the one that serves more counts.
+        let envoys = live_envoys(&self.live, self.names)
+            .filter_map(|(reference, _)| component(reference, &self.live, &self.envoy_pods, ENVOY_CONTAINER));
+        self.report.envoy = envoys.max_by_key(|envoy| envoy.workload.available);
+        let nodes = node_addresses(&self.envoy_pods);
+        let service = self.envoy_service();
+        self.report.addresses = Some(addresses(service.as_ref(), &nodes, host_network(self.deployment)));
+    }
+}
+
+/// Which child Envoy's workload is.
+fn envoy_ref(stages: &Stages, names: &Names) -> Option<ChildRef> {
+    envoy_workload(&stages.envoy, names).map(Child::reference)
+}
+
+/// Replaces the finalizers of a `ContourDeployment`, unless someone else changed it meanwhile.
+pub(super) async fn set_finalizers(
+    context: &Context,
+    deployment: &ContourDeployment,
+    finalizers: &[String],
+) -> Result<(), Error> {
+    let namespace = deployment.namespace().unwrap_or_default();
+    let api: Api<ContourDeployment> = Api::namespaced(context.client.clone(), &namespace);
+    let body = json!({ "metadata": {
+        "finalizers": finalizers, "resourceVersion": deployment.resource_version(), "uid": deployment.uid(),
+    } });
+    match api.patch(&deployment.name_any(), &PatchParams::default(), &Patch::Merge(&body)).await {
+        Ok(_) => Ok(()),
+        // It is gone, which is what removing the last one is for.
+        Err(kube::Error::Api(status)) if status.code == 404 && finalizers.is_empty() => Ok(()),
+        Err(error) => Err(Error::Own { what: "finalizer", source: Box::new(error) }),
+    }
+}

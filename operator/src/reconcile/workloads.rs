@@ -1,0 +1,104 @@
+//! The two components, as they are.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec};
+use kube::ResourceExt as _;
+use kube::core::DynamicObject;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::build::{self, COMPONENT};
+use crate::child::{Child, ChildKind, ChildRef};
+use crate::names::Names;
+use crate::observe::Live;
+use crate::reconcile::rollout::{Workload, is_ready, of_daemon_set, of_deployment};
+use crate::status::Component;
+
+/// The pods of a component.
+pub(super) fn pods_of(live: &Live, component: build::Component) -> Vec<Arc<Pod>> {
+    let ours = |pod: &&Arc<Pod>| pod.labels().get(COMPONENT).is_some_and(|label| label == component.as_str());
+    live.pods.iter().filter(ours).cloned().collect()
+}
+
+/// A live child as what it is; `None` if the API server's object is not of the shape that its kind has.
+pub(super) fn typed<K: DeserializeOwned>(object: &DynamicObject) -> Option<K> {
+    // Objects of a list have no type of their own.
+    let mut value = serde_json::to_value(object).ok()?;
+    let fields = value.as_object_mut()?;
+    fields.shift_remove("apiVersion");
+    fields.shift_remove("kind");
+    serde_json::from_value(value)
+        .inspect_err(|error| tracing::warn!(name = object.name_any(), "an object cannot be read: {error}"))
+        .ok()
+}
+
+/// Judges a live workload, given the pods of its component.
+pub(super) fn judge(kind: ChildKind, object: &DynamicObject, pods: &[Arc<Pod>]) -> Option<Workload> {
+    match kind {
+        ChildKind::Deployment => Some(of_deployment(&typed::<Deployment>(object)?, pods)),
+        ChildKind::DaemonSet => Some(of_daemon_set(&typed::<DaemonSet>(object)?, pods)),
+        _ => None,
+    }
+}
+
+/// A component as the status tells it: its workload, and what its ready pods run.
+pub(super) fn component(
+    reference: &ChildRef,
+    live: &Live,
+    pods: &[Arc<Pod>],
+    container: &str,
+) -> Option<Component> {
+    let object = live.children.get(reference)?;
+    let workload = judge(reference.kind, object, pods)?;
+    let desired_image = template(object).and_then(|template| image(&template, container)).unwrap_or_default();
+    let images: BTreeSet<String> = pods
+        .iter()
+        .filter(|pod| is_ready(pod))
+        .filter_map(|pod| container_image(pod.spec.as_ref()?, container))
+        .collect();
+    Some(Component { workload, desired_image, images: images.into_iter().collect() })
+}
+
+/// The pod template of a workload.
+pub(super) fn template(object: &DynamicObject) -> Option<PodTemplateSpec> {
+    let template: &Value = object.data.get("spec")?.get("template")?;
+    serde_json::from_value(template.clone()).ok()
+}
+
+/// The image of a container, or of an init container.
+pub(super) fn image(template: &PodTemplateSpec, container: &str) -> Option<String> {
+    container_image(template.spec.as_ref()?, container)
+}
+
+fn container_image(spec: &PodSpec, container: &str) -> Option<String> {
+    let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    all.into_iter().find(|one| one.name == container)?.image.clone()
+}
+
+/// The workload of Envoy among these children.
+pub(super) fn envoy_workload<'a>(children: &'a [Child], names: &Names) -> Option<&'a Child> {
+    let is_workload = |child: &&Child| is_envoy_workload(child.kind) && child.reference().name == names.envoy;
+    children.iter().find(is_workload)
+}
+
+/// Whether Envoy may run as this kind.
+pub(super) fn is_envoy_workload(kind: ChildKind) -> bool {
+    matches!(kind, ChildKind::DaemonSet | ChildKind::Deployment)
+}
+
+/// The live workloads of Envoy: two while one takes over from the other.
+pub(super) fn live_envoys<'a>(
+    live: &'a Live,
+    names: &'a Names,
+) -> impl Iterator<Item = (&'a ChildRef, &'a DynamicObject)> {
+    let all = live.children.iter().map(|(reference, object)| (reference, &**object));
+    // By its component, since the names may just have been changed to the stock ones, or back.
+    all.filter(|(reference, object)| {
+        is_envoy_workload(reference.kind)
+            && reference.name != names.contour
+            && object.labels().get(COMPONENT).is_none_or(|label| label == build::Component::Envoy.as_str())
+    })
+}

@@ -1,0 +1,118 @@
+//! `contour-operator run`: puts the parts together, and runs them until a signal.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use contour_k8s::{ClientSource, Election, LeaseSettings, always_leading, api_health, connect, identity};
+use contour_runtime::{
+    AdminServers, BuildInfo, HealthCheck, Readiness, Shutdown, Tasks, Telemetry, health_router,
+    metrics_router, register_process_metrics,
+};
+use jiff::Timestamp;
+use kube::Client;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::cli::{ImageFlags, KubernetesFlags, LeaderElectionFlags, LogLevel, RunArgs};
+use crate::controller::{Controller, Settings};
+use crate::defaults::Defaults;
+use crate::metrics::Metrics;
+
+/// How long tasks may take to end: well within the 30 s that a pod is given.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// Runs until a signal, or until something fails that the process cannot go on without.
+pub async fn run(args: RunArgs) -> anyhow::Result<()> {
+    Telemetry {
+        format: args.log_format,
+        debug: args.log_level != LogLevel::Info,
+        kubernetes_debug: if args.log_level == LogLevel::Trace { 5 } else { 0 },
+    }
+    .init()?;
+    let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
+    let token = shutdown.token();
+    let build = BuildInfo::current();
+    let mut registry = Registry::default();
+    register_process_metrics(&mut registry, &build);
+    let metrics = Metrics::register(&mut registry);
+    let admin = AdminServers::bind(&args.admin.addresses()).await?;
+    let client = connect(&client_source(&args.kubernetes)).await?;
+    let mut tasks = Tasks::new(token.clone());
+    let name = identity();
+    let leading = elect(&mut tasks, &client, args.leader_election, &name, &token)?;
+    let controller = Controller::new(Settings {
+        client: client.clone(),
+        leading,
+        identity: name,
+        defaults: defaults(args.images, &build),
+        watch_namespaces: args.kubernetes.watch_namespaces.into_iter().collect(),
+        metrics,
+        clock: Arc::new(Timestamp::now),
+    });
+    let readiness = Readiness::new();
+    let filled = readiness.handle("the caches of ContourDeployments and their children");
+    let caches = controller.caches();
+    tokio::spawn(async move {
+        caches.filled().await;
+        filled.release();
+    });
+    info!(version = build.version, "running");
+    tasks.spawn("the controller", never_fails(controller.run(token.clone())));
+    let health = HealthCheck::new(move || api_health(client.clone()));
+    let routers = (metrics_router(registry), health_router(readiness, health));
+    tasks.spawn("the admin endpoints", admin.serve(routers.0, routers.1, Router::new(), token));
+    tasks.join(GRACE).await?;
+    info!("stopped");
+    Ok(())
+}
+
+fn elect(
+    tasks: &mut Tasks,
+    client: &Client,
+    flags: LeaderElectionFlags,
+    identity: &str,
+    token: &CancellationToken,
+) -> anyhow::Result<watch::Receiver<bool>> {
+    if flags.disable_leader_election {
+        return Ok(always_leading());
+    }
+    let lease = LeaseSettings {
+        namespace: flags.leader_election_resource_namespace,
+        name: flags.leader_election_resource_name,
+        identity: identity.to_owned(),
+        lease_duration: flags.leader_election_lease_duration,
+        renew_deadline: flags.leader_election_renew_deadline,
+        retry_period: flags.leader_election_retry_period,
+    };
+    // Its metrics have the controller's names: ours tell who leads.
+    let (election, leading) = Election::new(client.clone(), lease, contour_k8s::Metrics::default())?;
+    tasks.spawn("the leader election", never_fails(election.run(token.clone())));
+    Ok(leading)
+}
+
+async fn never_fails(task: impl Future<Output = ()>) -> Result<(), Infallible> {
+    task.await;
+    Ok(())
+}
+
+fn client_source(flags: &KubernetesFlags) -> ClientSource {
+    match &flags.kubeconfig {
+        Some(path) => ClientSource::Kubeconfig(path.clone()),
+        None if flags.incluster => ClientSource::InCluster,
+        None => ClientSource::Inferred,
+    }
+}
+
+fn defaults(images: ImageFlags, build: &BuildInfo) -> Defaults {
+    Defaults {
+        agent_image: images.agent_image.unwrap_or_else(|| images.contour_image.clone()),
+        contour_image: images.contour_image,
+        envoy_image: images.envoy_image,
+        version: build.version.trim_start_matches('v').to_owned(),
+    }
+}
