@@ -148,10 +148,10 @@ fn accepted_objects() {
         let (spec, args) = object(path);
         let settings = resolve_object(&args, &spec, &environment());
         let settings = settings.unwrap_or_else(|errors| panic!("{}: {errors:?}", path.display()));
-        let mut told = difference_of(&settings, &default);
-        for (flag, field) in overruled(&args, &spec) {
-            told.push_str(&format!("\n{flag} has no effect, {field} has"));
-        }
+        let without_effect = overruled(&args, &spec)
+            .into_iter()
+            .map(|(flag, field)| format!("\n{flag} has no effect, {field} has"));
+        let told = difference_of(&settings, &default) + &without_effect.collect::<String>();
         insta::assert_snapshot!(told);
     });
 }
