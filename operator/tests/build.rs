@@ -56,11 +56,11 @@ fn built_over(deployment: &ContourDeployment, defaults: &Defaults, live: Option<
 
 fn find(stages: &Stages, kind: ChildKind, name: &str) -> Value {
     let found = stages.all().find(|child| child.kind == kind && child.reference().name == name);
-    serde_json::to_value(&found.unwrap_or_else(|| panic!("no {kind} {name}")).object).unwrap()
+    json!(&found.unwrap_or_else(|| panic!("no {kind} {name}")).object)
 }
 
 fn by_reference(stages: &Stages) -> BTreeMap<String, Value> {
-    let entry = |child: &Child| (child.reference().to_string(), serde_json::to_value(&child.object).unwrap());
+    let entry = |child: &Child| (child.reference().to_string(), json!(&child.object));
     stages.all().map(entry).collect()
 }
 

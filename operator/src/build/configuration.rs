@@ -43,7 +43,7 @@ fn envoy(inputs: &Inputs<'_>, given: EnvoyConfig) -> EnvoyConfig {
         port: i64::from(port),
         access_log: spec.access_log.clone(),
     };
-    let network = given.network.clone().unwrap_or_default();
+    let network = given.network.unwrap_or_default();
     let admin_port = network.admin_port.unwrap_or_else(|| i64::from(ports.admin));
     EnvoyConfig {
         service: Some(NamespacedName {

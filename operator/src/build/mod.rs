@@ -121,6 +121,6 @@ fn ingress_class(inputs: &Inputs<'_>) -> IngressClass {
 /// The hash of a value, as an annotation shows it: 16 hexadecimal digits of SHA-256.
 fn hash(value: &impl Serialize) -> String {
     let text = serde_json::to_vec(value).expect("what goes into a child can be written as JSON");
-    let digest = Sha256::digest(text);
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let digest = format!("{:x}", Sha256::digest(text));
+    digest[..16].to_owned()
 }

@@ -34,9 +34,7 @@ pub(super) fn roles(inputs: &Inputs<'_>) -> Vec<Child> {
     ];
     let watched = watched_namespaces(inputs);
     let everywhere = if watched.is_empty() {
-        let mut rules = vec![rule("", &["namespaces"], &READ)];
-        rules.extend(served());
-        rules
+        [vec![rule("", &["namespaces"], &READ)], served()].concat()
     } else {
         for namespace in &watched {
             let at = || meta::foreign(inputs, Component::Contour, namespace, &names.resources_role);
