@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 say() { printf 'e2e: %s\n' "$*" >&2; }
 
 if [ -z "${KUBECONFIG:-}" ]; then
-  # shellcheck source=cluster/common.sh
+  # shellcheck source=hack/cluster/common.sh
   . hack/cluster/common.sh
   running n1 || [ "${KEEP:-}" = 1 ] || trap 'hack/cluster/down.sh' EXIT
   hack/cluster/up.sh >/dev/null

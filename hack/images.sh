@@ -10,7 +10,7 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# shellcheck source=cluster/common.sh
+# shellcheck source=hack/cluster/common.sh
 . hack/cluster/common.sh
 say() { printf 'images: %s\n' "$*" >&2; }
 

@@ -7,7 +7,6 @@ cluster=${CONTOUR_CLUSTER:-/var/lib/contour-cluster}
 nodes=(n1 n2)
 bridge=contour0
 host=10.200.0.1 # of the bridge: the control plane listens here, and only here
-subnet=10.200.0.0/24
 pods=10.244.0.0/16
 services=10.96.0.0/16
 api_service=10.96.0.1
