@@ -82,6 +82,7 @@ credentials() {
   for name in admin kube-controller-manager kube-scheduler kube-proxy "${nodes[@]}"; do
     kubeconfig "$name" "$name.kubeconfig"
   done
+  [ -z "${SUDO_UID:-}" ] || chown "$SUDO_UID" admin.kubeconfig
 }
 
 # --- the machine: a bridge, and settings that the kubelets change
@@ -136,6 +137,7 @@ control_plane() {
 node_config() { # node
   local config=$1/config
   mkdir -p "$config/cni"
+  chmod 700 "$1"
   address "$1" >"$config/address"
   cp pki/ca.crt "$config/ca.crt"
   cp "pki/$1.crt" "$config/kubelet.crt"
@@ -265,7 +267,8 @@ node() { # node
 
 main() {
   mkdir -p "$cluster"/{logs,pids,pki,etcd}
-  chmod 700 "$cluster" "$cluster/pki" "$cluster/etcd"
+  chmod 711 "$cluster"
+  chmod 700 "$cluster/pki" "$cluster/etcd"
   require
   lock
   here=$PWD
