@@ -32,7 +32,8 @@ fn named(name: &str) -> ContourDeployment {
 }
 
 fn told(problems: &[Problem]) -> String {
-    problems.iter().map(|problem| format!("{} {problem}\n", problem.reason)).collect()
+    let lines: Vec<String> = problems.iter().map(|problem| format!("{} {problem}", problem.reason)).collect();
+    lines.join("\n")
 }
 
 #[test]
