@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -70,7 +71,8 @@ impl Certificate {
         })
     }
 
-    fn from_der(der: Vec<u8>) -> Result<Self, CertificateError> {
+    /// A certificate in DER. Fails if it is none; what follows it is ignored.
+    pub fn from_der(der: Vec<u8>) -> Result<Self, CertificateError> {
         let unreadable = |error: &dyn fmt::Display| CertificateError::Der(error.to_string());
         let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| unreadable(&error))?;
         let time = |seconds| Timestamp::from_second(seconds).map_err(|error| unreadable(&error));
@@ -90,6 +92,12 @@ impl Certificate {
     /// PEM text of this certificate alone.
     pub fn pem(&self) -> &str {
         &self.pem
+    }
+
+    /// SHA-256 of the certificate (its DER) in lower-case hexadecimal: its fingerprint, by which `openssl x509 -fingerprint -sha256`
+    /// knows it, too.
+    pub fn sha256(&self) -> String {
+        format!("{:x}", Sha256::digest(&self.der))
     }
 
     /// Common name of the subject; empty if it has none.

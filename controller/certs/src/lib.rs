@@ -20,6 +20,7 @@
 mod authority;
 mod bundle;
 mod certificate;
+mod credentials;
 mod key;
 mod rotation;
 mod state;
@@ -27,6 +28,7 @@ mod state;
 pub use authority::{Authority, BACKDATE, IssueError, Leaf, LeafRequest, Party, Usage};
 pub use bundle::{Bundle, BundleError, CA_FILE, CERTIFICATE_FILE, KEY_FILE, write_bundle, write_private};
 pub use certificate::{Certificate, CertificateError};
+pub use credentials::{Credentials, Shown};
 pub use key::{KeyAlgorithm, PrivateKey, UnknownKeyAlgorithm};
 pub use rotation::{Change, Held, Policy, Step, advance};
 pub use state::{Ensured, Outcome, StateError, ensure};

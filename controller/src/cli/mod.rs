@@ -9,7 +9,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use contour_runtime::LogFormat;
 
-use crate::cmd::{bootstrap, certgen, version};
+use crate::cmd::{bootstrap, certgen, envoy, version};
 use crate::standalone::StandaloneArgs;
 
 pub use serve::{
@@ -53,6 +53,12 @@ pub enum Command {
     Bootstrap(bootstrap::Args),
     /// Make the certificates with which controller and Envoys know each other
     Certgen(certgen::Args),
+    /// Run beside an Envoy, so that its pod ends without cutting connections off
+    Envoy {
+        /// What to do.
+        #[command(subcommand)]
+        command: envoy::Command,
+    },
     /// Print a completion script for a shell
     Completion {
         /// The shell to complete for

@@ -114,6 +114,11 @@ pub struct XdsFlags {
     /// PEM file of this controller's private key
     #[arg(long, value_name = "FILE", env = "CONTOUR_KEY_FILE")]
     pub contour_key_file: Option<String>,
+    /// Serve only clients whose certificate has this DNS name, like envoy
+    ///
+    /// Default: none, which serves every client of the CA.
+    #[arg(long, value_name = "NAME")]
+    pub envoy_client_name: Option<String>,
     /// Serve xDS without TLS: whoever reaches the port reads every certificate's key
     ///
     /// Default: false.

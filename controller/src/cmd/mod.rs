@@ -2,6 +2,8 @@
 
 pub mod bootstrap;
 pub mod certgen;
+mod certificates;
+pub mod envoy;
 pub mod serve;
 pub mod version;
 
@@ -31,6 +33,10 @@ pub fn run(cli: Cli) -> ExitCode {
             )
         }
         Command::Bootstrap(args) => finish(bootstrap::run(&args)),
+        Command::Envoy { command } => {
+            let telemetry = Telemetry { format: cli.log_format, ..Telemetry::default() };
+            finish(telemetry.init().map_err(anyhow::Error::from).and_then(|()| block_on(envoy::run(command))))
+        }
         Command::Certgen(args) => finish(certgen::run(&args)),
         Command::Version(args) => finish(version::run(&args)),
         Command::Completion { shell } => finish(completion(shell).map_err(anyhow::Error::from)),

@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::certificates;
 use crate::cli::ServeArgs;
 use crate::config::{
     ConfigFile, Environment, KubernetesSettings, LeaderElectionSettings, LoadError, Settings, XdsTls,
@@ -83,7 +84,7 @@ async fn run_until(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()>
     let tls = settings.xds.tls.clone().map(tls_files);
     let address = resolve(&settings.xds.listen).await?;
     let xds = Server::bind(address, tls, cache.clone(), &mut registry)?;
-    let (events, nodes) = (xds.events(), xds.nodes());
+    let (events, nodes, certificates) = (xds.events(), xds.nodes(), xds.certificates());
 
     let metrics = Metrics::register(&mut registry);
     let statuses = Arc::new(Statuses::new());
@@ -117,7 +118,8 @@ async fn run_until(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()>
     tasks.spawn("xDS", serve_xds(xds, readiness.clone(), token.clone()));
     let health = HealthCheck::new(move || api_health(client.clone()));
     let admin = admin.serve(
-        metrics_router(registry),
+        metrics_router(registry)
+            .merge(certificates::router(move || certificates.as_ref().map(certificates::loaded))),
         health_router(readiness, health),
         debug_router(inspector, nodes),
         token,
@@ -206,7 +208,7 @@ fn client_source(kubeconfig: Option<&PathBuf>) -> ClientSource {
 }
 
 fn tls_files(tls: XdsTls) -> TlsFiles {
-    TlsFiles { ca: tls.ca, cert: tls.certificate, key: tls.key }
+    TlsFiles { ca: tls.ca, cert: tls.certificate, key: tls.key, client_name: tls.client_name }
 }
 
 /// The address to listen on; a host name is looked up.

@@ -79,7 +79,13 @@ fn xds_tls(flags: &XdsFlags) -> Result<Option<XdsTls>, ConfigError> {
         ("--contour-key-file", given(flags.contour_key_file.as_ref())),
     ];
     if let [(_, Some(ca)), (_, Some(certificate)), (_, Some(key))] = files {
-        return Ok(Some(XdsTls { ca: ca.into(), certificate: certificate.into(), key: key.into() }));
+        let client_name = given(flags.envoy_client_name.as_ref()).map(str::to_owned);
+        return Ok(Some(XdsTls {
+            ca: ca.into(),
+            certificate: certificate.into(),
+            key: key.into(),
+            client_name,
+        }));
     }
     let (missing, present): (Vec<_>, Vec<_>) = files.into_iter().partition(|(_, file)| file.is_none());
     let missing: Vec<&str> = missing.into_iter().map(|(flag, _)| flag).collect();

@@ -52,6 +52,8 @@ pub struct XdsTls {
     pub certificate: PathBuf,
     /// `--contour-key-file`: its private key.
     pub key: PathBuf,
+    /// `--envoy-client-name`: what a client's certificate must be for; `None`: any client of the CA is served.
+    pub client_name: Option<String>,
 }
 
 /// The way to the API server, and what is watched there.

@@ -258,7 +258,12 @@ async fn on_own_thread(launch: Launch, teller: Teller, token: CancellationToken)
 /// The controller's side of TLS.
 fn server_tls(certificates: &Path) -> contour_xds::TlsFiles {
     let own = certificates.join("contour");
-    contour_xds::TlsFiles { ca: own.join(CA_FILE), cert: own.join(CERTIFICATE_FILE), key: own.join(KEY_FILE) }
+    contour_xds::TlsFiles {
+        ca: own.join(CA_FILE),
+        cert: own.join(CERTIFICATE_FILE),
+        key: own.join(KEY_FILE),
+        client_name: None,
+    }
 }
 
 /// Writes what Envoy is started with.

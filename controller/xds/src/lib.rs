@@ -11,6 +11,7 @@
 //! - what a peer refuses is found, held back from that peer alone, and not sent again until it changes.
 
 mod cache;
+mod client_name;
 mod events;
 mod isolation;
 mod lane;
@@ -38,4 +39,4 @@ pub use message::Mode;
 pub use nodes::{NodeStatus, Nodes, RejectedPart, TypeStatus};
 pub use server::{Server, ServerError};
 pub use table::Table;
-pub use tls::{TlsError, TlsFiles};
+pub use tls::{Certificates, LoadedCertificates, TlsError, TlsFiles};

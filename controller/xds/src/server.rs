@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::recall::Recall;
 use crate::service::Discovery;
-use crate::tls::{Reloading, TlsError, TlsFiles};
+use crate::tls::{Certificates, Reloading, TlsError, TlsFiles};
 
 /// How long an ended stream's connection may take to close before it is left to the end of the process.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -85,6 +85,11 @@ impl Server {
     /// What the Envoys say, to be read by the owner of the objects behind the resources.
     pub fn events(&self) -> Events {
         self.events.clone()
+    }
+
+    /// Which certificates are in use, for whoever rotates them; `None` without TLS.
+    pub fn certificates(&self) -> Option<Certificates> {
+        self.tls.clone().map(Certificates)
     }
 
     /// The connected streams, for a debug page.

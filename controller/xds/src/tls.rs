@@ -10,13 +10,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tracing::{info, warn};
 
-/// The PEM files the server's TLS is made of (flags `--contour-cafile`, `--contour-cert-file`, `--contour-key-file`).
+use crate::client_name::NamedClient;
+
+/// The PEM files the server's TLS is made of, and whom it serves (flags `--contour-cafile`, `--contour-cert-file`, `--contour-key-file`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// Certificates of the authorities that client certificates must chain to.
@@ -25,6 +29,8 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// The private key of the leaf.
     pub key: PathBuf,
+    /// The DNS name that a client's certificate must have (flag `--envoy-client-name`); `None`: any client of the authorities is served.
+    pub client_name: Option<String>,
 }
 
 /// Why TLS files cannot be used.
@@ -68,6 +74,15 @@ pub enum TlsError {
         #[source]
         source: rustls::server::VerifierBuilderError,
     },
+    /// The name that clients should have is none.
+    #[error("{name:?} cannot be a client's name: give a DNS name of its certificate, like envoy")]
+    ClientName {
+        /// The name.
+        name: String,
+        /// Why.
+        #[source]
+        source: rustls_pki_types::InvalidDnsNameError,
+    },
     /// Certificate and key do not go together.
     #[error("certificate {cert} and key {key} cannot be used together: write both before either is used")]
     Pair {
@@ -86,7 +101,34 @@ type Stamp = (u64, i64, i64, u64);
 
 struct Loaded {
     stamps: [Option<Stamp>; 3],
+    usable: Usable,
+}
+
+/// A configuration, and what it was made of.
+#[derive(Clone)]
+struct Usable {
     config: Arc<ServerConfig>,
+    certificates: LoadedCertificates,
+}
+
+/// The certificates that are in use, in DER.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadedCertificates {
+    /// Of the authorities that clients' certificates must chain to.
+    pub authorities: Vec<Vec<u8>>,
+    /// Of the server: the leaf, then its chain.
+    pub chain: Vec<Vec<u8>>,
+}
+
+/// Tells which certificates a server uses.
+#[derive(Clone)]
+pub struct Certificates(pub(crate) Arc<Reloading>);
+
+impl Certificates {
+    /// Those of the next handshake. Looks at the files, as a handshake does.
+    pub fn current(&self) -> LoadedCertificates {
+        self.0.usable().certificates
+    }
 }
 
 /// The configuration for the next handshake.
@@ -99,20 +141,24 @@ impl Reloading {
     /// Loads the files, which must be good now.
     pub(crate) fn new(files: TlsFiles) -> Result<Self, TlsError> {
         let stamps = stamps(&files);
-        let config = load(&files)?;
-        Ok(Self { files, loaded: Mutex::new(Loaded { stamps, config }) })
+        let usable = load(&files)?;
+        Ok(Self { files, loaded: Mutex::new(Loaded { stamps, usable }) })
     }
 
     /// The configuration as the files are now, or as they last were when they were good.
     pub(crate) fn current(&self) -> Arc<ServerConfig> {
+        self.usable().config
+    }
+
+    fn usable(&self) -> Usable {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let now = stamps(&self.files);
         if now != loaded.stamps {
             // Noted even when loading fails: each state of the files is tried, and warned about, once.
             loaded.stamps = now;
             match load(&self.files) {
-                Ok(config) => {
-                    loaded.config = config;
+                Ok(usable) => {
+                    loaded.usable = usable;
                     info!(cert = %self.files.cert.display(), "xDS certificates reloaded");
                 }
                 Err(error) => warn!(
@@ -121,7 +167,7 @@ impl Reloading {
                 ),
             }
         }
-        Arc::clone(&loaded.config)
+        loaded.usable.clone()
     }
 }
 
@@ -130,24 +176,41 @@ fn stamps(files: &TlsFiles) -> [Option<Stamp>; 3] {
     [&files.ca, &files.cert, &files.key].map(|path| std::fs::metadata(path).ok().map(stamp))
 }
 
-fn load(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+fn load(files: &TlsFiles) -> Result<Usable, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&files.ca)? {
-        roots.add(certificate).map_err(|source| TlsError::Anchor { path: files.ca.clone(), source })?;
-    }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-        .build()
-        .map_err(|source| TlsError::Verifier { path: files.ca.clone(), source })?;
+    let (authorities, chain) = (certificates(&files.ca)?, certificates(&files.cert)?);
+    let der = |certificates: &[CertificateDer<'_>]| certificates.iter().map(|one| one.to_vec()).collect();
+    let certificates = LoadedCertificates { authorities: der(&authorities), chain: der(&chain) };
+    let verifier = verifier(files, authorities, &provider)?;
     let pair = |source| TlsError::Pair { cert: files.cert.clone(), key: files.key.clone(), source };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(pair)?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(certificates(&files.cert)?, key(&files.key)?)
+        .with_single_cert(chain, key(&files.key)?)
         .map_err(pair)?;
     config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Usable { config: Arc::new(config), certificates })
+}
+
+/// Checks that clients have a certificate of the authorities for clients (extended key usage `clientAuth`, where it has any), and the
+/// right name.
+fn verifier(
+    files: &TlsFiles,
+    authorities: Vec<CertificateDer<'static>>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in authorities {
+        roots.add(certificate).map_err(|source| TlsError::Anchor { path: files.ca.clone(), source })?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .map_err(|source| TlsError::Verifier { path: files.ca.clone(), source })?;
+    let Some(name) = &files.client_name else { return Ok(verifier) };
+    let invalid = |source| TlsError::ClientName { name: name.clone(), source };
+    let name = ServerName::try_from(name.as_str()).map_err(invalid)?.to_owned();
+    Ok(Arc::new(NamedClient { verifier, name }))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

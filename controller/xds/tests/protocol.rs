@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::{Running, eventually, localhost, set};
 use contour_resource::{Resource, ResourceType};
-use contour_xds::{Cache, Mode, Server, ServerError, TlsError};
+use contour_xds::{Cache, Mode, Server, ServerError, TlsError, TlsFiles};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::cluster::v3::cluster_discovery_service_client::ClusterDiscoveryServiceClient;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
@@ -128,6 +128,40 @@ async fn only_clients_of_the_authority_over_tls13() {
 }
 
 #[tokio::test]
+async fn only_clients_of_the_right_name_and_usage() {
+    use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+
+    let (dir, ours, theirs) = (tempfile::tempdir().unwrap(), Authority::new(), Authority::new());
+    let files = ours.write(dir.path());
+    let any = Running::start(localhost(0), Some(files.clone())).await;
+    greet(any.addr, ours.client_as("contour", &[])).await.expect("whoever is of the authority");
+    greet(any.addr, ours.client_as("contour", &[ServerAuth, ClientAuth]))
+        .await
+        .expect("one for clients, too");
+    assert!(greet(any.addr, ours.client_as("envoy", &[ServerAuth])).await.is_err(), "a server was let in");
+    any.stop().await;
+
+    let client_name = Some(String::from("envoy"));
+    let named = Running::start(localhost(0), Some(TlsFiles { client_name, ..files.clone() })).await;
+    greet(named.addr, ours.client_as("envoy", &[ClientAuth])).await.expect("an Envoy");
+    let refused = [
+        ("another name", ours.client_as("contour", &[ServerAuth, ClientAuth])),
+        ("a longer name", ours.client_as("envoy.example.com", &[ClientAuth])),
+        ("another usage", ours.client_as("envoy", &[ServerAuth])),
+        ("another authority's certificate", ours.client(Some(&theirs), &[&TLS13])),
+        ("no certificate", ours.client(None, &[&TLS13])),
+    ];
+    for (why, config) in refused {
+        assert!(greet(named.addr, config).await.is_err(), "a client with {why} was let in");
+    }
+    named.stop().await;
+
+    let unnameable = TlsFiles { client_name: Some(String::from("an envoy")), ..files };
+    let error = Server::bind(localhost(0), Some(unnameable), Cache::new(), &mut Registry::default());
+    assert!(matches!(error.map(drop), Err(ServerError::Tls(TlsError::ClientName { .. }))));
+}
+
+#[tokio::test]
 async fn files_are_reloaded_and_streams_stay() {
     let (dir, old, new) = (tempfile::tempdir().unwrap(), Authority::new(), Authority::new());
     let server = Running::start(localhost(0), Some(old.write(dir.path()))).await;
@@ -140,12 +174,16 @@ async fn files_are_reloaded_and_streams_stay() {
     stream.ack(&response);
 
     // Unusable files change nothing.
+    let first = server.certificates.as_ref().unwrap().current();
+    assert_eq!((first.authorities.len(), first.chain.len()), (1, 1));
     replace(&files(dir.path()).cert, "rubbish");
+    assert_eq!(server.certificates.as_ref().unwrap().current(), first);
     greet(server.addr, Arc::clone(&old_client)).await.expect("the last good files stay");
     std::fs::remove_file(files(dir.path()).key).unwrap();
     greet(server.addr, Arc::clone(&old_client)).await.expect("the last good files stay");
 
     new.write(dir.path());
+    assert_ne!(server.certificates.as_ref().unwrap().current(), first);
     greet(server.addr, new.client(Some(&new), &[&TLS13])).await.expect("a client of the new authority");
     assert!(greet(server.addr, old_client).await.is_err(), "a client of the old authority was let in");
 
@@ -162,17 +200,17 @@ fn unusable_files_are_an_error_at_start() {
     bind(good.clone()).unwrap();
 
     let other = tempfile::tempdir().unwrap();
-    let mismatched = contour_xds::TlsFiles { key: authority.write(other.path()).key, ..good.clone() };
+    let mismatched = TlsFiles { key: authority.write(other.path()).key, ..good.clone() };
     let error = bind(mismatched).unwrap_err();
     assert!(matches!(error, ServerError::Tls(TlsError::Pair { .. })), "{error:?}");
 
-    let missing = contour_xds::TlsFiles { ca: dir.path().join("none"), ..good.clone() };
+    let missing = TlsFiles { ca: dir.path().join("none"), ..good.clone() };
     let error = bind(missing).unwrap_err();
     assert!(matches!(error, ServerError::Tls(TlsError::Read { .. })), "{error:?}");
 
-    let no_key = contour_xds::TlsFiles { key: good.cert.clone(), ..good.clone() };
+    let no_key = TlsFiles { key: good.cert.clone(), ..good.clone() };
     assert!(matches!(bind(no_key).unwrap_err(), ServerError::Tls(TlsError::Pem { .. })));
-    let no_cert = contour_xds::TlsFiles { cert: good.key.clone(), ..good };
+    let no_cert = TlsFiles { cert: good.key.clone(), ..good };
     let error = bind(no_cert).unwrap_err();
     assert!(matches!(error, ServerError::Tls(TlsError::Pem { .. })));
     assert!(!format!("{error:?}").contains("PRIVATE"), "keys are never shown");

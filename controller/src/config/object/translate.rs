@@ -82,7 +82,10 @@ pub(super) fn translate(args: &ServeArgs, spec: &ContourConfigurationSpec) -> (S
     let base = crate::cli::BaseFlags { config_path: None, contour_config_name: None, ..args.base.clone() };
     let args = ServeArgs {
         base,
-        xds: xds(spec, unset.xds.xds_port),
+        xds: XdsFlags {
+            envoy_client_name: args.xds.envoy_client_name.clone(),
+            ..xds(spec, unset.xds.xds_port)
+        },
         kubernetes: args.kubernetes.clone(),
         objects: ObjectFlags {
             ingress_class_name: list(&ingress.class_names),
@@ -123,6 +126,7 @@ fn xds(spec: &ContourConfigurationSpec, unset_port: u16) -> XdsFlags {
         contour_cafile: file(tls.ca_file, "ca.crt"),
         contour_cert_file: file(tls.cert_file, "tls.crt"),
         contour_key_file: file(tls.key_file, "tls.key"),
+        envoy_client_name: None,
         insecure: tls.insecure,
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use contour_xds::TlsFiles;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -36,9 +36,20 @@ impl Authority {
     }
 
     fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+        self.issue_for(name, &[])
+    }
+
+    /// A leaf for these usages, or for any.
+    fn issue_for(&self, name: &str, usages: &[ExtendedKeyUsagePurpose]) -> (rcgen::Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.extended_key_usages = usages.to_vec();
         (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+
+    /// The settings of a client that has a certificate of this name and these usages.
+    pub(crate) fn client_as(&self, name: &str, usages: &[ExtendedKeyUsagePurpose]) -> Arc<ClientConfig> {
+        self.client_with(Some(self.issue_for(name, usages)), &[&rustls::version::TLS13])
     }
 
     /// Writes a server's files, each as a whole.
@@ -64,6 +75,14 @@ impl Authority {
         own: Option<&Self>,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Arc<ClientConfig> {
+        self.client_with(own.map(|authority| authority.issue("envoy")), versions)
+    }
+
+    fn client_with(
+        &self,
+        own: Option<(rcgen::Certificate, KeyPair)>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -71,8 +90,7 @@ impl Authority {
             .unwrap()
             .with_root_certificates(roots);
         let mut config = match own {
-            Some(authority) => {
-                let (certificate, key) = authority.issue("envoy");
+            Some((certificate, key)) => {
                 let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
                 builder.with_client_auth_cert(vec![certificate.der().clone()], key).unwrap()
             }
@@ -85,7 +103,12 @@ impl Authority {
 
 /// Where a server's files are in a directory.
 pub(crate) fn files(dir: &Path) -> TlsFiles {
-    TlsFiles { ca: dir.join("ca.crt"), cert: dir.join("tls.crt"), key: dir.join("tls.key") }
+    TlsFiles {
+        ca: dir.join("ca.crt"),
+        cert: dir.join("tls.crt"),
+        key: dir.join("tls.key"),
+        client_name: None,
+    }
 }
 
 /// Replaces a file as Kubernetes does: a new one in the old one's place.
