@@ -207,6 +207,29 @@ fn a_change_of_the_configuration_replaces_the_controller_only() {
     assert_eq!(before.envoy, after.envoy);
 }
 
+/// What pods are started with, `contour` can read.
+#[test]
+fn the_commands_are_those_of_contour() {
+    insta::glob!("build/*.yaml", |path| {
+        let stages = built(&read(path), &defaults());
+        let templates = stages.all().filter_map(|child| child.object.data.pointer("/spec/template/spec"));
+        let lists = templates.flat_map(|pod| [&pod["containers"], &pod["initContainers"]]);
+        let mut found = 0;
+        for container in lists.filter_map(Value::as_array).flatten() {
+            let command: Vec<String> =
+                serde_json::from_value(container["command"].clone()).expect("a command is texts");
+            let args: Vec<String> =
+                serde_json::from_value(container["args"].clone()).expect("flags are texts");
+            if command == ["contour"] {
+                contour::cli::Cli::of(command.into_iter().chain(args))
+                    .unwrap_or_else(|error| panic!("{error}"));
+                found += 1;
+            }
+        }
+        assert_eq!(found, 2, "the controller and the agent");
+    });
+}
+
 /// Nothing that the API server would drop or take for its default: such a child would be written again and again.
 #[test]
 fn children_have_no_empty_fields() {

@@ -108,6 +108,8 @@ pub(crate) fn arguments(inputs: &Inputs<'_>) -> Vec<String> {
         "--incluster".to_owned(),
         format!("--contour-config-name={}", names.contour),
         format!("--leader-election-resource-name={}", names.lease),
+        // Whoever else has a certificate of this authority is not told the keys of hosts.
+        "--envoy-client-name=envoy".to_owned(),
     ];
     if spec.log_level == Some(ContourLogLevel::Debug) {
         arguments.push("--debug".to_owned());

@@ -109,9 +109,7 @@ fn template(inputs: &Inputs<'_>, hash: &str) -> PodTemplateSpec {
         containers: vec![proxy(inputs)],
         init_containers: Some(vec![agent(inputs)]),
         security_context: Some(security(&settings)),
-        termination_grace_period_seconds: Some(
-            spec.shutdown.grace_period.as_deref().map_or(GRACE_SECONDS, seconds),
-        ),
+        termination_grace_period_seconds: Some(grace_seconds(inputs)),
         volumes: Some(volumes(inputs)),
         ..pods::placed(inputs, Component::Envoy, &spec.placement, &inputs.names.envoy)
     };
@@ -135,8 +133,6 @@ fn template(inputs: &Inputs<'_>, hash: &str) -> PodTemplateSpec {
 fn proxy(inputs: &Inputs<'_>) -> Container {
     let (spec, settings) = (&inputs.deployment.spec.envoy, inputs.settings());
     let ports = settings.ports;
-    let get =
-        |path: &str, port| HTTPGetAction { path: Some(path.to_owned()), port, ..HTTPGetAction::default() };
     let drain = LifecycleHandler {
         http_get: Some(get("/shutdown", IntOrString::Int(i32::from(ports.shutdown)))),
         ..LifecycleHandler::default()
@@ -209,7 +205,14 @@ fn agent(inputs: &Inputs<'_>) -> Container {
         format!("--serve-port={}", settings.ports.shutdown),
         format!("--admin-address={ADMIN_SOCKET}"),
         format!("--ready-file={ADMIN_DIRECTORY}/ok"),
+        format!("--drain-timeout={}s", drain_seconds(grace_seconds(inputs))),
+        format!("--envoy-cafile={CERTIFICATES}/ca.crt"),
+        format!("--envoy-cert-file={CERTIFICATES}/tls.crt"),
     ];
+    if settings.host_network {
+        // The kubelet of this node: else whoever reaches the node could drain Envoy.
+        arguments.push("--shutdown-from=node".to_owned());
+    }
     let durations = [
         ("drain-delay", &shutdown.drain_delay),
         ("check-delay", &shutdown.check_delay),
@@ -224,6 +227,13 @@ fn agent(inputs: &Inputs<'_>) -> Container {
         ports: Some(vec![on_host(&settings, "shutdown", settings.ports.shutdown)]),
         resources: Some(pods::resources(shutdown.resources.as_ref(), "10m", "32Mi")),
         restart_policy: Some("Always".to_owned()),
+        // Envoy starts when there is someone to drain it.
+        startup_probe: Some(Probe {
+            http_get: Some(get("/healthz", IntOrString::String("shutdown".to_owned()))),
+            period_seconds: Some(1),
+            failure_threshold: Some(60),
+            ..Probe::default()
+        }),
         volume_mounts: Some(vec![
             pods::mount("certs", CERTIFICATES, true),
             pods::mount("admin", ADMIN_DIRECTORY, false),
@@ -277,6 +287,20 @@ fn volumes(inputs: &Inputs<'_>) -> Vec<Volume> {
     ];
     volumes.extend(spec.envoy.extra_volumes.iter().cloned());
     volumes
+}
+
+fn get(path: &str, port: IntOrString) -> HTTPGetAction {
+    HTTPGetAction { path: Some(path.to_owned()), port, ..HTTPGetAction::default() }
+}
+
+/// Seconds until a pod ends even if connections are open.
+fn grace_seconds(inputs: &Inputs<'_>) -> i64 {
+    inputs.deployment.spec.envoy.shutdown.grace_period.as_deref().map_or(GRACE_SECONDS, seconds)
+}
+
+/// Seconds after which the agent gives up, so that Envoy can end in good order within the grace period.
+fn drain_seconds(grace: i64) -> i64 {
+    grace - (grace / 5).min(10)
 }
 
 /// Whole seconds of a duration, rounded up.
