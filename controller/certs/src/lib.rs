@@ -30,5 +30,5 @@ pub use bundle::{Bundle, BundleError, CA_FILE, CERTIFICATE_FILE, KEY_FILE, write
 pub use certificate::{Certificate, CertificateError};
 pub use credentials::{Credentials, Shown};
 pub use key::{KeyAlgorithm, PrivateKey, UnknownKeyAlgorithm};
-pub use rotation::{Change, Held, Policy, Step, advance};
+pub use rotation::{Change, Held, Peer, Policy, Step, advance};
 pub use state::{Ensured, Outcome, StateError, ensure};

@@ -2,8 +2,10 @@
 //!
 //! Both sides read their files at different moments, so a CA is never swapped together with its leaves:
 //! 1. a new CA is trusted beside the old one; leaves stay,
-//! 2. after [`Policy::settle`] everyone has read that, and leaves are issued by the new CA,
-//! 3. after another [`Policy::settle`] nobody shows an old leaf any more, and the old CA is dropped.
+//! 2. once everyone has read that, leaves are issued by the new CA,
+//! 3. once nobody shows an old leaf any more, the old CA is dropped.
+//!
+//! That everyone has read something is known from asking ([`Peer::credentials`]), else it is taken for granted after [`Policy::settle`].
 //!
 //! The phase is not stored: it follows from the certificates themselves, so an interrupted rotation goes on where it
 //! was. At any time each side trusts what the other one shows, whether it has read the last step or the one before.
@@ -13,7 +15,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::certificate::{later, seconds};
-use crate::{Authority, Certificate, IssueError, KeyAlgorithm, Leaf, LeafRequest, Party};
+use crate::{Authority, Certificate, Credentials, IssueError, KeyAlgorithm, Leaf, LeafRequest, Party};
 
 /// How certificates are made and replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +30,9 @@ pub struct Policy {
     pub ca_lifetime: Duration,
     /// How long a new leaf is valid; never longer than its CA.
     pub leaf_lifetime: Duration,
-    /// How long it may take until everyone has read new files.
+    /// How long before its end a leaf is replaced; `None`: when a third of its life is left. A CA is replaced then in any case.
+    pub renew_before: Option<Duration>,
+    /// How long it may take until a peer that does not say what it works with has read new files.
     pub settle: Duration,
 }
 
@@ -41,6 +45,7 @@ impl Default for Policy {
             key_algorithm: KeyAlgorithm::default(),
             ca_lifetime: Duration::from_hours(3 * 365 * 24),
             leaf_lifetime: Duration::from_hours(365 * 24),
+            renew_before: None,
             settle: Duration::from_mins(1),
         }
     }
@@ -49,6 +54,61 @@ impl Default for Policy {
 impl Policy {
     fn request(&self, party: Party) -> LeafRequest {
         LeafRequest::for_party(party, &self.namespace, &self.cluster_domain)
+    }
+
+    /// When a leaf is to be replaced.
+    fn leaf_renewal(&self, leaf: &Certificate) -> Timestamp {
+        let Some(before) = self.renew_before else { return leaf.renewal_at() };
+        later(leaf.not_after(), SignedDuration::ZERO - seconds(before)).max(leaf.issued_at())
+    }
+}
+
+/// A process that works with these certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Which side it is on.
+    pub party: Party,
+    /// What it works with; `None`: it does not say.
+    pub credentials: Option<Credentials>,
+}
+
+impl Peer {
+    /// One process on each side that does not say what it works with.
+    pub const SILENT: [Self; 2] =
+        [Self { party: Party::Contour, credentials: None }, Self { party: Party::Envoy, credentials: None }];
+
+    fn trusts(&self, authority: &Certificate, now: Timestamp, policy: &Policy) -> bool {
+        match &self.credentials {
+            Some(credentials) => credentials.authorities.contains(&authority.sha256()),
+            None => now >= settled(authority, policy),
+        }
+    }
+
+    fn shows(&self, leaf: &Certificate, now: Timestamp, policy: &Policy) -> bool {
+        match &self.credentials {
+            Some(credentials) => credentials.certificate.sha256 == leaf.sha256(),
+            None => now >= settled(leaf, policy),
+        }
+    }
+}
+
+/// The moment of a step: the time, and who has read what.
+struct Moment<'a> {
+    now: Timestamp,
+    peers: &'a [Peer],
+    policy: &'a Policy,
+}
+
+impl Moment<'_> {
+    /// Whether everyone trusts a CA.
+    fn trusted(&self, authority: &Certificate) -> bool {
+        self.peers.iter().all(|peer| peer.trusts(authority, self.now, self.policy))
+    }
+
+    /// Whether everyone of one side shows a leaf.
+    fn shown(&self, party: Party, leaf: &Certificate) -> bool {
+        let mut side = self.peers.iter().filter(|peer| peer.party == party);
+        side.all(|peer| peer.shows(leaf, self.now, self.policy))
     }
 }
 
@@ -112,8 +172,9 @@ pub struct Step {
     pub next: Timestamp,
 }
 
-/// Takes the next step of the rotation, if it is time for one.
-pub fn advance(held: Held, now: Timestamp, policy: &Policy) -> Result<Step, IssueError> {
+/// Takes the next step of the rotation, if it is time for one. `peers` are all who work with what is held.
+pub fn advance(held: Held, now: Timestamp, peers: &[Peer], policy: &Policy) -> Result<Step, IssueError> {
+    let moment = Moment { now, peers, policy };
     let Held { authority, trusted, contour, envoy } = held;
     let mut changes = Vec::new();
     let (authority, former) = renew_authority(authority, now, policy, &mut changes)?;
@@ -125,7 +186,7 @@ pub fn advance(held: Held, now: Timestamp, policy: &Policy) -> Result<Step, Issu
     }
     let mut held = Held { authority: None, trusted: others, contour, envoy };
     for party in Party::ALL {
-        if leaf_is_due(&held, party, &authority, now, policy) {
+        if leaf_is_due(&held, party, &authority, &moment) {
             let request = policy.request(party);
             let leaf = authority.issue(&request, now, policy.leaf_lifetime, policy.key_algorithm)?;
             *held.leaf_mut(party) = Some(leaf);
@@ -134,7 +195,7 @@ pub fn advance(held: Held, now: Timestamp, policy: &Policy) -> Result<Step, Issu
     }
     let (needed, dropped): (Vec<_>, Vec<_>) = std::mem::take(&mut held.trusted)
         .into_iter()
-        .partition(|other| other.is_valid_at(now) && is_needed(&held, other, &authority, now, policy));
+        .partition(|other| other.is_valid_at(now) && is_needed(&held, other, &authority, &moment));
     held.trusted = needed;
     changes.extend(dropped.iter().map(|_| Change::AuthorityDropped));
     let next = next_step(&held, authority.certificate(), policy);
@@ -163,47 +224,42 @@ fn renew_authority(
 }
 
 /// Whether a leaf must be issued now.
-fn leaf_is_due(held: &Held, party: Party, authority: &Authority, now: Timestamp, policy: &Policy) -> bool {
+fn leaf_is_due(held: &Held, party: Party, authority: &Authority, moment: &Moment<'_>) -> bool {
+    let &Moment { now, policy, .. } = moment;
     let Some(leaf) = held.leaf(party) else { return true };
     let certificate = leaf.certificate();
     if !certificate.is_valid_at(now) || certificate.dns_names() != policy.request(party).names {
         return true;
     }
     if certificate.is_signed_by(authority.certificate()) {
-        return certificate.renewal_due(now);
+        return now >= policy.leaf_renewal(certificate);
     }
     // Of another CA: replaced once everyone trusts ours, or at once if nobody can verify it anyway.
     let trusted = |other: &Certificate| other.is_valid_at(now) && certificate.is_signed_by(other);
-    !held.trusted.iter().any(trusted) || now >= settled(authority.certificate(), policy)
+    !held.trusted.iter().any(trusted) || moment.trusted(authority.certificate())
 }
 
 /// Whether a former CA must still be trusted: for a leaf it signed, or one it signed until a moment ago.
-fn is_needed(
-    held: &Held,
-    other: &Certificate,
-    authority: &Authority,
-    now: Timestamp,
-    policy: &Policy,
-) -> bool {
-    let leaves = || Party::ALL.into_iter().filter_map(|party| held.leaf(party)).map(Leaf::certificate);
-    let signed = leaves().any(|leaf| leaf.is_signed_by(other));
-    let shown = leaves().any(|leaf| now < settled(leaf, policy));
-    signed || shown || now < settled(authority.certificate(), policy)
+fn is_needed(held: &Held, other: &Certificate, authority: &Authority, moment: &Moment<'_>) -> bool {
+    let leaves = || Party::ALL.into_iter().filter_map(|party| Some((party, held.leaf(party)?.certificate())));
+    let signed = leaves().any(|(_, leaf)| leaf.is_signed_by(other));
+    let hidden = leaves().any(|(party, leaf)| !moment.shown(party, leaf));
+    signed || hidden || !moment.trusted(authority.certificate())
 }
 
-/// When everyone has read a certificate.
+/// When everyone who does not say so has read a certificate.
 fn settled(certificate: &Certificate, policy: &Policy) -> Timestamp {
     later(certificate.issued_at(), seconds(policy.settle))
 }
 
-/// The earliest time at which [`advance`] would change something.
+/// The earliest time at which [`advance`] would change something for peers that say nothing.
 fn next_step(held: &Held, authority: &Certificate, policy: &Policy) -> Timestamp {
     let leaves = || Party::ALL.into_iter().filter_map(|party| held.leaf(party)).map(Leaf::certificate);
     let leaf_step = leaves().map(|leaf| {
         // One second more than the end of validity is the first moment outside of it.
         let expired = later(leaf.not_after(), SignedDuration::from_secs(1));
         let own = leaf.is_signed_by(authority);
-        expired.min(if own { leaf.renewal_at() } else { settled(authority, policy) })
+        expired.min(if own { policy.leaf_renewal(leaf) } else { settled(authority, policy) })
     });
     let next = leaf_step.fold(authority.renewal_at(), Timestamp::min);
     if held.trusted.is_empty() || leaves().any(|leaf| !leaf.is_signed_by(authority)) {

@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::bundle::{at, make_directory, read};
 use crate::{
     Authority, Bundle, BundleError, CA_FILE, CERTIFICATE_FILE, Certificate, Change, Held, IssueError,
-    KEY_FILE, Leaf, Party, Policy, Step, advance, write_bundle, write_private,
+    KEY_FILE, Leaf, Party, Peer, Policy, Step, advance, write_bundle, write_private,
 };
 
 /// Directory of the CA.
@@ -72,7 +72,7 @@ pub fn ensure(directory: &Path, now: Timestamp, policy: &Policy) -> Result<Ensur
     let mut notes = Vec::new();
     let stored = Stored::read_all(directory)?;
     let held = load(directory, &stored, &mut notes)?;
-    let Step { held, changes, next } = advance(held, now, policy)?;
+    let Step { held, changes, next } = advance(held, now, &Peer::SILENT, policy)?;
     notes.extend(changes.iter().map(|change| describe(change, &held)));
     let mut outcome = Outcome::Kept;
     for (stored, bundle) in stored.iter().zip(bundles(&held)) {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contour_certs::{Authority, Held, KeyAlgorithm, Leaf, Party, Policy, advance};
+use contour_certs::{Authority, Held, KeyAlgorithm, Leaf, Party, Peer, Policy, advance};
 use jiff::{SignedDuration, Timestamp};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -61,7 +61,7 @@ fn leaves(held: &Held) -> [Leaf; 2] {
 fn each_side_is_accepted_by_the_other_for_its_purpose_only() {
     for key_algorithm in [KeyAlgorithm::EcdsaP256, KeyAlgorithm::EcdsaP384] {
         let policy = Policy { key_algorithm, ..Policy::default() };
-        let held = advance(Held::default(), Timestamp::now(), &policy).unwrap().held;
+        let held = advance(Held::default(), Timestamp::now(), &Peer::SILENT, &policy).unwrap().held;
         let [contour, envoy] = leaves(&held);
         handshake(&held.trust_bundle(), &contour, &envoy).unwrap();
         handshake(&held.trust_bundle(), &contour, &contour).unwrap(); // `contour cli`
@@ -79,15 +79,17 @@ fn leaves_of_two_cas_meet_during_a_rotation() {
     // The CA becomes due a settling time before now.
     let ca_life = SignedDuration::try_from(policy.ca_lifetime).unwrap();
     let begin = Timestamp::now() - settle * 2 - ca_life * 2 / 3;
-    let first = advance(Held::default(), begin, &policy).unwrap();
-    let fresh = |held: Held, now| advance(Held { contour: None, envoy: None, ..held }, now, &policy).unwrap();
+    let first = advance(Held::default(), begin, &Peer::SILENT, &policy).unwrap();
+    let fresh = |held: Held, now| {
+        advance(Held { contour: None, envoy: None, ..held }, now, &Peer::SILENT, &policy).unwrap()
+    };
     let first = fresh(first.held, begin + ca_life / 2);
     let [old_contour, old_envoy] = leaves(&first.held);
 
-    let second = advance(first.held, Timestamp::now() - settle, &policy).unwrap();
+    let second = advance(first.held, Timestamp::now() - settle, &Peer::SILENT, &policy).unwrap();
     assert_eq!(second.held.trusted.len(), 1);
     let bundle = second.held.trust_bundle();
-    let third = advance(second.held, Timestamp::now(), &policy).unwrap();
+    let third = advance(second.held, Timestamp::now(), &Peer::SILENT, &policy).unwrap();
     let [contour, envoy] = leaves(&third.held);
     assert_ne!(contour, old_contour);
     for server in [&contour, &old_contour] {

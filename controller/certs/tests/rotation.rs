@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use contour_certs::{
-    Authority, Change, Held, KeyAlgorithm, Leaf, LeafRequest, Party, Policy, Step, Usage, advance,
+    Authority, Certificate, Change, Credentials, Held, KeyAlgorithm, Leaf, LeafRequest, Party, Peer, Policy,
+    Step, Usage, advance,
 };
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -52,14 +53,14 @@ fn policy(ca_days: u64, leaf_days: u64, settle_minutes: u64) -> Policy {
 #[test]
 fn twenty_years_of_steps_never_break_trust() {
     let policy = policy(700, 90, 10);
-    let mut step = advance(Held::default(), at(START), &policy).unwrap();
+    let mut step = advance(Held::default(), at(START), &Peer::SILENT, &policy).unwrap();
     let (mut authorities, mut steps) = (0, 0);
     let mut now = at(START);
     while now < at(START + 20 * 365 * 86_400) {
         let before = sides(&step.held);
         assert!(step.next > now, "time must go on: {now}, {:?}", step.changes);
         now = step.next;
-        step = advance(step.held, now, &policy).unwrap();
+        step = advance(step.held, now, &Peer::SILENT, &policy).unwrap();
         assert!(!step.changes.is_empty(), "{now}: woken for nothing");
         let after = sides(&step.held);
         // One side may have read the new files while the other still has the old ones.
@@ -89,7 +90,7 @@ proptest! {
         let (mut now, mut held) = (at(START), Held::default());
         for pause in pauses {
             now = now.checked_add(SignedDuration::from_secs(pause)).unwrap();
-            let step = advance(held, now, &policy).unwrap();
+            let step = advance(held, now, &Peer::SILENT, &policy).unwrap();
             let side = sides(&step.held);
             assert_trusted(&side, &side, now);
             let authority = step.held.authority.as_ref().unwrap().certificate().clone();
@@ -100,7 +101,7 @@ proptest! {
                 let signer = cas().find(|ca| leaf.is_signed_by(ca)).unwrap();
                 prop_assert!(leaf.not_after() <= signer.not_after());
             }
-            let Step { held: again, changes, next } = advance(step.held, now, &policy).unwrap();
+            let Step { held: again, changes, next } = advance(step.held, now, &Peer::SILENT, &policy).unwrap();
             prop_assert_eq!(changes, []);
             prop_assert!(next > now);
             held = again;
@@ -110,9 +111,9 @@ proptest! {
 
 #[test]
 fn other_names_are_issued_at_once() {
-    let first = advance(Held::default(), at(START), &Policy::default()).unwrap();
+    let first = advance(Held::default(), at(START), &Peer::SILENT, &Policy::default()).unwrap();
     let policy = Policy { namespace: String::from("edge"), ..Policy::default() };
-    let second = advance(first.held, at(START + 1), &policy).unwrap();
+    let second = advance(first.held, at(START + 1), &Peer::SILENT, &policy).unwrap();
     assert_eq!(second.changes, [Change::LeafIssued(Party::Contour), Change::LeafIssued(Party::Envoy)]);
     let names = second.held.leaf(Party::Envoy).unwrap().certificate().dns_names().to_vec();
     assert_eq!(names, ["envoy", "envoy.edge", "envoy.edge.svc", "envoy.edge.svc.cluster.local"]);
@@ -176,7 +177,7 @@ fn the_impossible_is_refused_with_a_way_out() {
 
 #[test]
 fn keys_are_never_shown() {
-    let step = advance(Held::default(), at(START), &Policy::default()).unwrap();
+    let step = advance(Held::default(), at(START), &Peer::SILENT, &Policy::default()).unwrap();
     let keys = Party::ALL.map(|party| step.held.leaf(party).unwrap().key().pem().to_owned());
     let keys = keys.into_iter().chain([step.held.authority.as_ref().unwrap().key().pem().to_owned()]);
     let shown = format!("{step:?} {step:#?}");
@@ -184,4 +185,78 @@ fn keys_are_never_shown() {
         let secret = key.lines().nth(1).unwrap();
         assert!(secret.len() > 40 && !shown.contains(secret), "{shown}");
     }
+}
+
+/// A process that reads its files when it pleases.
+struct Reader {
+    party: Party,
+    /// The bundle it trusts and the leaf it shows.
+    side: (String, Leaf),
+}
+
+impl Reader {
+    fn read(party: Party, held: &Held) -> Self {
+        Self { party, side: (held.trust_bundle(), held.leaf(party).unwrap().clone()) }
+    }
+
+    fn tell(&self) -> Peer {
+        let authorities = Certificate::parse_all(&self.side.0).unwrap();
+        let credentials = Credentials::of(&authorities, self.side.1.certificate());
+        Peer { party: self.party, credentials: Some(credentials) }
+    }
+
+    fn accepts(&self, other: &Self, now: Timestamp) -> bool {
+        let leaf = other.side.1.certificate();
+        let authorities = Certificate::parse_all(&self.side.0).unwrap();
+        leaf.is_valid_at(now) && authorities.iter().any(|ca| ca.is_valid_at(now) && leaf.is_signed_by(ca))
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(6))]
+
+    /// Five processes read new files up to two days late, each in its own time. Whoever asks them never takes a step that
+    /// one of them is not ready for: at any hour each accepts every one of the other side. And the rotation comes to its end.
+    #[test]
+    fn whoever_asks_leaves_nobody_behind(delays in prop::collection::vec(0_usize..12, 5..40)) {
+        let policy = policy(30, 25, 1);
+        let mut held = advance(Held::default(), at(START), &[], &policy).unwrap().held;
+        let parties = [Party::Contour, Party::Contour, Party::Envoy, Party::Envoy, Party::Envoy];
+        let mut readers = parties.map(|party| Reader::read(party, &held));
+        let mut due = [0; 5];
+        let (mut dropped, mut delays) = (0, delays.iter().cycle());
+        for hour in (0..24 * 70).step_by(4).skip(1) {
+            let now = at(START + 3600 * hour);
+            let peers: Vec<Peer> = readers.iter().map(Reader::tell).collect();
+            let step = advance(held, now, &peers, &policy).unwrap();
+            held = step.held;
+            dropped += step.changes.iter().filter(|change| **change == Change::AuthorityDropped).count();
+            let mut news = !step.changes.is_empty();
+            if news {
+                due = due.map(|rounds: usize| if rounds == 0 { 1 + delays.next().unwrap() } else { rounds });
+            }
+            for (reader, due) in readers.iter_mut().zip(&mut due) {
+                if *due == 1 {
+                    *reader = Reader::read(reader.party, &held);
+                    news = true;
+                }
+                *due = due.saturating_sub(1);
+            }
+            for one in readers.iter().filter(|_| news) {
+                for other in readers.iter().filter(|other| other.party != one.party) {
+                    prop_assert!(one.accepts(other, now), "{:?} does not accept {:?} in hour {hour}", one.party, other.party);
+                }
+            }
+        }
+        prop_assert!(dropped >= 3, "{dropped} of the CAs of 70 days were dropped");
+    }
+}
+
+#[test]
+fn a_leaf_is_replaced_when_it_is_asked_for() {
+    let policy = Policy { renew_before: Some(Duration::from_hours(24 * 300)), ..policy(3_000, 365, 1) };
+    let first = advance(Held::default(), at(START), &Peer::SILENT, &policy).unwrap();
+    assert_eq!(first.next, at(START + 65 * 86_400));
+    let second = advance(first.held, first.next, &Peer::SILENT, &policy).unwrap();
+    assert_eq!(second.changes, [Change::LeafIssued(Party::Contour), Change::LeafIssued(Party::Envoy)]);
 }
