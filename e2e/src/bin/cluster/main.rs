@@ -39,6 +39,9 @@ struct Arguments {
     /// The image of the application, from e2e/src/bin/echo.rs
     #[arg(long, env = "ECHO_IMAGE", default_value = "contour-cluster.local/echo:v1")]
     echo_image: String,
+    /// Only the steps whose names contain this, to work on them in an installation that is there
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
 }
 
 impl Arguments {
@@ -86,10 +89,13 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> Result<()> {
+async fn run(mut arguments: Arguments) -> Result<()> {
+    let only = arguments.only.take().unwrap_or_default();
+    let story: Vec<Step> = STORY.into_iter().filter(|(name, _)| name.contains(&only)).collect();
+    anyhow::ensure!(!story.is_empty(), "no step has a name with \"{only}\" in it");
     let world = World::connect(arguments.images()?).await?;
     let began = Instant::now();
-    for (passed, (name, step)) in STORY.iter().enumerate() {
+    for (passed, (name, step)) in story.iter().enumerate() {
         let started = Instant::now();
         let outcome = step(&world).await;
         let seconds = started.elapsed().as_secs_f64();
@@ -101,7 +107,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         }
         println!("ok    {seconds:>6.1} s  {name}");
     }
-    println!("\n{} passed, 0 failed", STORY.len());
+    println!("\n{} passed, 0 failed", story.len());
     println!("in {:.0} s", began.elapsed().as_secs_f64());
     Ok(())
 }

@@ -1,7 +1,10 @@
 //! A node that is cordoned, drained, taken away and returned.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use contour_e2e::wait::eventually;
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt as _;
 use kube::api::{Api, EvictParams, ListParams, Patch, PatchParams};
@@ -10,6 +13,9 @@ use serde_json::{Value, json};
 use super::{install, serve};
 use crate::traffic::Traffic;
 use crate::world::{EDGE, Place, ROLLOUT, World};
+
+/// How long one eviction is asked for before the pods are looked at again.
+const ASKING: Duration = Duration::from_secs(1);
 
 /// The taint that makes even a DaemonSet's pods leave.
 const AWAY: &str = "contour-e2e/away";
@@ -67,26 +73,29 @@ async fn change(world: &World, node: &Place, change: &Value) -> Result<()> {
 
 /// Evicts the pods of a node that no DaemonSet made, again while their disruption budgets forbid it, until none is left.
 async fn evict_all(world: &World, node: &Place) -> Result<()> {
-    let all: Api<Pod> = Api::all(world.objects.client());
-    let on_node = ListParams::default().fields(&format!("spec.nodeName={}", node.name));
     eventually(ROLLOUT, || async {
-        let mut left = Vec::new();
-        for pod in all.list(&on_node).await? {
-            let of_daemon_set = pod.owner_references().iter().any(|owner| owner.kind == "DaemonSet");
-            if of_daemon_set {
-                continue;
-            }
-            if pod.metadata.deletion_timestamp.is_none() {
-                let namespace = pod.namespace().context("every pod has a namespace")?;
-                let pods: Api<Pod> = Api::namespaced(world.objects.client(), &namespace);
-                // Refused with 429 while a budget forbids it; and gone may be gone.
-                let _ = pods.evict(&pod.name_any(), &EvictParams::default()).await;
-            }
-            left.push(pod.name_any());
-        }
+        let pods = evictable(world, node).await?;
+        join_all(pods.iter().map(|pod| evict(world, pod))).await;
+        let left: Vec<String> = pods.iter().map(kube::ResourceExt::name_any).collect();
         anyhow::ensure!(left.is_empty(), "still on the node: {}", left.join(", "));
         Ok(())
     })
     .await
     .with_context(|| format!("node {} cannot be drained", node.name))
+}
+
+async fn evictable(world: &World, node: &Place) -> Result<Vec<Pod>> {
+    let all: Api<Pod> = Api::all(world.objects.client());
+    let on_node = ListParams::default().fields(&format!("spec.nodeName={}", node.name));
+    let of_daemon_set = |pod: &Pod| pod.owner_references().iter().any(|owner| owner.kind == "DaemonSet");
+    Ok(all.list(&on_node).await?.items.into_iter().filter(|pod| !of_daemon_set(pod)).collect())
+}
+
+async fn evict(world: &World, pod: &Pod) {
+    let Some(namespace) = pod.namespace().filter(|_| pod.metadata.deletion_timestamp.is_none()) else {
+        return;
+    };
+    let pods: Api<Pod> = Api::namespaced(world.objects.client(), &namespace);
+    // Refused while a budget forbids it, which the client would go on asking for; and who is gone is gone.
+    let _ = tokio::time::timeout(ASKING, pods.evict(&pod.name_any(), &EvictParams::default())).await;
 }

@@ -55,7 +55,7 @@ async fn certificate(world: &World) -> Result<()> {
         ..Secret::default()
     };
     let secrets: Api<Secret> = Api::namespaced(world.objects.client(), APPS);
-    secrets.patch("example-com", &PatchParams::apply("contour-e2e"), &Patch::Apply(&secret)).await?;
+    secrets.patch("example-com", &PatchParams::apply("contour-e2e").force(), &Patch::Apply(&secret)).await?;
     Ok(())
 }
 
