@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use contour_certs::{Certificate, Credentials};
 use contour_e2e::certs::{Leaf, TestCa};
 use contour_e2e::client::{Request, Tls, get};
 use contour_e2e::wait::{SOON, eventually};
@@ -9,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::objects::{endpoints, service, simple};
-use crate::world::{Cluster, NEXT_ATTEMPT, Ports, http, is_open, kubeconfig_by, local, upstream};
+use crate::world::{Cluster, Contour, NEXT_ATTEMPT, Ports, http, is_open, kubeconfig_by, local, upstream};
 
 /// A way to the API server that can be shut. Dropping it ends all connections.
 struct Detour(tokio::task::JoinHandle<()>);
@@ -46,7 +47,7 @@ pub(crate) async fn nothing_is_served_before_everything_is_known() {
     let detour = local(9443);
     let api: SocketAddr = cluster.api.address().trim_start_matches("https://").parse().unwrap();
     let kubeconfig = kubeconfig_by(&cluster, detour.port()).unwrap();
-    let flags = ["--disable-leader-election"];
+    let flags = ["--disable-leader-election", "--envoy-client-name=envoy"];
     let contour = cluster.contour_as("contour-a", Ports::default(), &kubeconfig, &flags);
     let envoy = cluster.envoy("envoy", 8001).await;
     // It lives and says what it waits for, but is not ready, neither by port nor by page.
@@ -68,6 +69,7 @@ pub(crate) async fn nothing_is_served_before_everything_is_known() {
     http("www.example.com", "/").until_status(200).await.unwrap();
     assert_eq!(get(local(8002), "any", "/ready").until_status(200).await.unwrap().text(), "LIVE\n");
     only_our_envoys_are_served(&cluster).await;
+    loaded_certificates_are_told(&cluster, &contour).await;
 
     // Without the API server everything goes on as it is, and then goes on from there.
     open.shut().await;
@@ -107,11 +109,26 @@ async fn only_our_envoys_are_served(cluster: &Cluster) {
     };
     let answer = call(Tls::trusting_anyone().identity(&ours)).send().await.unwrap();
     assert_eq!(answer.header("grpc-status"), Some("12"), "there is no such method, but there is an answer");
-    for tls in [Tls::trusting_anyone(), Tls::trusting_anyone().identity(&stranger)] {
+    let mut controller = stranger.clone();
+    (controller.cert_pem, controller.key_pem) = (read("contourcert.pem"), read("contourkey.pem"));
+    let anyone = Tls::trusting_anyone;
+    for tls in [anyone(), anyone().identity(&stranger), anyone().identity(&controller)] {
         call(tls).send().await.unwrap_err();
     }
     let answer = get(local(8001), "contour", "/").http2().send().await;
     assert!(answer.is_err(), "plain text is not spoken");
+}
+
+/// Whoever rotates certificates sees which ones are in use.
+async fn loaded_certificates_are_told(cluster: &Cluster, contour: &Contour) {
+    let read = |name: &str| {
+        let text = std::fs::read_to_string(cluster.directory().join("certs").join(name)).unwrap();
+        Certificate::parse(&text).unwrap()
+    };
+    let expected = Credentials::of([&read("cacert.pem")], &read("contourcert.pem"));
+    let answer = contour.get("/certificates").send().await.unwrap();
+    assert_eq!(answer.json::<Credentials>().unwrap(), expected);
+    assert!(!answer.text().contains("KEY"), "keys stay where they are");
 }
 
 /// `kubectl apply` of everything may start the controller before its kinds are there.
