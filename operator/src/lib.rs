@@ -8,9 +8,11 @@
 //! | [`validate`] | what is wrong with a `ContourDeployment` that its schema cannot tell |
 //! | [`clash`] | what two `ContourDeployment`s cannot both have |
 //! | [`build`] | the children, as typed objects |
+//! | [`certificates`] | the Secrets with certificates, step by step |
 
 pub mod apply;
 pub mod build;
+pub mod certificates;
 pub mod child;
 pub mod clash;
 pub mod cli;

@@ -1,15 +1,30 @@
 //! Where the look meets the rotation of certificates.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use contour_certs::{Authority, Certificate, Change, Leaf, Party, Peer};
 use contour_crds::ContourDeployment;
+use contour_crds::contour_deployment::CertificateSecrets;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::Api;
 
+use super::rollout::Because;
+use super::workloads::{pods_of, typed};
 use super::{Context, Error, REGULAR};
-use crate::child::{Child, ChildRef};
+use crate::build::{self, Component, Inputs};
+use crate::certificates::ask::ask;
+use crate::certificates::{Own, Phase, Plan, Secrets, examine, plan, policy, told, wants_peers};
+use crate::child::{Child, ChildKind, ChildRef};
 use crate::names::Names;
 use crate::observe::Live;
 use crate::problem::Problem;
+use crate::settings::{CONTOUR_ADMIN_PORT, ports};
 use crate::status::Certificates;
+
+/// When to ask the pods again while a rotation waits for them.
+const ROTATING: Duration = Duration::from_secs(2);
 
 /// What a look at the certificates came to.
 pub(super) struct Looked {
@@ -27,16 +42,174 @@ pub(super) struct Looked {
 
 /// Looks at the certificates.
 pub(super) async fn look(
-    _context: &Context,
-    _deployment: &ContourDeployment,
-    _names: &Names,
-    _live: &Live,
+    context: &Context,
+    deployment: &ContourDeployment,
+    names: &Names,
+    live: &Live,
 ) -> Result<Looked, Error> {
+    let now = (context.clock)();
+    if let Some(own) = &deployment.spec.certificates.secret_refs {
+        return users_own(context, names, live, own, now).await;
+    }
+    let held = secrets(names, live).held();
+    let peers = if wants_peers(&held) { peers(deployment, live).await } else { Vec::new() };
+    let policy = policy(&deployment.spec.certificates, &names.namespace);
+    let plan = plan(held, now, &peers, &policy).map_err(|error| Error::Certificates(error.to_string()))?;
+    for change in &plan.changes {
+        tracing::info!(
+            namespace = names.namespace,
+            name = names.instance,
+            "certificates: {}",
+            sentence(change)
+        );
+    }
+    let inputs = Inputs {
+        deployment,
+        names,
+        defaults: &context.defaults,
+        live_agent_image: None,
+        live_envoy_image: None,
+        addresses: &[],
+    };
     Ok(Looked {
-        secrets: Vec::new(),
+        secrets: build::secrets(&inputs, &plan.held),
         kept: Vec::new(),
         problems: Vec::new(),
-        told: Certificates::default(),
+        told: tell(&plan, &peers),
+        again: match plan.phase {
+            Phase::Steady => until(plan.next, now),
+            _ => ROTATING.min(until(plan.next, now)),
+        },
+    })
+}
+
+/// The Secrets that are there.
+fn secrets(names: &Names, live: &Live) -> Secrets {
+    let find = |name: &String| typed(live.children.get(&secret_ref(names, name))?);
+    Secrets {
+        authority: find(&names.ca_secret),
+        contour: find(&names.contour_secret),
+        envoy: find(&names.envoy_secret),
+    }
+}
+
+fn secret_ref(names: &Names, name: &str) -> ChildRef {
+    ChildRef { kind: ChildKind::Secret, namespace: Some(names.namespace.clone()), name: name.to_owned() }
+}
+
+/// What each pod works with.
+async fn peers(deployment: &ContourDeployment, live: &Live) -> Vec<Peer> {
+    let (contour, envoy) = (pods_of(live, Component::Contour), pods_of(live, Component::Envoy));
+    let shutdown = ports(deployment).shutdown;
+    let (mut peers, envoys) =
+        tokio::join!(ask(Party::Contour, CONTOUR_ADMIN_PORT, contour), ask(Party::Envoy, shutdown, envoy));
+    peers.extend(envoys);
+    peers
+}
+
+fn until(next: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(next.duration_since(now))
+        .unwrap_or_default()
+        .max(Duration::from_millis(100))
+        .min(REGULAR)
+}
+
+fn sentence(change: &Change) -> String {
+    match change {
+        Change::AuthorityCreated => "a new authority was made".to_owned(),
+        Change::AuthorityRenewed => "a new authority is trusted beside the old one from now on".to_owned(),
+        Change::LeafIssued(party) => format!("a certificate was issued for {}", party.name()),
+        Change::AuthorityDropped => {
+            "an authority that nobody needs any more is not trusted any more".to_owned()
+        }
+    }
+}
+
+fn tell(plan: &Plan, peers: &[Peer]) -> Certificates {
+    let mut certificates: BTreeMap<&'static str, &Certificate> = BTreeMap::new();
+    let authority = plan.held.authority.as_ref().map(Authority::certificate);
+    certificates.extend(authority.map(|authority| ("authority", authority)));
+    for party in Party::ALL {
+        certificates.extend(plan.held.leaf(party).map(Leaf::certificate).map(|leaf| (party.name(), leaf)));
+    }
+    Certificates {
+        status: told(plan.phase, Some(plan.next), &certificates),
+        not_ready: None,
+        rotating: rotating(plan.phase, authority, &certificates, peers),
+    }
+}
+
+/// What a rotation waits for.
+fn rotating(
+    phase: Phase,
+    authority: Option<&Certificate>,
+    certificates: &BTreeMap<&'static str, &Certificate>,
+    peers: &[Peer],
+) -> Option<Because> {
+    let known = |ready: &dyn Fn(&Peer) -> Option<bool>| {
+        let ready = peers.iter().filter(|peer| ready(peer) == Some(true)).count();
+        format!("{ready} of {} pods say so", peers.len())
+    };
+    let message = match phase {
+        Phase::Steady | Phase::UserProvided => return None,
+        Phase::Distributing => {
+            let sha256 = authority?.sha256();
+            let trusts = |peer: &Peer| Some(peer.credentials.as_ref()?.authorities.contains(&sha256));
+            format!("waits until every pod trusts the new authority: {}", known(&trusts))
+        }
+        Phase::Retiring => {
+            let shows = |peer: &Peer| {
+                let leaf = certificates.get(peer.party.name())?;
+                Some(peer.credentials.as_ref()?.certificate.sha256 == leaf.sha256())
+            };
+            format!("waits until every pod shows its new certificate: {}", known(&shows))
+        }
+    };
+    Some(Because::new(phase.to_string(), message))
+}
+
+/// Reads and judges the user's own Secrets.
+async fn users_own(
+    context: &Context,
+    names: &Names,
+    live: &Live,
+    own: &CertificateSecrets,
+    now: Timestamp,
+) -> Result<Looked, Error> {
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), &names.namespace);
+    let (contour, envoy) = tokio::try_join!(read(&api, &own.contour), read(&api, &own.envoy))?;
+    let Own { certificates, problems } = examine(
+        [(Party::Contour, &own.contour, contour.as_ref()), (Party::Envoy, &own.envoy, envoy.as_ref())],
+        now,
+    );
+    let certificates = certificates.iter().map(|(name, certificate)| (*name, certificate)).collect();
+    let not_ready = problems
+        .first()
+        .map(|problem| Because::new(problem.reason, format!("{}: {}", problem.field, problem.message)));
+    Ok(Looked {
+        secrets: Vec::new(),
+        kept: still_mounted(names, live),
+        problems,
+        told: Certificates {
+            status: told(Phase::UserProvided, None, &certificates),
+            not_ready,
+            rotating: None,
+        },
         again: REGULAR,
     })
+}
+
+async fn read(api: &Api<Secret>, name: &str) -> Result<Option<Secret>, Error> {
+    let secret = api.get_opt(name).await;
+    secret.map_err(|error| Error::Read { what: format!("Secret {name}"), source: Box::new(error) })
+}
+
+/// The operator's Secrets that pods from before the user's own still work with.
+fn still_mounted(names: &Names, live: &Live) -> Vec<ChildRef> {
+    let volumes = live.pods.iter().filter_map(|pod| pod.spec.as_ref()?.volumes.as_ref()).flatten();
+    let mounted: Vec<&str> =
+        volumes.filter_map(|volume| volume.secret.as_ref()?.secret_name.as_deref()).collect();
+    let ours = [&names.ca_secret, &names.contour_secret, &names.envoy_secret];
+    let needed = ours.into_iter().filter(|name| mounted.contains(&name.as_str()));
+    needed.map(|name| secret_ref(names, name)).collect()
 }
