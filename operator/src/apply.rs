@@ -27,7 +27,8 @@ pub fn stamped(child: &Child) -> DynamicObject {
     let mut object = child.object.clone();
     let mut digest = Sha256::new();
     feed(&mut digest, &json(&object));
-    let hash: String = digest.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let digest = digest.finalize();
+    let hash = digest.iter().take(16).fold(String::new(), |hash, byte| hash + &format!("{byte:02x}"));
     object.metadata.annotations.get_or_insert_default().insert(APPLIED.to_owned(), hash);
     object
 }

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use contour_crds::ContourDeployment;
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use kube::Client;
 use kube::runtime::applier;
 use kube::runtime::controller::{Config, Error as ControllerError, ReconcileRequest};
@@ -101,8 +101,8 @@ impl Controller {
             .map(|trigger| Ok::<_, Infallible>(ReconcileRequest::<ContourDeployment>::from(trigger)))
             .take_until(token.clone().cancelled_owned());
         let looks = applier(
-            |deployment, context| Box::pin(reconcile(deployment, context)),
-            on_error,
+            |deployment, context| reconcile(deployment, context).boxed(),
+            |deployment, error, context| on_error(&deployment, error, &context),
             Arc::clone(&context),
             deployments,
             queue,

@@ -3,7 +3,7 @@
 //! Only objects with our label are watched, whatever else the cluster holds. Each change tells whose child it was, so that it is looked
 //! at at once. A list that was read anew, after a lost watch, tells everyone: what vanished meanwhile left no event.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::pin::pin;
@@ -14,19 +14,23 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use kube::core::DynamicObject;
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt as _, watcher as watch};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::child::{ChildKind, ChildRef};
 use crate::metrics::Metrics;
 use crate::names::{Names, OWNER_NAME, OWNER_NAMESPACE};
 use crate::writer::category;
+
+/// How two kinds that are no children are told.
+const DEPLOYMENT: &str = "ContourDeployment";
+const POD: &str = "Pod";
 
 /// Whom to look at next.
 pub type Trigger = ObjectRef<ContourDeployment>;
@@ -38,6 +42,8 @@ pub struct Caches {
     pub deployments: Store<ContourDeployment>,
     children: BTreeMap<ChildKind, Store<DynamicObject>>,
     pods: Store<Pod>,
+    /// The kinds whose cache was not filled yet.
+    awaited: watch::Receiver<BTreeSet<String>>,
 }
 
 /// What belongs to one `ContourDeployment`.
@@ -54,10 +60,14 @@ impl Caches {
     pub fn new(client: &Client, triggers: &mpsc::Sender<Trigger>, metrics: &Metrics) -> (Self, Watches) {
         let (deployments, deployments_writer) = store();
         let (pods, pods_writer) = store();
+        let kinds = ChildKind::ALL.map(|kind| kind.to_string()).into_iter();
+        let kinds = kinds.chain([DEPLOYMENT.to_owned(), POD.to_owned()]);
+        let (filling, awaited) = watch::channel(kinds.collect());
         let telling = Telling {
             triggers: triggers.clone(),
             deployments: deployments.clone(),
             generations: HashMap::new(),
+            filling,
             metrics: metrics.clone(),
         };
         let mut children = BTreeMap::new();
@@ -74,17 +84,16 @@ impl Caches {
             pods: pods_writer,
             children: writers,
         };
-        (Self { deployments, children, pods }, watches)
+        (Self { deployments, children, pods, awaited }, watches)
     }
 
     /// Returns when every cache was filled once.
     pub async fn filled(&self) {
+        // Not by the stores' own futures: of those who wait for one store, only the last is woken (kube-runtime 5.0.0). The queue is the one
+        // that waits for the store of `ContourDeployment`s.
+        //
         // Fails only if the watches were dropped: then there is nothing to wait for, and the process ends.
-        let _ = self.deployments.wait_until_ready().await;
-        let _ = self.pods.wait_until_ready().await;
-        for children in self.children.values() {
-            let _ = children.wait_until_ready().await;
-        }
+        let _ = self.awaited.clone().wait_for(BTreeSet::is_empty).await;
     }
 
     /// What belongs to the `ContourDeployment` of these names.
@@ -125,7 +134,7 @@ impl Watches {
         let mut running = tokio::task::JoinSet::new();
         running.spawn(
             Source {
-                kind: "ContourDeployment".to_owned(),
+                kind: DEPLOYMENT.to_owned(),
                 api: Api::<ContourDeployment>::all(client.clone()),
                 config: watcher::Config::default(),
                 cache: deployments,
@@ -136,7 +145,7 @@ impl Watches {
         );
         running.spawn(
             Source {
-                kind: "Pod".to_owned(),
+                kind: POD.to_owned(),
                 api: Api::<Pod>::all(client.clone()),
                 config: labelled(),
                 cache: pods,
@@ -190,7 +199,7 @@ where
 {
     async fn keep(self, mut telling: Telling, token: CancellationToken) {
         let Self { kind, api, config, cache, whose, shared } = self;
-        let events = watch(api, config)
+        let events = kube::runtime::watcher(api, config)
             // Nobody reads it, and it is most of a small object.
             .modify(|object| object.managed_fields_mut().clear())
             .default_backoff()
@@ -206,6 +215,7 @@ where
                 Some(Ok(Event::Init)) => {}
                 Some(Ok(Event::InitDone)) => {
                     trouble = None;
+                    telling.filling.send_if_modified(|awaited| awaited.remove(&kind));
                     telling.everyone().await;
                 }
                 Some(Ok(Event::InitApply(object))) => telling.about(whose(&object)).await,
@@ -248,6 +258,7 @@ struct Telling {
     deployments: Store<ContourDeployment>,
     /// Per object, the generation that everyone was told of.
     generations: HashMap<String, Option<i64>>,
+    filling: watch::Sender<BTreeSet<String>>,
     metrics: Metrics,
 }
 

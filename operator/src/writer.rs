@@ -1,10 +1,12 @@
 //! Requests that change children: apply and delete. Only the leader makes them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use kube::core::DynamicObject;
 use kube::{Client, ResourceExt as _};
+use serde_json::json;
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -12,6 +14,9 @@ use crate::apply::{Difference, difference, stamped};
 use crate::child::{Child, ChildKind, ChildRef};
 use crate::metrics::Metrics;
 use crate::names::{FIELD_MANAGER, OWNER_NAME, OWNER_NAMESPACE};
+
+/// The field manager that says the number of pods from when it is left to an autoscaler until that one says it.
+const REPLICAS_MANAGER: &str = "contour-operator-replicas";
 
 /// Why a child could not be changed.
 #[derive(Debug, Error)]
@@ -142,7 +147,7 @@ impl Writer {
     /// Makes a child what it should be, if it is not. `live` is the child as it was last seen; one that was not seen is looked for,
     /// since nothing of others may be overwritten.
     ///
-    /// `Ok(None)`: the object is someone else's and may be, which is so for IngressClasses only.
+    /// `Ok(None)`: the object is someone else's and may be, which is so for an `IngressClass` only.
     pub async fn apply(
         &self,
         child: &Child,
@@ -152,24 +157,25 @@ impl Writer {
         let reference = child.reference();
         let live = match live {
             Some(live) => Some(live),
-            None => self.look_for(&reference, &wanted).await?,
+            None => self.look_for(&reference).await?,
         };
-        if let Some(owner) = live.as_deref().and_then(|live| foreign(live, &wanted)) {
+        if let Some(owner) = live.as_deref().and_then(|live| foreign(live, wanted.labels())) {
             if child.kind == ChildKind::IngressClass {
                 return Ok(None);
             }
             return Err(WriteError::Foreign { child: reference, owner });
         }
         let found = difference(child.kind, &wanted, live.as_deref());
-        let live = match (found, live) {
-            (None, Some(live)) => return Ok(Some(Applied { live, written: None })),
-            // It comes again once it is gone.
-            (_, Some(live)) if live.metadata.deletion_timestamp.is_some() => {
+        if let Some(live) = live {
+            // What is being deleted comes again once it is gone.
+            if found.is_none() || live.metadata.deletion_timestamp.is_some() {
                 return Ok(Some(Applied { live, written: None }));
             }
-            (found, _) => (self.write(&reference, &wanted).await?, found),
-        };
-        let (live, found) = live;
+            self.hand_over_replicas(&reference, &live, &wanted).await?;
+        }
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let mut live = self.patch(&reference, &params, &wanted).await?;
+        live.metadata.managed_fields = None;
         self.metrics.wrote(child.kind, found.as_ref());
         match &found {
             Some(Difference::Drifted(path)) => tracing::info!(child = %reference, path, "healed"),
@@ -178,30 +184,58 @@ impl Writer {
         Ok(Some(Applied { live: Arc::new(live), written: found }))
     }
 
-    async fn look_for(
+    /// A child as the API server has it now, if it is that of the `ContourDeployment` with these labels: for what must not be decided on a
+    /// cache that may be a moment old.
+    pub async fn read(
         &self,
         reference: &ChildRef,
-        wanted: &DynamicObject,
+        owner: &BTreeMap<String, String>,
     ) -> Result<Option<Arc<DynamicObject>>, WriteError> {
+        let found = self.look_for(reference).await?;
+        Ok(found.filter(|live| foreign(live, owner).is_none()))
+    }
+
+    async fn look_for(&self, reference: &ChildRef) -> Result<Option<Arc<DynamicObject>>, WriteError> {
         let api = self.api(reference.kind, reference.namespace.as_deref());
-        match api.get_opt(&wanted.name_any()).await {
+        match api.get_opt(&reference.name).await {
             Ok(found) => Ok(found.map(Arc::new)),
             Err(error) => Err(WriteError::of(reference.clone(), "read", error)),
         }
     }
 
-    async fn write(&self, reference: &ChildRef, wanted: &DynamicObject) -> Result<DynamicObject, WriteError> {
+    /// Keeps the number of pods when it is not ours to say any more. What nobody says is set back to one, until the autoscaler says it.
+    async fn hand_over_replicas(
+        &self,
+        reference: &ChildRef,
+        live: &DynamicObject,
+        wanted: &DynamicObject,
+    ) -> Result<(), WriteError> {
+        let said = |object: &DynamicObject| object.data.pointer("/spec/replicas").cloned();
+        let (ChildKind::Deployment, Some(replicas), None) = (reference.kind, said(live), said(wanted)) else {
+            return Ok(());
+        };
+        let mut kept = DynamicObject::new(&reference.name, &reference.kind.resource());
+        kept.metadata.namespace.clone_from(&reference.namespace);
+        // Nothing is made anew by this.
+        kept.metadata.uid.clone_from(&live.metadata.uid);
+        kept.data = json!({ "spec": { "replicas": replicas } });
+        let params = PatchParams::apply(REPLICAS_MANAGER).force();
+        self.patch(reference, &params, &kept).await.map(drop)
+    }
+
+    async fn patch(
+        &self,
+        reference: &ChildRef,
+        params: &PatchParams,
+        wanted: &DynamicObject,
+    ) -> Result<DynamicObject, WriteError> {
         if !self.leads() {
             return Err(WriteError::NotLeading);
         }
         let api = self.api(reference.kind, reference.namespace.as_deref());
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        let mut written = api
-            .patch(&wanted.name_any(), &params, &Patch::Apply(wanted))
+        api.patch(&reference.name, params, &Patch::Apply(wanted))
             .await
-            .map_err(|error| WriteError::of(reference.clone(), "applied", error))?;
-        written.metadata.managed_fields = None;
-        Ok(written)
+            .map_err(|error| WriteError::of(reference.clone(), "applied", error))
     }
 
     /// Deletes an object, unless another one took its place. What depends on it goes later.
@@ -231,10 +265,11 @@ impl Writer {
 /// Whose an object is, if it is not that of the `ContourDeployment` whose child is wanted.
 ///
 /// Labels tell. Where someone took them off, it is still ours if we applied it.
-fn foreign(live: &DynamicObject, wanted: &DynamicObject) -> Option<String> {
-    let label = |object: &DynamicObject, key: &str| object.labels().get(key).cloned();
-    let owner = |object: &DynamicObject| (label(object, OWNER_NAMESPACE), label(object, OWNER_NAME));
-    match owner(live) {
+fn foreign(live: &DynamicObject, wanted: &BTreeMap<String, String>) -> Option<String> {
+    let owner = |labels: &BTreeMap<String, String>| {
+        (labels.get(OWNER_NAMESPACE).cloned(), labels.get(OWNER_NAME).cloned())
+    };
+    match owner(live.labels()) {
         found if found == owner(wanted) => None,
         (None, None) => {
             let managers = live.metadata.managed_fields.as_deref().unwrap_or_default();

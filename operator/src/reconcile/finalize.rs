@@ -186,7 +186,10 @@ mod tests {
             (report.waiting.unwrap().message, report.failing.map(|because| because.message))
         };
         let fresh = pod("a", "2026-01-01T00:00:50Z");
-        assert_eq!(told(&[], &[fresh.clone()]), ("waits for Service n/envoy, Pod a to go".to_owned(), None));
+        assert_eq!(
+            told(&[], std::slice::from_ref(&fresh)),
+            ("waits for Service n/envoy, Pod a to go".to_owned(), None)
+        );
         let (_, held) = told(&["service.kubernetes.io/load-balancer-cleanup"], &[fresh]);
         assert_eq!(
             held.unwrap(),

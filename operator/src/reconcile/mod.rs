@@ -35,13 +35,13 @@ use crate::writer::{WriteError, Writer, category};
 use rollout::Because;
 
 /// When to look again though nothing happened: watches may miss what is not theirs, such as a Secret of the user.
-const REGULAR: Duration = Duration::from_secs(300);
+const REGULAR: Duration = Duration::from_mins(5);
 
 /// When to look again while something is waited for that may come without an event.
 const SOON: Duration = Duration::from_secs(15);
 
 /// First and longest pause after an error.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
 
 /// Why a look ended early.
 #[derive(Debug, Error)]
@@ -84,7 +84,10 @@ impl Error {
         let mut message = self.to_string();
         let mut source = std::error::Error::source(self);
         while let Some(error) = source {
-            let told = said(error);
+            if let Some(answer) = answer(error) {
+                return Because::new(self.category(), format!("{message}: {answer}"));
+            }
+            let told = error.to_string();
             // Some errors repeat the one they stem from.
             if !message.contains(&told) {
                 message = format!("{message}: {told}");
@@ -100,12 +103,12 @@ impl Error {
     }
 }
 
-/// What an error says itself. kube's own words for an answer of the API server repeat all its fields.
-fn said(error: &(dyn std::error::Error + 'static)) -> String {
+/// What the API server answered, where it did. kube's own words repeat all fields of the answer.
+fn answer<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
     let boxed = error.downcast_ref::<Box<kube::Error>>().map(|error| &**error);
     match boxed.or_else(|| error.downcast_ref::<kube::Error>()) {
-        Some(kube::Error::Api(status)) => status.message.clone(),
-        _ => error.to_string(),
+        Some(kube::Error::Api(status)) => Some(&status.message),
+        _ => None,
     }
 }
 
@@ -177,17 +180,14 @@ pub async fn reconcile(deployment: Arc<ContourDeployment>, context: Arc<Context>
     context.caches.filled().await;
     let started = Instant::now();
     let before = known_status(&deployment, &context);
-    let look = if deployment.metadata.deletion_timestamp.is_some() {
-        match finalize::finalize(&deployment, &context).await {
-            Some(look) => look,
-            None => {
-                context.metrics.looked("deleted", started.elapsed());
-                context.forget(&deployment);
-                return Ok(Action::await_change());
-            }
-        }
-    } else {
+    let look = if deployment.metadata.deletion_timestamp.is_none() {
         steps::look(&deployment, &before, &context).await
+    } else if let Some(look) = finalize::finalize(&deployment, &context).await {
+        look
+    } else {
+        context.metrics.looked("deleted", started.elapsed());
+        context.forget(&deployment);
+        return Ok(Action::await_change());
     };
     let outcome = look.report.outcome();
     context.metrics.looked(outcome, started.elapsed());
@@ -269,10 +269,10 @@ async fn tell(
 }
 
 /// When to try again after an error, which is told with its causes, once while it stays the same.
-pub fn on_error(deployment: Arc<ContourDeployment>, error: &Error, context: Arc<Context>) -> Action {
+pub fn on_error(deployment: &ContourDeployment, error: &Error, context: &Context) -> Action {
     context.metrics.failed(error.category());
     let text = error.because().message;
-    let (failures, new) = context.remember(&deployment, |memory| {
+    let (failures, new) = context.remember(deployment, |memory| {
         memory.failures = memory.failures.saturating_add(1);
         (memory.failures, memory.told.replace(text.clone()) != Some(text.clone()))
     });

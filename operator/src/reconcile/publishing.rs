@@ -96,7 +96,7 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    fn service(kind: &str, ingress: Value) -> Service {
+    fn service(kind: &str, ingress: &Value) -> Service {
         object(json!({
             "spec": {"type": kind, "clusterIPs": ["10.0.0.7"]}, "status": {"loadBalancer": {"ingress": ingress}},
         }))
@@ -112,8 +112,8 @@ mod tests {
             (Some("LoadBalancer"), "NodePort", AfterEnvoy),
             (Some("NodePort"), "ClusterIP", AfterEnvoy),
         ] {
-            let live = live.map(|kind| service(kind, json!([])));
-            assert_eq!(turn(live.as_ref(), &service(wanted, json!([]))), expected, "{wanted}");
+            let live = live.map(|kind| service(kind, &json!([])));
+            assert_eq!(turn(live.as_ref(), &service(wanted, &json!([]))), expected, "{wanted}");
         }
     }
 
@@ -122,8 +122,8 @@ mod tests {
         let on =
             |host: bool| object::<PodTemplateSpec>(json!({"spec": {"hostNetwork": host, "containers": []}}));
         let (empty, given) =
-            (service("LoadBalancer", json!([])), service("LoadBalancer", json!([{"ip": "192.0.2.1"}])));
-        let ports = service("NodePort", json!([]));
+            (service("LoadBalancer", &json!([])), service("LoadBalancer", &json!([{"ip": "192.0.2.1"}])));
+        let ports = service("NodePort", &json!([]));
         for (live, wanted, service, expected) in [
             (Some(true), false, Some(&empty), true),
             (Some(true), false, Some(&given), false),
@@ -152,11 +152,11 @@ mod tests {
         ];
         let nodes = node_addresses(&pods);
         assert_eq!(nodes, ["10.1.0.1", "10.1.0.2", "fd00::2"]);
-        let balanced = service("LoadBalancer", json!([{"ip": "192.0.2.1"}, {"hostname": "lb.example.com"}]));
+        let balanced = service("LoadBalancer", &json!([{"ip": "192.0.2.1"}, {"hostname": "lb.example.com"}]));
         assert_eq!(addresses(Some(&balanced), &nodes, false), ["192.0.2.1", "lb.example.com"]);
-        assert_eq!(addresses(Some(&service("NodePort", json!([]))), &nodes, false), nodes);
-        assert_eq!(addresses(Some(&service("ClusterIP", json!([]))), &nodes, true), nodes);
-        assert_eq!(addresses(Some(&service("ClusterIP", json!([]))), &nodes, false), ["10.0.0.7"]);
+        assert_eq!(addresses(Some(&service("NodePort", &json!([]))), &nodes, false), nodes);
+        assert_eq!(addresses(Some(&service("ClusterIP", &json!([]))), &nodes, true), nodes);
+        assert_eq!(addresses(Some(&service("ClusterIP", &json!([]))), &nodes, false), ["10.0.0.7"]);
         assert_eq!(addresses(None, &nodes, true), nodes);
     }
 }

@@ -252,7 +252,7 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    fn deployment(generation: i64, status: Value) -> Deployment {
+    fn deployment(generation: i64, status: &Value) -> Deployment {
         object(json!({
             "metadata": {"name": "d", "generation": generation},
             "spec": {"replicas": 2, "selector": {}, "template": {}},
@@ -260,7 +260,7 @@ mod tests {
         }))
     }
 
-    fn pod(owner: &str, status: Value) -> Arc<Pod> {
+    fn pod(owner: &str, status: &Value) -> Arc<Pod> {
         let owners =
             json!([{"apiVersion": "apps/v1", "kind": owner, "name": "o", "uid": "u", "controller": true}]);
         object::<Pod>(json!({"metadata": {"name": "p", "ownerReferences": owners}, "status": status})).into()
@@ -323,7 +323,7 @@ mod tests {
                 "waiting 2 of 2 pods are updated, 1 are available",
             ),
         ] {
-            let judged = of_deployment(&deployment(2, status.clone()), &Vec::<Arc<Pod>>::new());
+            let judged = of_deployment(&deployment(2, &status), &Vec::<Arc<Pod>>::new());
             assert_eq!(word(&judged.rollout), expected, "{status}");
         }
     }
@@ -359,10 +359,10 @@ mod tests {
     fn a_failing_rollout_has_the_reason_of_its_pod() {
         let status =
             json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 1});
-        let judged = |pods: &[Arc<Pod>]| of_deployment(&deployment(1, status.clone()), pods).rollout;
+        let judged = |pods: &[Arc<Pod>]| of_deployment(&deployment(1, &status), pods).rollout;
         for reason in STUCK {
             assert_eq!(
-                judged(&[pod("ReplicaSet", waiting_container(reason))]),
+                judged(&[pod("ReplicaSet", &waiting_container(reason))]),
                 Rollout::Failing(Because::new(
                     reason,
                     format!(
@@ -372,15 +372,15 @@ mod tests {
             );
         }
         for reason in ["ContainerCreating", "PodInitializing"] {
-            assert!(matches!(judged(&[pod("ReplicaSet", waiting_container(reason))]), Rollout::Waiting(_)));
+            assert!(matches!(judged(&[pod("ReplicaSet", &waiting_container(reason))]), Rollout::Waiting(_)));
         }
         assert_eq!(
-            judged(&[pod("ReplicaSet", no_room())]),
+            judged(&[pod("ReplicaSet", &no_room())]),
             Rollout::Failing(Because::new("FailedScheduling", "pod p finds no node: no free ports"))
         );
         // Not our pods, and those that are about to end.
-        assert!(matches!(judged(&[pod("DaemonSet", no_room())]), Rollout::Waiting(_)));
-        let mut ending = Pod::clone(&pod("ReplicaSet", no_room()));
+        assert!(matches!(judged(&[pod("DaemonSet", &no_room())]), Rollout::Waiting(_)));
+        let mut ending = Pod::clone(&pod("ReplicaSet", &no_room()));
         ending.metadata.deletion_timestamp = Some(object(json!("2026-01-01T00:00:00Z")));
         assert!(matches!(judged(&[ending.into()]), Rollout::Waiting(_)));
     }
@@ -390,8 +390,8 @@ mod tests {
         let status =
             json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2});
         let judged = of_deployment(
-            &deployment(1, status),
-            &[pod("ReplicaSet", waiting_container("CrashLoopBackOff"))],
+            &deployment(1, &status),
+            &[pod("ReplicaSet", &waiting_container("CrashLoopBackOff"))],
         );
         assert_eq!(judged.rollout, Rollout::Complete);
     }
@@ -416,11 +416,14 @@ mod tests {
         let ready = json!({"conditions": [{"type": "Ready", "status": "True"}]});
         for (pods, expected) in [
             (vec![], false),
-            (vec![pod("ReplicaSet", no_room())], true),
-            (vec![pod("ReplicaSet", no_room()), pod("ReplicaSet", ready.clone())], true),
-            (vec![pod("ReplicaSet", ready.clone())], false),
-            (vec![pod("ReplicaSet", no_room()), pod("ReplicaSet", waiting_container("ErrImagePull"))], false),
-            (vec![pod("DaemonSet", no_room())], false),
+            (vec![pod("ReplicaSet", &no_room())], true),
+            (vec![pod("ReplicaSet", &no_room()), pod("ReplicaSet", &ready)], true),
+            (vec![pod("ReplicaSet", &ready)], false),
+            (
+                vec![pod("ReplicaSet", &no_room()), pod("ReplicaSet", &waiting_container("ErrImagePull"))],
+                false,
+            ),
+            (vec![pod("DaemonSet", &no_room())], false),
         ] {
             assert_eq!(is_blocked(&pods, "ReplicaSet"), expected, "{pods:?}");
         }

@@ -82,6 +82,7 @@ impl Walk<'_> {
         if !self.report.problems.is_empty() {
             return Ok(());
         }
+        self.read_secrets().await?;
         let certificates = certificates::look(self.context, self.deployment, self.names, &self.live).await?;
         self.again = self.again.min(certificates.again);
         if !certificates.problems.is_empty() {
@@ -124,6 +125,21 @@ impl Walk<'_> {
             problems = clashes(self.deployment, others.iter().map(|other| &**other));
         }
         problems
+    }
+
+    /// Reads the Secrets of certificates themselves. A cache that does not know yet what was made a moment ago would have a second authority
+    /// made.
+    async fn read_secrets(&mut self) -> Result<(), Error> {
+        let Names { namespace, ca_secret, contour_secret, envoy_secret, .. } = self.names;
+        for name in [ca_secret, contour_secret, envoy_secret] {
+            let reference =
+                ChildRef { kind: ChildKind::Secret, namespace: Some(namespace.clone()), name: name.clone() };
+            match self.context.writer.read(&reference, &self.names.owner_labels()).await? {
+                Some(secret) => self.live.children.insert(reference, secret),
+                None => self.live.children.remove(&reference),
+            };
+        }
+        Ok(())
     }
 
     async fn ensure_finalizer(&self) -> Result<(), Error> {

@@ -1,0 +1,11 @@
+//! The operator against a real kube-apiserver. The tests play what is not there: the controllers of workloads, and the nodes.
+
+mod bad;
+mod binary;
+mod deletion;
+mod healing;
+mod kubelet;
+mod lifecycle;
+mod quiet;
+mod support;
+mod switches;
