@@ -115,6 +115,14 @@ impl Controller {
             }
             std::future::ready(())
         });
-        tokio::join!(watches.run(token), looks);
+        let mut looks = std::pin::pin!(looks);
+        tokio::select! {
+            () = watches.run(token.clone()) => {}
+            () = &mut looks => return,
+        }
+        // Watches end before they are told to only if one panicked. Its cache will never be true again, so nothing may go on from it.
+        if token.is_cancelled() {
+            looks.await;
+        }
     }
 }

@@ -7,7 +7,7 @@ use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 
 use crate::names::FIELD_MANAGER;
-use crate::status::{condition, cut, find};
+use crate::status::{DELETING, condition, cut, find};
 
 /// Most bytes of an Event's note that the API server takes.
 const NOTE: usize = 1024;
@@ -52,7 +52,9 @@ pub fn notices(before: &ContourDeploymentStatus, now: &ContourDeploymentStatus) 
                 Notice::normal("Recovered", "nothing needs help any more")
             }
             (condition::AVAILABLE, true) if changed => Notice::normal("Available", note),
-            (condition::AVAILABLE, false) if changed && was.is_some() => Notice::warning(reason, note),
+            (condition::AVAILABLE, false) if changed && was.is_some() && reason != DELETING => {
+                Notice::warning(reason, note)
+            }
             (condition::PROGRESSING, true) if changed || other_reason => Notice::normal(reason, note),
             (condition::PROGRESSING, false) if changed && reason == "Complete" => {
                 Notice::normal(reason, note)

@@ -24,6 +24,9 @@ pub mod condition {
     pub const UPGRADEABLE: &str = "Upgradeable";
 }
 
+/// The reason of conditions while an object is being deleted.
+pub const DELETING: &str = "Deleting";
+
 /// The pods of a component, and what they should run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Component {
@@ -51,6 +54,8 @@ pub struct Certificates {
 pub struct Report {
     /// What is wrong with it: nothing was changed.
     pub problems: Vec<Problem>,
+    /// It is being deleted.
+    pub deleting: bool,
     /// What failed.
     pub error: Option<Because>,
     /// A rollout that fails.
@@ -89,6 +94,8 @@ impl Report {
             "error"
         } else if self.failing.is_some() {
             "failing"
+        } else if self.deleting {
+            "deleting"
         } else if self.waiting.is_some() {
             "waiting"
         } else {
@@ -178,6 +185,9 @@ fn available(report: &Report) -> Made {
 
 /// Why traffic is not served as it should be.
 fn lacking(report: &Report) -> Option<Because> {
+    if report.deleting {
+        return Some(Because::new(DELETING, "the object is being deleted"));
+    }
     let components =
         [("Contour", "ContourUnavailable", &report.contour), ("Envoy", "EnvoyUnavailable", &report.envoy)];
     components.into_iter().find_map(|(name, reason, component)| {

@@ -20,7 +20,7 @@ use super::{Context, Error, Look};
 use crate::child::{ChildKind, ChildRef};
 use crate::names::{FINALIZER, Names};
 use crate::observe::reference;
-use crate::status::Report;
+use crate::status::{DELETING, Report};
 
 /// When to look again while something is left.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ const TOLD: usize = 8;
 
 /// Removes the children. `None`: nothing is left, and the `ContourDeployment` may go.
 pub(super) async fn finalize(deployment: &ContourDeployment, context: &Context) -> Option<Look> {
-    let mut report = Report::default();
+    let mut report = Report { deleting: true, ..Report::default() };
     let error = match remove(deployment, context, &mut report).await {
         Ok(true) => return None,
         Ok(false) => None,
@@ -138,7 +138,7 @@ fn tell(
         }
         left.push(name);
     }
-    report.waiting = Some(Because::new("Deleting", format!("waits for {} to go", few(&left))));
+    report.waiting = Some(Because::new(DELETING, format!("waits for {} to go", few(&left))));
     if !held.is_empty() {
         report.failing =
             Some(Because::new("DeletionBlocked", format!("{}; remove what holds it, or wait", few(&held))));

@@ -40,6 +40,9 @@ const REGULAR: Duration = Duration::from_mins(5);
 /// When to look again while something is waited for that may come without an event.
 const SOON: Duration = Duration::from_secs(15);
 
+/// When to look again at what changed under our hands, unless its event comes first.
+const MOMENT: Duration = Duration::from_secs(1);
+
 /// First and longest pause after an error.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
 
@@ -97,9 +100,13 @@ impl Error {
         Because::new(self.category(), message)
     }
 
-    /// Nothing went wrong: somebody else goes on.
-    fn is_handover(&self) -> bool {
-        matches!(self, Self::Write(WriteError::NotLeading))
+    /// Nothing went wrong: somebody else goes on, or we do when the cache knows what changed meanwhile.
+    fn is_outdated(&self) -> bool {
+        match self {
+            Self::Write(WriteError::NotLeading) => true,
+            Self::Own { source, .. } => category(source) == "Conflict",
+            _ => false,
+        }
     }
 }
 
@@ -155,10 +162,10 @@ impl Context {
         change(memory.entry(ObjectRef::from_obj(deployment)).or_default())
     }
 
-    fn forget(&self, deployment: &ContourDeployment) {
+    fn forget(&self, deployment: &ContourDeployment, last: &ContourDeploymentStatus) {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(&ObjectRef::from_obj(deployment));
         let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
-        self.metrics.forget(&namespace, &name, &deployment.status.clone().unwrap_or_default());
+        self.metrics.forget(&namespace, &name, last);
     }
 }
 
@@ -186,7 +193,7 @@ pub async fn reconcile(deployment: Arc<ContourDeployment>, context: Arc<Context>
         look
     } else {
         context.metrics.looked("deleted", started.elapsed());
-        context.forget(&deployment);
+        context.forget(&deployment, &before);
         return Ok(Action::await_change());
     };
     let outcome = look.report.outcome();
@@ -203,8 +210,8 @@ async fn finish(
     look: Look,
 ) -> Result<Action, Error> {
     let Look { mut report, error, again } = look;
-    if error.as_ref().is_some_and(Error::is_handover) {
-        return Ok(Action::await_change());
+    if error.as_ref().is_some_and(Error::is_outdated) {
+        return Ok(Action::requeue(MOMENT));
     }
     report.error = error.as_ref().map(Error::because);
     let told = tell(deployment, context, before, &report).await;

@@ -28,6 +28,9 @@ use crate::settings::host_network;
 use crate::status::Report;
 use crate::validate::validate;
 
+/// When to look again for Secrets that are to come.
+const ASK: Duration = Duration::from_secs(5);
+
 /// Name of the controller's container.
 const CONTOUR_CONTAINER: &str = "contour";
 
@@ -88,7 +91,8 @@ impl Walk<'_> {
         if !certificates.problems.is_empty() {
             self.report.problems.clone_from(&certificates.problems);
             self.report.certificates = Some(certificates.told);
-            self.again = self.again.min(SOON);
+            // Secrets of users have no label of ours, so nobody tells when they come.
+            self.again = self.again.min(ASK);
             return Ok(());
         }
         self.report.certificates = Some(certificates.told.clone());

@@ -28,6 +28,7 @@ async fn a_deleted_child_of_any_kind_comes_again() -> Result<()> {
     let _operator = world.operator();
     world.create("edge", all_kinds(&world)).await?;
     world.complete("edge").await?;
+    world.addresses_told("edge").await?;
     let children = world.children("edge").await?;
     let kinds: BTreeSet<ChildKind> = children.keys().map(|child| child.kind).collect();
     assert_eq!(kinds, ChildKind::ALL.into(), "not every kind is tried");
@@ -41,6 +42,7 @@ async fn a_deleted_child_of_any_kind_comes_again() -> Result<()> {
         .await?;
     }
     world.complete("edge").await?;
+    world.addresses_told("edge").await?;
     let after = world.children("edge").await?;
     assert_eq!(after.keys().collect::<Vec<_>>(), children.keys().collect::<Vec<_>>());
     // Keys are made anew.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
@@ -31,6 +32,8 @@ struct Hands {
     client: Client,
     namespace: String,
     held: Arc<Mutex<BTreeMap<String, Value>>>,
+    /// The address of each pod.
+    addresses: Arc<Mutex<BTreeMap<String, String>>>,
     /// One thing at a time.
     busy: Arc<tokio::sync::Mutex<()>>,
 }
@@ -41,6 +44,7 @@ impl Kubelet {
             client: client.clone(),
             namespace: namespace.to_owned(),
             held: Arc::default(),
+            addresses: Arc::default(),
             busy: Arc::default(),
         };
         let token = CancellationToken::new();
@@ -153,9 +157,26 @@ impl Hands {
             status["phase"] = json!("Running");
             status["hostIP"] = json!(NODES[n % NODES.len()]);
             status["hostIPs"] = json!([{"ip": NODES[n % NODES.len()]}]);
+            status["podIP"] = json!(self.address(name));
             pods.patch_status(name, &PatchParams::default(), &merge(&status)).await?;
         }
         Ok(ready)
+    }
+
+    /// An address of loopback that no other pod of any test has.
+    fn address(&self, pod: &str) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let mut addresses = self.addresses.lock().expect("nobody panics with it");
+        let made = addresses.entry(pod.to_owned()).or_insert_with(|| {
+            let process = std::process::id().to_be_bytes();
+            format!(
+                "127.{}.{}.{}",
+                process[2] % 127 + 128,
+                process[3],
+                NEXT.fetch_add(1, Ordering::SeqCst) % 254 + 1
+            )
+        });
+        made.clone()
     }
 
     /// Removes pods whose workload is gone, or has become smaller.

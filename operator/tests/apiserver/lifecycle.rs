@@ -4,7 +4,7 @@ use anyhow::Result;
 use contour_e2e::apiserver;
 use contour_e2e::wait::{SOON, eventually};
 use contour_operator::child::ChildKind;
-use contour_operator::names::{ADDRESSES, FINALIZER};
+use contour_operator::names::FINALIZER;
 use contour_operator::status::condition;
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt as _;
@@ -62,14 +62,7 @@ async fn an_installation_comes_in_order() -> Result<()> {
     assert_eq!((envoy.pods.as_deref(), envoy.images), (Some("2/2"), vec!["example/envoy:v1".to_owned()]));
     let kinds: Vec<&str> = status.inventory.iter().map(|child| child.kind.as_str()).collect();
     assert_eq!(kinds, ["ClusterRole", "ClusterRoleBinding", "IngressClass"]);
-    let service = world.child(ChildKind::Service, "envoy-edge");
-    eventually(SOON, || async {
-        let service = world.api(&service).get(&service.name).await?;
-        let told = service.annotations().get(ADDRESSES).cloned();
-        anyhow::ensure!(told == Some(NODES.join(",")), "the Service tells {told:?}");
-        Ok(())
-    })
-    .await?;
+    world.addresses_told("edge").await?;
     told(&world, "edge", &["RollingOutContour", "RollingOutEnvoy", "Available", "Complete"]).await
 }
 

@@ -7,5 +7,6 @@ mod healing;
 mod kubelet;
 mod lifecycle;
 mod quiet;
+mod rotation;
 mod support;
 mod switches;

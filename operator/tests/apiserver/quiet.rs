@@ -28,6 +28,7 @@ async fn what_is_as_it_should_be_is_not_written() -> Result<()> {
     });
     world.create("edge", spec).await?;
     world.complete("edge").await?;
+    world.addresses_told("edge").await?;
     let before = world.versions("edge").await?;
     let written = first.changes();
     first.look_again(&world, "edge").await?;

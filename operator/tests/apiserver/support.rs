@@ -15,7 +15,7 @@ use contour_operator::child::{ChildKind, ChildRef};
 use contour_operator::controller::{Controller, Settings};
 use contour_operator::defaults::Defaults;
 use contour_operator::metrics::Metrics;
-use contour_operator::names::{OWNER_NAME, OWNER_NAMESPACE};
+use contour_operator::names::{ADDRESSES, OWNER_NAME, OWNER_NAMESPACE};
 use contour_operator::observe::reference;
 use contour_operator::reconcile::Clock;
 use contour_operator::status::{condition, find};
@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::kubelet::Kubelet;
+use crate::kubelet::{Kubelet, NODES};
 
 /// A namespace with its machinery, and an operator that looks at it only.
 pub(crate) struct World {
@@ -121,6 +121,18 @@ impl World {
         self.condition(name, condition::PROGRESSING, false, "Complete").await?;
         self.condition(name, condition::AVAILABLE, true, "Serving").await?;
         self.status(name).await
+    }
+
+    /// Waits until Envoy's Service names the nodes.
+    pub(crate) async fn addresses_told(&self, name: &str) -> Result<()> {
+        let service = self.child(ChildKind::Service, &format!("envoy-{name}"));
+        eventually(SOON, || async {
+            let service = self.api(&service).get(&service.name).await?;
+            let told = service.annotations().get(ADDRESSES).cloned();
+            anyhow::ensure!(told == Some(NODES.join(",")), "the Service tells {told:?}");
+            Ok(())
+        })
+        .await
     }
 
     pub(crate) fn api(&self, child: &ChildRef) -> Api<DynamicObject> {
