@@ -1,7 +1,7 @@
 //! The rotation: what should be held, given what is held and the time.
 //!
 //! Both sides read their files at different moments, so a CA is never swapped together with its leaves:
-//! 1. a new CA is trusted beside the old one; leaves stay,
+//! 1. a new CA is trusted beside the old one, which still issues the leaves that are due meanwhile,
 //! 2. once everyone has read that, leaves are issued by the new CA,
 //! 3. once nobody shows an old leaf any more, the old CA is dropped.
 //!
@@ -30,7 +30,8 @@ pub struct Policy {
     pub ca_lifetime: Duration,
     /// How long a new leaf is valid; never longer than its CA.
     pub leaf_lifetime: Duration,
-    /// How long before its end a leaf is replaced; `None`: when a third of its life is left. A CA is replaced then in any case.
+    /// How long before its end a leaf is replaced; `None`, or more than it lives: when a third of its life is left. A CA is replaced then
+    /// in any case.
     pub renew_before: Option<Duration>,
     /// How long it may take until a peer that does not say what it works with has read new files.
     pub settle: Duration,
@@ -58,8 +59,12 @@ impl Policy {
 
     /// When a leaf is to be replaced.
     fn leaf_renewal(&self, leaf: &Certificate) -> Timestamp {
-        let Some(before) = self.renew_before else { return leaf.renewal_at() };
-        later(leaf.not_after(), SignedDuration::ZERO - seconds(before)).max(leaf.issued_at())
+        // A leaf that its CA's end cuts short would be due as soon as it is issued, again and again.
+        let life = leaf.not_after().duration_since(leaf.issued_at());
+        match self.renew_before.map(seconds) {
+            Some(before) if before < life => later(leaf.issued_at(), life - before),
+            _ => leaf.renewal_at(),
+        }
     }
 }
 
@@ -115,8 +120,11 @@ impl Moment<'_> {
 /// What is held: nothing at first.
 #[derive(Debug, Default)]
 pub struct Held {
-    /// The CA that issues.
+    /// The CA that issues, or will once everyone trusts it.
     pub authority: Option<Authority>,
+    /// The CA before it, which issues until then. Where it is not kept, a leaf that is lost or expires just then is issued by a CA that
+    /// not everyone trusts yet.
+    pub former: Option<Authority>,
     /// Other CAs that are trusted: those of leaves that may still be shown.
     pub trusted: Vec<Certificate>,
     /// Leaf of the controller.
@@ -175,76 +183,95 @@ pub struct Step {
 /// Takes the next step of the rotation, if it is time for one. `peers` are all who work with what is held.
 pub fn advance(held: Held, now: Timestamp, peers: &[Peer], policy: &Policy) -> Result<Step, IssueError> {
     let moment = Moment { now, peers, policy };
-    let Held { authority, trusted, contour, envoy } = held;
+    let Held { authority, former, trusted, contour, envoy } = held;
     let mut changes = Vec::new();
-    let (authority, former) = renew_authority(authority, now, policy, &mut changes)?;
+    let (authority, former) = moment.renew_authority(authority, former, !trusted.is_empty(), &mut changes)?;
     let mut others: Vec<Certificate> = Vec::new();
-    for other in trusted.into_iter().chain(former) {
+    for other in trusted.into_iter().chain(former.as_ref().map(|former| former.certificate().clone())) {
         if other != *authority.certificate() && !others.contains(&other) {
             others.push(other);
         }
     }
-    let mut held = Held { authority: None, trusted: others, contour, envoy };
+    let former = former
+        .filter(|former| now < former.certificate().not_after() && !moment.trusted(authority.certificate()));
+    let mut held = Held { authority: None, former, trusted: others, contour, envoy };
     for party in Party::ALL {
-        if leaf_is_due(&held, party, &authority, &moment) {
-            let request = policy.request(party);
-            let leaf = authority.issue(&request, now, policy.leaf_lifetime, policy.key_algorithm)?;
+        if leaf_is_due(&held, party, authority.certificate(), &moment) {
+            let issuer = held.former.as_ref().unwrap_or(&authority);
+            let leaf =
+                issuer.issue(&policy.request(party), now, policy.leaf_lifetime, policy.key_algorithm)?;
             *held.leaf_mut(party) = Some(leaf);
             changes.push(Change::LeafIssued(party));
         }
     }
-    let (needed, dropped): (Vec<_>, Vec<_>) = std::mem::take(&mut held.trusted)
-        .into_iter()
-        .partition(|other| other.is_valid_at(now) && is_needed(&held, other, &authority, &moment));
+    let (needed, dropped): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut held.trusted).into_iter().partition(|other| {
+            other.is_valid_at(now) && is_needed(&held, other, authority.certificate(), &moment)
+        });
     held.trusted = needed;
     changes.extend(dropped.iter().map(|_| Change::AuthorityDropped));
-    let next = next_step(&held, authority.certificate(), policy);
+    let next = next_step(&held, authority.certificate(), &moment);
     held.authority = Some(authority);
     Ok(Step { held, changes, next })
 }
 
-/// The CA to use, and the one it follows.
-fn renew_authority(
-    held: Option<Authority>,
-    now: Timestamp,
-    policy: &Policy,
-    changes: &mut Vec<Change>,
-) -> Result<(Authority, Option<Certificate>), IssueError> {
-    let usable = held.filter(|authority| authority.certificate().is_valid_at(now));
-    if let Some(authority) = usable {
-        if !authority.certificate().renewal_due(now) {
-            return Ok((authority, None));
+impl Moment<'_> {
+    /// The CA to use, and the one it follows as long as that is known. While a rotation is on its way, a CA is not replaced before everyone
+    /// trusts it, as long as it is valid: nobody would be left to issue a leaf that everyone trusts.
+    fn renew_authority(
+        &self,
+        held: Option<Authority>,
+        former: Option<Authority>,
+        on_its_way: bool,
+        changes: &mut Vec<Change>,
+    ) -> Result<(Authority, Option<Authority>), IssueError> {
+        let create = || Authority::create(self.now, self.policy.ca_lifetime, self.policy.key_algorithm);
+        let usable = |certificate: &Certificate| {
+            certificate.is_valid_at(self.now) && self.now < certificate.not_after()
+        };
+        let Some(authority) = held.filter(|authority| usable(authority.certificate())) else {
+            changes.push(Change::AuthorityCreated);
+            return Ok((create()?, former));
+        };
+        let waits = on_its_way && !self.trusted(authority.certificate());
+        if waits || !authority.certificate().renewal_due(self.now) {
+            return Ok((authority, former));
         }
         changes.push(Change::AuthorityRenewed);
-        let new = Authority::create(now, policy.ca_lifetime, policy.key_algorithm)?;
-        return Ok((new, Some(authority.certificate().clone())));
+        Ok((create()?, Some(authority)))
     }
-    changes.push(Change::AuthorityCreated);
-    Ok((Authority::create(now, policy.ca_lifetime, policy.key_algorithm)?, None))
 }
 
 /// Whether a leaf must be issued now.
-fn leaf_is_due(held: &Held, party: Party, authority: &Authority, moment: &Moment<'_>) -> bool {
+fn leaf_is_due(held: &Held, party: Party, authority: &Certificate, moment: &Moment<'_>) -> bool {
     let &Moment { now, policy, .. } = moment;
     let Some(leaf) = held.leaf(party) else { return true };
     let certificate = leaf.certificate();
     if !certificate.is_valid_at(now) || certificate.dns_names() != policy.request(party).names {
         return true;
     }
-    if certificate.is_signed_by(authority.certificate()) {
+    if certificate.is_signed_by(authority) {
         return now >= policy.leaf_renewal(certificate);
     }
     // Of another CA: replaced once everyone trusts ours, or at once if nobody can verify it anyway.
     let trusted = |other: &Certificate| other.is_valid_at(now) && certificate.is_signed_by(other);
-    !held.trusted.iter().any(trusted) || moment.trusted(authority.certificate())
+    !held.trusted.iter().any(trusted)
+        || moment.trusted(authority)
+        || prolonged_at(held, certificate, policy).is_some_and(|at| now >= at)
+}
+
+/// When the former CA is to issue a leaf anew that is not of the present one; `None` if it cannot, or not for longer.
+fn prolonged_at(held: &Held, leaf: &Certificate, policy: &Policy) -> Option<Timestamp> {
+    let former = held.former.as_ref()?;
+    (former.certificate().not_after() > leaf.not_after()).then(|| policy.leaf_renewal(leaf))
 }
 
 /// Whether a former CA must still be trusted: for a leaf it signed, or one it signed until a moment ago.
-fn is_needed(held: &Held, other: &Certificate, authority: &Authority, moment: &Moment<'_>) -> bool {
+fn is_needed(held: &Held, other: &Certificate, authority: &Certificate, moment: &Moment<'_>) -> bool {
     let leaves = || Party::ALL.into_iter().filter_map(|party| Some((party, held.leaf(party)?.certificate())));
     let signed = leaves().any(|(_, leaf)| leaf.is_signed_by(other));
     let hidden = leaves().any(|(party, leaf)| !moment.shown(party, leaf));
-    signed || hidden || !moment.trusted(authority.certificate())
+    signed || hidden || !moment.trusted(authority)
 }
 
 /// When everyone who does not say so has read a certificate.
@@ -253,18 +280,22 @@ fn settled(certificate: &Certificate, policy: &Policy) -> Timestamp {
 }
 
 /// The earliest time at which [`advance`] would change something for peers that say nothing.
-fn next_step(held: &Held, authority: &Certificate, policy: &Policy) -> Timestamp {
+fn next_step(held: &Held, authority: &Certificate, moment: &Moment<'_>) -> Timestamp {
+    let policy = moment.policy;
+    let trusted_at = settled(authority, policy);
     let leaves = || Party::ALL.into_iter().filter_map(|party| held.leaf(party)).map(Leaf::certificate);
     let leaf_step = leaves().map(|leaf| {
         // One second more than the end of validity is the first moment outside of it.
         let expired = later(leaf.not_after(), SignedDuration::from_secs(1));
+        let prolonged = prolonged_at(held, leaf, policy).unwrap_or(Timestamp::MAX);
         let own = leaf.is_signed_by(authority);
-        expired.min(if own { policy.leaf_renewal(leaf) } else { settled(authority, policy) })
+        expired.min(if own { policy.leaf_renewal(leaf) } else { trusted_at.min(prolonged) })
     });
-    let next = leaf_step.fold(authority.renewal_at(), Timestamp::min);
+    let waits = if held.trusted.is_empty() { Timestamp::MIN } else { trusted_at.min(authority.not_after()) };
+    let renewal = authority.renewal_at().max(waits);
+    let next = leaf_step.fold(renewal, Timestamp::min);
     if held.trusted.is_empty() || leaves().any(|leaf| !leaf.is_signed_by(authority)) {
         return next;
     }
-    let drop_at = leaves().map(|leaf| settled(leaf, policy)).fold(settled(authority, policy), Timestamp::max);
-    next.min(drop_at)
+    next.min(leaves().map(|leaf| settled(leaf, policy)).fold(trusted_at, Timestamp::max))
 }

@@ -190,6 +190,7 @@ fn load(directory: &Path, stored: &[Stored; 3], notes: &mut Vec<String>) -> Resu
     Ok(Held {
         trusted: trusted.collect(),
         authority: authority.load(directory, notes, Authority::load)?,
+        former: None,
         contour: contour.load(directory, notes, Leaf::load)?,
         envoy: envoy.load(directory, notes, Leaf::load)?,
     })

@@ -260,3 +260,62 @@ fn a_leaf_is_replaced_when_it_is_asked_for() {
     let second = advance(first.held, first.next, &Peer::SILENT, &policy).unwrap();
     assert_eq!(second.changes, [Change::LeafIssued(Party::Contour), Change::LeafIssued(Party::Envoy)]);
 }
+
+/// A leaf that its CA's end cuts short lives no longer than what it should be renewed before.
+#[test]
+fn a_leaf_that_is_cut_short_is_not_issued_again_and_again() {
+    let (day, half) = (Duration::from_hours(24), Duration::from_hours(12));
+    let policy =
+        Policy { ca_lifetime: day, leaf_lifetime: day, renew_before: Some(half), ..Policy::default() };
+    let first = advance(Held::default(), at(START), &Peer::SILENT, &policy).unwrap();
+    assert_eq!(first.next, at(START + 12 * 3_600));
+    let second = advance(first.held, first.next, &Peer::SILENT, &policy).unwrap();
+    assert_eq!(second.changes.len(), 2);
+    assert_eq!(second.next, at(START + 16 * 3_600), "then the CA is due");
+    let third = advance(second.held, first.next, &Peer::SILENT, &policy).unwrap();
+    assert_eq!(third.changes, []);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Leaves that live no longer than pods take to read a new CA, pods that lag each in its own way, and Secrets that are lost: whatever
+    /// is published is trusted by every pod as it is then, and so is what any pod shows.
+    #[test]
+    fn nobody_is_refused_while_a_new_authority_becomes_known(
+        lags in prop::collection::vec(0_usize..50, 4),
+        lost in prop::collection::btree_set(0_usize..300, 0..6),
+    ) {
+        let minutes = Duration::from_mins;
+        let policy =
+            Policy { ca_lifetime: minutes(10), leaf_lifetime: minutes(2), settle: minutes(3), ..Policy::default() };
+        let mut held = advance(Held::default(), at(START), &Peer::SILENT, &policy).unwrap().held;
+        let mut published: Vec<(Vec<Certificate>, [Certificate; 2])> = Vec::new();
+        for tick in 0..300_usize {
+            let now = at(START + i64::try_from(tick).unwrap() * 4);
+            let party = |pod: usize| Party::ALL[pod % 2];
+            // What each pod has read: at most 200 seconds old, of a CA that is known 200 seconds before its end.
+            let read = |pod: usize| published.get(tick.saturating_sub(1 + lags[pod])).or(published.first());
+            let peers: Vec<Peer> = (0..lags.len()).filter_map(|pod| {
+                let (authorities, leaves) = read(pod)?;
+                let credentials = Some(Credentials::of(authorities, &leaves[pod % 2]));
+                Some(Peer { party: party(pod), credentials })
+            }).collect();
+            if lost.contains(&tick) {
+                if tick % 2 == 0 { held.contour = None } else { held.envoy = None }
+            }
+            held = advance(held, now, &peers, &policy).unwrap().held;
+            let bundle = Certificate::parse_all(&held.trust_bundle()).unwrap();
+            let leaves = Party::ALL.map(|party| held.leaf(party).unwrap().certificate().clone());
+            prop_assert!(leaves.iter().all(|leaf| leaf.is_valid_at(now)));
+            for (verifier, _) in (0..lags.len()).filter_map(read) {
+                let shown = (0..lags.len()).filter_map(|pod| Some(&read(pod)?.1[pod % 2])).chain(&leaves);
+                // One that a pod still shows after its end says that pods are slower than leaves live: not a matter of trust.
+                for leaf in shown.filter(|leaf| leaf.is_valid_at(now)) {
+                    prop_assert!(verifier.iter().any(|ca| leaf.is_signed_by(ca)), "{leaf:?} at {now} by {verifier:?}");
+                }
+            }
+            published.push((bundle, leaves));
+        }
+    }
+}

@@ -29,7 +29,7 @@ pub(crate) use contour::arguments as contour_arguments;
 pub(crate) use envoy::VOLUMES;
 pub use envoy::{AGENT_CONTAINER, ENVOY_CONTAINER, agent_image};
 pub use meta::{COMPONENT, Component, INSTANCE};
-pub(crate) use secrets::{CERTIFICATE, KEY, TRUST, secrets};
+pub(crate) use secrets::{CERTIFICATE, FORMER, KEY, TRUST, secrets};
 
 /// Annotation of the controller's pods: the hash of its configuration, which is read at start only.
 pub const CONFIGURATION_HASH: &str = "operator.projectcontour.io/configuration-hash";

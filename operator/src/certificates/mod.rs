@@ -23,7 +23,7 @@ use contour_graph::parse_duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 
-pub(crate) use crate::build::{CERTIFICATE, KEY, TRUST};
+pub(crate) use crate::build::{CERTIFICATE, FORMER, KEY, TRUST};
 pub use own::{Own, examine};
 
 /// How long the kubelet may take to bring a changed Secret into a pod: its sync period and the age of its cache, with a margin. Counts for
@@ -74,10 +74,11 @@ impl Secrets {
     /// What can be used of them. What cannot is as if it were not there, and is made anew; authorities that any of the three trusts stay
     /// trusted as long as a certificate of theirs may be shown, also where the authority's own Secret was lost.
     pub fn held(&self) -> Held {
-        let authority = self
-            .authority
-            .as_ref()
-            .and_then(|secret| Authority::load(text(secret, CERTIFICATE)?, text(secret, KEY)?).ok());
+        let load = |[certificate, key]: [&str; 2]| {
+            let secret = self.authority.as_ref()?;
+            Authority::load(text(secret, certificate)?, text(secret, key)?).ok()
+        };
+        let (authority, former) = (load([CERTIFICATE, KEY]), load(FORMER));
         let leaf = |secret: &Option<Secret>| {
             let secret = secret.as_ref()?;
             Leaf::load(text(secret, CERTIFICATE)?, text(secret, KEY)?).ok()
@@ -91,7 +92,7 @@ impl Secrets {
                 trusted.push(certificate);
             }
         }
-        Held { authority, trusted, contour: leaf(&self.contour), envoy: leaf(&self.envoy) }
+        Held { authority, former, trusted, contour: leaf(&self.contour), envoy: leaf(&self.envoy) }
     }
 }
 

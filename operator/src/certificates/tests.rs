@@ -235,3 +235,26 @@ fn secrets_of_the_user_are_judged() {
     harm(&mut spoiled, KEY);
     assert!(judged(Some(&contour), spoiled.as_ref(), at(10)).contains("cannot be used"));
 }
+
+#[test]
+fn a_secret_lost_while_a_new_authority_becomes_known_is_made_anew_by_the_old_one() {
+    let mut world = World::new(&json!({}));
+    let first = world.look(at(0), &[]);
+    let before: Vec<Peer> = Party::ALL.map(|party| world.reads(party)).into();
+    let due = first.held.authority.as_ref().unwrap().certificate().renewal_at();
+    let renewed = world.look(due, &before);
+    assert_eq!(renewed.phase, Phase::Distributing);
+    let keys = |world: &World| world.secrets.authority.as_ref().unwrap().data.as_ref().unwrap().len();
+    assert_eq!(keys(&world), 5, "the old key is kept, and nowhere else");
+    assert_eq!(world.secrets.envoy.as_ref().unwrap().data.as_ref().unwrap().len(), 3);
+
+    world.secrets.contour = None;
+    let healed = world.look(due, &before);
+    let leaf = healed.held.contour.as_ref().unwrap().certificate();
+    let old = first.held.authority.as_ref().unwrap().certificate();
+    assert!(leaf.is_signed_by(old), "pods that have read nothing since trust it");
+
+    let read: Vec<Peer> = Party::ALL.map(|party| world.reads(party)).into();
+    assert_eq!(world.look(due, &read).phase, Phase::Retiring);
+    assert_eq!(keys(&world), 3, "the old key is not needed any more");
+}
