@@ -166,6 +166,7 @@ impl Open {
                 let bytes = message.encoded_len();
                 self.stream.bytes_sent.fetch_add(bytes as u64, Ordering::Relaxed);
                 self.discovery.metrics.sent(kind, resources, bytes);
+                debug!(stream = self.stream.number, node = %self.stream.node, r#type = kind.short(), resources, bytes, "sent");
                 responses.push(message);
             } else {
                 self.report(output);
@@ -186,6 +187,7 @@ impl Open {
                 return;
             }
             Output::Acked { kind, committed } => {
+                debug!(stream, %node, r#type = kind.short(), "accepted");
                 metrics.acked(kind, committed.map(|at| at.elapsed()));
                 return;
             }
