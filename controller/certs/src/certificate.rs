@@ -94,6 +94,11 @@ impl Certificate {
         &self.pem
     }
 
+    /// This certificate alone, in DER.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
     /// SHA-256 of the certificate (its DER) in lower-case hexadecimal: its fingerprint, by which `openssl x509 -fingerprint -sha256`
     /// knows it, too.
     pub fn sha256(&self) -> String {

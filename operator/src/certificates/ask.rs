@@ -17,14 +17,14 @@ use kube::ResourceExt as _;
 
 use crate::reconcile::rollout::is_ready;
 
-/// The longest answer of one pod.
+/// The longest time one pod is waited for.
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// The longest answer, in bytes: a few fingerprints.
 const SIZE: usize = 64 * 1024;
 
 /// Pods that are asked at the same time.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 64;
 
 /// A client without TLS: what is asked for is public.
 type Plain = Client<HttpConnector, Empty<Bytes>>;

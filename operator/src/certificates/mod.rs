@@ -1,20 +1,21 @@
 //! The certificates between Envoy and the controller: what the Secrets should hold, given what they hold, the time, and what each pod has
 //! read so far. Pure; [`ask`] does the asking.
 //!
-//! The rotation itself is [`contour_certs::advance`]. Nothing about it is stored but the certificates themselves, so an operator that restarts goes
-//! on where the last one was.
+//! The rotation itself is [`contour_certs::advance`]. Nothing about it is stored but the certificates themselves and when they were
+//! written, so an operator that restarts goes on where the last one was.
 
 pub mod ask;
 mod own;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use contour_certs::{
-    Authority, Certificate, Change, Held, IssueError, KeyAlgorithm, Leaf, Party, Peer, Policy, Step, advance,
+    Authority, Certificate, Change, Credentials, Held, IssueError, KeyAlgorithm, Leaf, Party, Peer, Policy,
+    Shown, Step, advance,
 };
 use contour_crds::contour_deployment::{
     CertificateKeyAlgorithm, CertificateSettings, CertificateState, CertificatesStatus,
@@ -26,9 +27,14 @@ use k8s_openapi::api::core::v1::Secret;
 pub(crate) use crate::build::{CERTIFICATE, FORMER, KEY, TRUST};
 pub use own::{Own, examine};
 
+use crate::child::Child;
+
 /// How long the kubelet may take to bring a changed Secret into a pod: its sync period and the age of its cache, with a margin. Counts for
 /// pods that cannot be asked.
 pub const KUBELET: Duration = Duration::from_mins(3);
+
+/// Annotation of a Secret: when its content was last changed (RFC 3339). From then on the kubelet takes its time.
+const CHANGED: &str = "operator.projectcontour.io/certificates-changed";
 
 /// Ten years.
 const AUTHORITY_LIFETIME: Duration = Duration::from_hours(87_600);
@@ -94,6 +100,61 @@ impl Secrets {
         }
         Held { authority, former, trusted, contour: leaf(&self.contour), envoy: leaf(&self.envoy) }
     }
+}
+
+/// When, by its annotation, the content of a Secret was changed.
+fn changed_at(secret: &Secret) -> Option<Timestamp> {
+    secret.metadata.annotations.as_ref()?.get(CHANGED)?.parse().ok()
+}
+
+impl Secrets {
+    /// What can be said for the pods that do not speak for themselves: they work with what their Secret holds, once it has held that for
+    /// as long as the [kubelet](KUBELET) may take. Until then they are known to have nothing.
+    pub fn speak_for(&self, peers: &[Peer], now: Timestamp) -> Vec<Peer> {
+        let presumed = |party| {
+            let secret = match party {
+                Party::Contour => self.contour.as_ref(),
+                Party::Envoy => self.envoy.as_ref(),
+            };
+            secret.and_then(|secret| known(secret, now)).unwrap_or_else(nothing)
+        };
+        let spoken = |peer: &Peer| peer.credentials.clone().unwrap_or_else(|| presumed(peer.party));
+        peers.iter().map(|peer| Peer { party: peer.party, credentials: Some(spoken(peer)) }).collect()
+    }
+
+    /// Notes in the Secrets that are to be written when their content was changed: now, unless it is there already.
+    pub fn note_changes(&self, wanted: &mut [Child], now: Timestamp) {
+        let live = [&self.authority, &self.contour, &self.envoy];
+        for child in wanted {
+            let name = &child.object.metadata.name;
+            let live = live.into_iter().flatten().find(|secret| secret.metadata.name == *name);
+            let changed_at = live.filter(|live| holds(live, child)).and_then(changed_at).unwrap_or(now);
+            let annotations = child.object.metadata.annotations.get_or_insert_default();
+            annotations.insert(CHANGED.to_owned(), changed_at.to_string());
+        }
+    }
+}
+
+/// Whether a Secret has all that is wanted. What others put beside it is their business.
+fn holds(live: &Secret, wanted: &Child) -> bool {
+    let wanted = wanted.object.data.get("data").and_then(serde_json::Value::as_object);
+    let live = serde_json::to_value(&live.data).unwrap_or_default();
+    wanted.is_some_and(|wanted| wanted.iter().all(|(key, value)| live.get(key) == Some(value)))
+}
+
+/// What everyone who mounts a Secret has read by now; `None`: not everyone has read what it holds.
+fn known(secret: &Secret, now: Timestamp) -> Option<Credentials> {
+    if changed_at(secret)?.saturating_add(KUBELET).ok()? > now {
+        return None;
+    }
+    let authorities = Certificate::parse_valid(text(secret, TRUST)?);
+    Some(Credentials::of(&authorities, &Certificate::parse(text(secret, CERTIFICATE)?).ok()?))
+}
+
+/// What is like no certificate of ours.
+fn nothing() -> Credentials {
+    let certificate = Shown { sha256: String::new(), not_after: Timestamp::MIN };
+    Credentials { authorities: BTreeSet::new(), certificate }
 }
 
 /// A value of a Secret, if it is text.

@@ -40,8 +40,10 @@ impl World {
     /// A look at this time. Returns what changed.
     fn look(&mut self, now: Timestamp, peers: &[Peer]) -> Plan {
         let policy = policy(&self.deployment.spec.certificates, "ingress");
-        let plan = plan(self.secrets.held(), now, peers, &policy).unwrap();
-        let written = self.children(&plan.held);
+        let peers = self.secrets.speak_for(peers, now);
+        let plan = plan(self.secrets.held(), now, &peers, &policy).unwrap();
+        let mut written = self.children(&plan.held);
+        self.secrets.note_changes(&mut written, now);
         let [authority, contour, envoy] = &written[..] else { panic!("three Secrets") };
         let read = |child: &Child| {
             let mut value = serde_json::to_value(&child.object).unwrap();
@@ -198,11 +200,11 @@ fn a_silent_pod_counts_after_the_time_of_the_kubelet() {
 
 /// A pair of the user's own, for these names.
 fn own_pair(authority: &Authority, name: &str, trusted: &Authority) -> Secret {
-    let request = LeafRequest {
-        common_name: name.to_owned(),
-        names: vec![name.to_owned()],
-        usage: Usage::ServerAndClient,
-    };
+    own_pair_for(authority, name, trusted, Usage::ServerAndClient)
+}
+
+fn own_pair_for(authority: &Authority, name: &str, trusted: &Authority, usage: Usage) -> Secret {
+    let request = LeafRequest { common_name: name.to_owned(), names: vec![name.to_owned()], usage };
     let lifetime = Duration::from_hours(1);
     let leaf: Leaf = authority.issue(&request, at(0), lifetime, KeyAlgorithm::EcdsaP256).unwrap();
     let data = [(TRUST, trusted.certificate().pem()), (CERTIFICATE, leaf.chain()), (KEY, leaf.key().pem())];
@@ -231,9 +233,62 @@ fn secrets_of_the_user_are_judged() {
         told.starts_with("spec.certificates.secretRefs.envoy: no valid certificate in ca.crt of Secret a"),
         "{told}"
     );
-    let mut spoiled = Some(envoy);
+    let server = own_pair_for(&ca, "envoy", &ca, Usage::Server);
+    let told = judged(Some(&contour), Some(&server), at(10));
+    assert!(
+        told.contains("the controller would refuse tls.crt of this Secret with ca.crt of Secret a"),
+        "{told}"
+    );
+    let mut spoiled = Some(envoy.clone());
     harm(&mut spoiled, KEY);
     assert!(judged(Some(&contour), spoiled.as_ref(), at(10)).contains("cannot be used"));
+    let mut mixed = envoy;
+    let key = contour.data.as_ref().unwrap()[KEY].clone();
+    mixed.data.as_mut().unwrap().insert(KEY.to_owned(), key);
+    assert!(
+        judged(Some(&contour), Some(&mixed), at(10)).contains("the key does not belong to the certificate")
+    );
+}
+
+/// cert-manager writes keys as PKCS #1 and SEC 1 unless told otherwise; OpenSSL made these.
+#[test]
+fn keys_of_the_user_may_be_in_any_form() {
+    let secret = |certificate: &str, key: &str| {
+        let data = [(TRUST, certificate), (CERTIFICATE, certificate), (KEY, key)];
+        let data = data.map(|(name, text)| (name.to_owned(), ByteString(text.as_bytes().to_vec())));
+        Secret { data: Some(data.into()), ..Secret::default() }
+    };
+    let (rsa, ec) = (include_str!("testdata/rsa.pem"), include_str!("testdata/ec.pem"));
+    assert!(rsa.contains("BEGIN RSA PRIVATE KEY") && ec.contains("BEGIN EC PRIVATE KEY"));
+    let (contour, envoy) = (secret(rsa, rsa), secret(ec, ec));
+    let own = examine([(Party::Contour, "a", Some(&contour)), (Party::Envoy, "b", Some(&envoy))], at(0));
+    let told: Vec<_> = own.problems.iter().map(ToString::to_string).collect();
+    assert!(told.iter().all(|problem| problem.contains("no valid certificate in ca.crt")), "{told:?}");
+    assert_eq!(own.certificates.len(), 2, "each pair is whole, though these two do not trust each other");
+}
+
+#[test]
+fn what_was_never_written_is_in_no_silent_pod() {
+    let mut world = World::new(&json!({"lifetime": "24h", "caLifetime": "24h"}));
+    world.look(at(0), &[]);
+    let before = world.secrets.clone();
+    let due = 16 * 3600;
+    world.look(at(due), &[]);
+    // The API server took the authority's Secret, and the others only half an hour later.
+    world.secrets = Secrets { authority: world.secrets.authority.clone(), ..before };
+    let late = world.look(at(due + 1800), &Peer::SILENT);
+    assert_eq!((late.changes, late.phase), (vec![], Phase::Distributing));
+    assert_eq!(world.look(at(due + 1800 + 179), &Peer::SILENT).changes, []);
+    assert_eq!(world.look(at(due + 1800 + 180), &Peer::SILENT).phase, Phase::Retiring);
+    // Somebody's own value beside ours changes nothing.
+    let steady = world.look(at(due + 9000), &Peer::SILENT);
+    let written = world.children(&steady.held);
+    let data = world.secrets.envoy.as_mut().unwrap().data.as_mut().unwrap();
+    data.insert("theirs".to_owned(), ByteString(b"x".to_vec()));
+    let mut again = written.clone();
+    world.secrets.note_changes(&mut again, at(due + 9999));
+    let stamp = |child: &Child| child.object.metadata.annotations.as_ref().unwrap()[CHANGED].clone();
+    assert!(again.iter().all(|child| stamp(child) != at(due + 9999).to_string()));
 }
 
 #[test]

@@ -51,10 +51,12 @@ pub(super) async fn look(
     if let Some(own) = &deployment.spec.certificates.secret_refs {
         return users_own(context, names, live, own, now).await;
     }
-    let held = secrets(names, live).held();
+    let live_secrets = secrets(names, live);
+    let held = live_secrets.held();
     let peers = if wants_peers(&held) { peers(deployment, live).await } else { Vec::new() };
     let policy = policy(&deployment.spec.certificates, &names.namespace);
-    let plan = plan(held, now, &peers, &policy).map_err(|error| Error::Certificates(error.to_string()))?;
+    let plan = plan(held, now, &live_secrets.speak_for(&peers, now), &policy)
+        .map_err(|error| Error::Certificates(error.to_string()))?;
     for change in &plan.changes {
         tracing::info!(
             namespace = names.namespace,
@@ -71,8 +73,10 @@ pub(super) async fn look(
         live_envoy_image: None,
         addresses: &[],
     };
+    let mut wanted = build::secrets(&inputs, &plan.held);
+    live_secrets.note_changes(&mut wanted, now);
     Ok(Looked {
-        secrets: build::secrets(&inputs, &plan.held),
+        secrets: wanted,
         kept: Vec::new(),
         problems: Vec::new(),
         told: tell(&plan, &peers),
