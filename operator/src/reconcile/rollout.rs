@@ -78,6 +78,12 @@ const STUCK: [&str; 12] = [
     "SignatureValidationFailed",
 ];
 
+/// The reason of a container that ends again and again.
+const CRASHES: &str = "CrashLoopBackOff";
+
+/// How many restarts are no accident any more.
+const RESTARTS: i32 = 2;
+
 /// Judges a Deployment. `pods` are those of its component; those of another workload are left out.
 pub fn of_deployment(deployment: &Deployment, pods: &[impl AsRef<Pod>]) -> Workload {
     let (spec, status) = (&deployment.spec, deployment.status.clone().unwrap_or_default());
@@ -225,10 +231,16 @@ fn stuck_container(pod: &Pod) -> Option<(String, Because)> {
 }
 
 fn stuck(container: &ContainerStatus) -> Option<Because> {
-    let waiting = container.state.as_ref()?.waiting.as_ref()?;
-    let reason = waiting.reason.as_deref().filter(|reason| STUCK.contains(reason))?;
+    let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
+    let reason = waiting.and_then(|waiting| waiting.reason.as_deref());
+    let reason = match reason.filter(|reason| STUCK.contains(reason)) {
+        Some(reason) => reason,
+        None if crashes(container) => CRASHES,
+        None => return None,
+    };
     let mut message = format!("{reason} of image {}", container.image);
-    if let Some(said) = waiting.message.as_deref().filter(|said| !said.is_empty()) {
+    if let Some(said) = waiting.and_then(|waiting| waiting.message.as_deref()).filter(|said| !said.is_empty())
+    {
         let _ = write!(message, ": {said}");
     }
     if let Some(end) = container.last_state.as_ref().and_then(|state| state.terminated.as_ref()) {
@@ -238,6 +250,12 @@ fn stuck(container: &ContainerStatus) -> Option<Because> {
         }
     }
     Some(Because::new(reason, message))
+}
+
+/// Whether a container ends again and again. Between two ends it runs for a moment, and is in no better state for that.
+fn crashes(container: &ContainerStatus) -> bool {
+    let end = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    !container.ready && container.restart_count >= RESTARTS && end.is_some_and(|end| end.exit_code != 0)
 }
 
 #[cfg(test)]
@@ -383,6 +401,28 @@ mod tests {
         let mut ending = Pod::clone(&pod("ReplicaSet", &no_room()));
         ending.metadata.deletion_timestamp = Some(object(json!("2026-01-01T00:00:00Z")));
         assert!(matches!(judged(&[ending.into()]), Rollout::Waiting(_)));
+    }
+
+    #[test]
+    fn a_crashing_container_is_failing_also_while_it_runs() {
+        let status =
+            json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 1});
+        let container = |ready: bool, restarts: i32, exit: i32| {
+            json!({"containerStatuses": [{
+                "name": "envoy", "image": "e:1", "imageID": "", "ready": ready, "restartCount": restarts,
+                "state": {"running": {}}, "lastState": {"terminated": {"exitCode": exit}},
+            }]})
+        };
+        for (status_of_pod, failing) in [
+            (container(false, 2, 1), true),
+            (container(false, 1, 1), false),
+            (container(false, 2, 0), false),
+            (container(true, 9, 1), false),
+        ] {
+            let judged = of_deployment(&deployment(1, &status), &[pod("ReplicaSet", &status_of_pod)]);
+            let found = matches!(&judged.rollout, Rollout::Failing(because) if because.reason == CRASHES);
+            assert_eq!(found, failing, "{status_of_pod}");
+        }
     }
 
     #[test]

@@ -31,6 +31,8 @@ async fn what_is_as_it_should_be_is_not_written() -> Result<()> {
     world.addresses_told("edge").await?;
     let before = world.versions("edge").await?;
     let written = first.changes();
+    let secrets = first.sum("contour_operator_writes_total{kind=\"Secret\"");
+    assert_eq!(secrets, 3, "keys were made more than once");
     first.look_again(&world, "edge").await?;
     assert_eq!(world.versions("edge").await?, before);
     assert_eq!(first.changes(), written, "requests were made that changed nothing");
