@@ -104,7 +104,7 @@ impl Figures {
         #[allow(clippy::cast_precision_loss)]
         let count = samples as f64;
         let (controller_now, envoy_now) = world.work()?;
-        let each = |then: Duration, now: Duration| (now - then).as_secs_f64() * 1000.0 / count;
+        let each = |then: Duration, now: Duration| now.saturating_sub(then).as_secs_f64() * 1000.0 / count;
         self.work_per_add = (each(controller, controller_now), each(envoy, envoy_now));
         (self.add, self.remove, self.bytes_per_add) = (Times::new(added), Times::new(removed), bytes / count);
         Ok(())
