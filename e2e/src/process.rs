@@ -155,6 +155,14 @@ fn end_with_parent(command: &mut Command) {
 #[cfg(not(target_os = "linux"))]
 fn end_with_parent(_command: &mut Command) {}
 
+/// The time on a processor of a thread's directory in `/proc`: the first number of `schedstat`, in nanoseconds.
+fn run_time(thread: &Path) -> Result<Duration> {
+    let text = std::fs::read_to_string(thread.join("schedstat"))
+        .with_context(|| format!("no schedstat in {}", thread.display()))?;
+    let nanoseconds = text.split(' ').next().context("schedstat is not empty")?;
+    Ok(Duration::from_nanos(nanoseconds.parse()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,12 +212,4 @@ mod tests {
             Process::spawn("etcd", Command::new("/nowhere/etcd"), dir.path().join("log")).unwrap_err();
         assert_eq!(error.to_string(), "cannot start etcd from /nowhere/etcd");
     }
-}
-
-/// The time on a processor of a thread's directory in `/proc`: the first number of `schedstat`, in nanoseconds.
-fn run_time(thread: &Path) -> Result<Duration> {
-    let text = std::fs::read_to_string(thread.join("schedstat"))
-        .with_context(|| format!("no schedstat in {}", thread.display()))?;
-    let nanoseconds = text.split(' ').next().context("schedstat is not empty")?;
-    Ok(Duration::from_nanos(nanoseconds.parse()?))
 }
