@@ -7,6 +7,7 @@ mod healing;
 mod kubelet;
 mod lifecycle;
 mod quiet;
+mod rights;
 mod rotation;
 mod support;
 mod switches;
