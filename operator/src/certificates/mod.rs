@@ -7,6 +7,8 @@
 pub mod ask;
 mod own;
 #[cfg(test)]
+mod rotations;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -17,18 +17,18 @@ use crate::names::Names;
 
 const START: i64 = 1_800_000_000;
 
-fn at(seconds: i64) -> Timestamp {
+pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(START + seconds).unwrap()
 }
 
 /// An installation whose Secrets are written at each step.
-struct World {
+pub(super) struct World {
     deployment: ContourDeployment,
-    secrets: Secrets,
+    pub(super) secrets: Secrets,
 }
 
 impl World {
-    fn new(certificates: &serde_json::Value) -> Self {
+    pub(super) fn new(certificates: &serde_json::Value) -> Self {
         let deployment = json!({
             "apiVersion": "operator.projectcontour.io/v1alpha1", "kind": "ContourDeployment",
             "metadata": {"name": "edge", "namespace": "ingress", "uid": "1"},
@@ -38,7 +38,7 @@ impl World {
     }
 
     /// A look at this time. Returns what changed.
-    fn look(&mut self, now: Timestamp, peers: &[Peer]) -> Plan {
+    pub(super) fn look(&mut self, now: Timestamp, peers: &[Peer]) -> Plan {
         let policy = policy(&self.deployment.spec.certificates, "ingress");
         let peers = self.secrets.speak_for(peers, now);
         let plan = plan(self.secrets.held(), now, &peers, &policy).unwrap();
