@@ -97,6 +97,12 @@ fn secrets(names: &Names, live: &Live) -> Secrets {
     }
 }
 
+/// Whether this installation has all its Secrets.
+pub(super) fn are_there(names: &Names, live: &Live) -> bool {
+    let all = [&names.ca_secret, &names.contour_secret, &names.envoy_secret];
+    all.into_iter().all(|name| live.children.contains_key(&secret_ref(names, name)))
+}
+
 fn secret_ref(names: &Names, name: &str) -> ChildRef {
     ChildRef { kind: ChildKind::Secret, namespace: Some(names.namespace.clone()), name: name.to_owned() }
 }

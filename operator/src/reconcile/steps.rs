@@ -83,7 +83,7 @@ impl Walk<'_> {
     async fn run(&mut self) -> Result<(), Error> {
         self.report.problems = self.problems();
         if !self.report.problems.is_empty() {
-            return Ok(());
+            return self.keep_certificates().await;
         }
         self.read_secrets().await?;
         let certificates = certificates::look(self.context, self.deployment, self.names, &self.live).await?;
@@ -119,6 +119,19 @@ impl Walk<'_> {
             self.publish(&stages, Turn::AfterEnvoy).await?;
         }
         self.prune(&stages, &wanted, rolled_out, &certificates).await
+    }
+
+    /// What runs goes on while its object is wrong, however long that takes: so do its certificates, if there are some.
+    async fn keep_certificates(&mut self) -> Result<(), Error> {
+        let own = self.deployment.spec.certificates.secret_refs.is_some();
+        if own || !certificates::are_there(self.names, &self.live) {
+            return Ok(());
+        }
+        self.read_secrets().await?;
+        let certificates = certificates::look(self.context, self.deployment, self.names, &self.live).await?;
+        self.again = self.again.min(certificates.again);
+        self.report.certificates = Some(certificates.told);
+        self.apply_all(&certificates.secrets).await
     }
 
     /// What is wrong with the object, alone or beside others.

@@ -15,6 +15,7 @@ use contour_e2e::apiserver;
 use contour_e2e::wait::{SOON, eventually};
 use contour_k8s::always_leading;
 use contour_operator::build::COMPONENT;
+use contour_operator::child::ChildKind;
 use contour_operator::reconcile::Clock;
 use contour_operator::status::condition;
 use jiff::Timestamp;
@@ -232,5 +233,35 @@ async fn secrets_of_the_user_are_asked_for_used_and_left() -> Result<()> {
     let now: BTreeMap<_, _> =
         all.into_iter().map(|secret| (secret.name_any(), secret.resource_version())).collect();
     assert_eq!(now, versions, "Secrets were made or changed");
+    Ok(())
+}
+
+#[tokio::test]
+async fn certificates_live_on_when_their_object_becomes_impossible() -> Result<()> {
+    let Some(api) = apiserver::require().await else { return Ok(()) };
+    let world = World::new(api, "impossible-certificates").await?;
+    let (clock, second) = clock();
+    let operator = Operator::start(&world.client, &[&world.namespace], always_leading(), clock);
+    world.create("edge", json!({"certificates": {"lifetime": "24h"}})).await?;
+    world.complete("edge").await?;
+    let before = fingerprints(&phase(&world, "Steady").await?);
+    world.change("edge", json!({"envoy": {"image": "Not An Image"}})).await?;
+    world.condition("edge", condition::DEGRADED, true, "Invalid").await?;
+    let workload = world.child(ChildKind::DaemonSet, "envoy-edge");
+    let running = world.api(&workload).get("envoy-edge").await?;
+
+    second.fetch_add(17 * 3600, Ordering::SeqCst);
+    operator.look_again(&world, "edge").await?;
+    let after = eventually(SOON, || async {
+        let status = world.status("edge").await?.certificates.context("nothing is told of certificates")?;
+        let now = fingerprints(&status);
+        anyhow::ensure!(now != before, "nothing was renewed");
+        Ok(now)
+    })
+    .await?;
+    assert_eq!(after[0], before[0], "the authority lives ten years");
+    assert!(after[1] != before[1] && after[2] != before[2]);
+    assert_eq!(world.api(&workload).get("envoy-edge").await?, running);
+    world.condition("edge", condition::DEGRADED, true, "Invalid").await?;
     Ok(())
 }
