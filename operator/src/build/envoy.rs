@@ -133,8 +133,12 @@ fn template(inputs: &Inputs<'_>, hash: &str) -> PodTemplateSpec {
 fn proxy(inputs: &Inputs<'_>) -> Container {
     let (spec, settings) = (&inputs.deployment.spec.envoy, inputs.settings());
     let ports = settings.ports;
+    // A runtime knows no address of a pod on the network of its node: without a host the kubelet's hook would fail, and Envoy end undrained.
     let drain = LifecycleHandler {
-        http_get: Some(get("/shutdown", IntOrString::Int(i32::from(ports.shutdown)))),
+        http_get: Some(HTTPGetAction {
+            host: settings.host_network.then(|| "127.0.0.1".to_owned()),
+            ..get("/shutdown", IntOrString::Int(i32::from(ports.shutdown)))
+        }),
         ..LifecycleHandler::default()
     };
     // On the network of the node the scheduler then knows which nodes have these ports to give.
