@@ -42,7 +42,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// A request for a host in the clear, to a port of a self.
+    /// A request for a host in the clear, to a port of this node.
     pub(crate) fn http(&self, port: u16, host: &str) -> Probe {
         Probe {
             name: format!("http://{host} at {}:{port} ({})", self.address, self.name),

@@ -5,7 +5,7 @@ use contour_e2e::repository_root;
 use contour_e2e::wait::eventually;
 use serde_json::Value;
 
-use crate::objects::{CONTOUR_DEPLOYMENT, DEPLOYMENT, NAMESPACE, PART_OF};
+use crate::objects::{CONTOUR_DEPLOYMENT, DAEMON_SET, DEPLOYMENT, NAMESPACE, PART_OF};
 use crate::world::{CHANGE, EDGE, ROLLOUT, World};
 
 /// Where the operator runs.
@@ -71,7 +71,28 @@ pub(crate) async fn deployment(world: &World) -> Result<()> {
             "the status of {component} is {status}"
         );
     }
-    until_addresses(world, &world.addresses()).await
+    until_addresses(world, &world.addresses()).await?;
+    least_rights(world).await
+}
+
+/// Envoy opens ports 80 and 443 of the node with one capability, and without a changed kernel setting.
+async fn least_rights(world: &World) -> Result<()> {
+    let daemon_set = world.objects.get(DAEMON_SET, EDGE.0, "envoy-edge").await?;
+    let pod = &daemon_set["spec"]["template"]["spec"];
+    anyhow::ensure!(pod["hostNetwork"] == true, "Envoy is not on the network of its node");
+    anyhow::ensure!(pod["securityContext"]["sysctls"].is_null(), "Envoy's pods change kernel settings");
+    let containers =
+        [&pod["initContainers"], &pod["containers"]].map(|list| list.as_array().cloned().unwrap_or_default());
+    for container in containers.concat() {
+        let (name, context) = (&container["name"], &container["securityContext"]);
+        let added = context["capabilities"]["add"].as_array().cloned().unwrap_or_default();
+        let allowed = added.is_empty() || (*name == "envoy" && added == ["NET_BIND_SERVICE"]);
+        let rest = context["readOnlyRootFilesystem"] == true
+            && context["allowPrivilegeEscalation"] == false
+            && context["capabilities"]["drop"] == serde_json::json!(["ALL"]);
+        anyhow::ensure!(allowed && rest, "the container {name} may do more than it needs: {context}");
+    }
+    Ok(())
 }
 
 /// Waits until the example's `ContourDeployment` reports exactly these addresses.

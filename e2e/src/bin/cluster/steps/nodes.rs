@@ -1,8 +1,10 @@
 //! A node that is cordoned, drained, taken away and returned.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use contour_e2e::client::get;
 use contour_e2e::wait::eventually;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -14,8 +16,11 @@ use super::{install, serve};
 use crate::traffic::Traffic;
 use crate::world::{EDGE, Place, ROLLOUT, World};
 
-/// How long one eviction is asked for before the pods are looked at again.
-const ASKING: Duration = Duration::from_secs(1);
+/// How long one eviction is asked for. Who hangs up early may leave a budget that waits two minutes for a pod that nobody deletes.
+const ASKING: Duration = Duration::from_secs(30);
+
+/// What the echo server answers after some seconds.
+const SLOW: &str = "/delay/6000";
 
 /// The taint that makes even a DaemonSet's pods leave.
 const AWAY: &str = "contour-e2e/away";
@@ -32,9 +37,15 @@ pub(crate) async fn drain(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Taints the node so that its Envoy has to leave as well: its address leaves all statuses, and the others serve on.
+/// Taints the node so that its Envoy has to leave as well: a request that is under way is answered, its address leaves all
+/// statuses, and the others serve on.
 pub(crate) async fn away(world: &World) -> Result<()> {
     let node = leaving(world);
+    let slow = get(SocketAddr::new(node.address, 80), "www.example.com", SLOW);
+    // Connected, and so the node's, before the taint; the answer is due long after.
+    let mut connection = slow.connect().await?;
+    let under_way = async move { connection.send(&slow).await };
+    let under_way = tokio::spawn(under_way);
     let stay: Vec<&Place> = world.nodes.iter().filter(|other| other.name != node.name).collect();
     let traffic = Traffic::start(stay.iter().flat_map(|node| serve::probes_of(world, node)));
     let taint = json!({"key": AWAY, "effect": "NoExecute"});
@@ -44,6 +55,8 @@ pub(crate) async fn away(world: &World) -> Result<()> {
     node.http(80, "www.example.com").until_refused().await?;
     install::until_addresses(world, &addresses).await?;
     serve::until_addresses(world, &addresses).await?;
+    let answer = under_way.await?.context("the request that was under way when Envoy had to leave")?;
+    anyhow::ensure!(answer.status == 200, "the request under way ended with status {}", answer.status);
     println!("      {} requests to the other nodes, none failed", traffic.finish()?);
     Ok(())
 }
