@@ -34,18 +34,21 @@ pub struct AddressError(String);
 
 /// Reads a comma list of IP addresses and host names, each once, in order. Blanks and empty items are left out.
 pub fn parse_addresses(list: &str) -> Result<Vec<LoadBalancerIngress>, AddressError> {
-    let mut addresses = Vec::new();
-    for item in items(list) {
-        let address = parse(item)?;
-        if !addresses.contains(&address) {
-            addresses.push(address);
-        }
-    }
-    Ok(addresses)
+    let (addresses, wrong) = read(list);
+    wrong.into_iter().next().map_or(Ok(addresses), Err)
 }
 
-fn items(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').map(str::trim).filter(|item| !item.is_empty())
+/// The addresses of a comma list, and what in it is none.
+fn read(list: &str) -> (Vec<LoadBalancerIngress>, Vec<AddressError>) {
+    let (mut addresses, mut wrong) = (Vec::new(), Vec::new());
+    for item in list.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        match parse(item) {
+            Ok(address) if addresses.contains(&address) => {}
+            Ok(address) => addresses.push(address),
+            Err(error) => wrong.push(error),
+        }
+    }
+    (addresses, wrong)
 }
 
 fn parse(item: &str) -> Result<LoadBalancerIngress, AddressError> {
@@ -71,14 +74,7 @@ fn parse(item: &str) -> Result<LoadBalancerIngress, AddressError> {
 /// Where the Service says that Envoys are reached, and what of it is no address.
 fn addresses_of(service: &Service) -> (Vec<LoadBalancerIngress>, Vec<AddressError>) {
     let annotation = service.metadata.annotations.as_ref().and_then(|all| all.get(ADDRESSES));
-    let (mut addresses, mut wrong) = (Vec::new(), Vec::new());
-    for item in annotation.into_iter().flat_map(|list| items(list)) {
-        match parse(item) {
-            Ok(address) if addresses.contains(&address) => {}
-            Ok(address) => addresses.push(address),
-            Err(error) => wrong.push(error),
-        }
-    }
+    let (mut addresses, wrong) = annotation.map(|list| read(list)).unwrap_or_default();
     if addresses.is_empty() {
         let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
         addresses = balancer.and_then(|b| b.ingress.as_ref()).into_iter().flatten().map(copied).collect();

@@ -230,21 +230,22 @@ impl Write {
     async fn put(&self, body: &Value) -> Result<Recorded, Refusal> {
         let params = PostParams::default();
         let put = self.api.replace_subresource("status", &self.job.name.name.name, &params, body);
-        self.held(timeout(REQUEST_LIMIT, put).await).map(|held| held.recorded)
+        self.recorded(answer(timeout(REQUEST_LIMIT, put).await)?)
     }
 
     async fn get(&self) -> Result<Held, Refusal> {
-        self.held(timeout(REQUEST_LIMIT, self.api.get(&self.job.name.name.name)).await)
+        let wire = answer(timeout(REQUEST_LIMIT, self.api.get(&self.job.name.name.name)).await)?;
+        Ok(Held { recorded: self.recorded(wire.clone())?, object: Some(wire) })
     }
 
-    fn held(
-        &self,
-        answer: Result<Result<Wire, kube::Error>, tokio::time::error::Elapsed>,
-    ) -> Result<Held, Refusal> {
-        let wire = answer.map_err(|_| Refusal::Failed(format!("no answer within {REQUEST_LIMIT:?}")))??;
+    /// What an answer of the server says of the status.
+    fn recorded(&self, wire: Wire) -> Result<Recorded, Refusal> {
         debug_assert_eq!(wire.meta().name.as_deref(), Some(&*self.job.name.name.name));
-        let recorded = decode(self.job.name.kind, wire.clone()).recorded;
-        let recorded = recorded.ok_or_else(|| Refusal::Failed(String::from("its status is not ours")))?;
-        Ok(Held { recorded, object: Some(wire) })
+        let recorded = decode(self.job.name.kind, wire).recorded;
+        recorded.ok_or_else(|| Refusal::Failed(String::from("its status is not ours")))
     }
+}
+
+fn answer(answer: Result<Result<Wire, kube::Error>, tokio::time::error::Elapsed>) -> Result<Wire, Refusal> {
+    Ok(answer.map_err(|_| Refusal::Failed(format!("no answer within {REQUEST_LIMIT:?}")))??)
 }
