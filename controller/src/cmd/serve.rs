@@ -65,20 +65,21 @@ pub async fn run_by_object(args: &ServeArgs, object: NamespacedName) -> anyhow::
             "{flag} has no effect: the ContourConfiguration decides; write {field} there, or leave the flag out"
         );
     }
-    run_until(settings, shutdown).await
+    run_until(settings, client, shutdown).await
 }
 
 /// Runs until a signal, or until something fails that the process cannot go on without.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    run_until(settings, Shutdown::on_signals().context("cannot listen for signals")?).await
+    let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
+    let client = connect(&client_source(settings.kubernetes.kubeconfig.as_ref())).await?;
+    run_until(settings, client, shutdown).await
 }
 
-async fn run_until(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
+async fn run_until(settings: Settings, client: Client, shutdown: Shutdown) -> anyhow::Result<()> {
     let token = shutdown.token();
     let mut registry = Registry::default();
     register_process_metrics(&mut registry, &BuildInfo::current());
     let admin = AdminServers::bind(&settings.admin).await?;
-    let client = connect(&client_source(settings.kubernetes.kubeconfig.as_ref())).await?;
 
     let cache = Cache::new();
     let tls = settings.xds.tls.clone().map(tls_files);
