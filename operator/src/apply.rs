@@ -8,7 +8,7 @@ use kube::core::DynamicObject;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::child::{Child, ChildKind};
+use crate::child::{Child, ChildKind, untyped};
 use crate::names::APPLIED;
 
 /// Why a child has to be written.
@@ -26,9 +26,9 @@ pub enum Difference {
 pub fn stamped(child: &Child) -> DynamicObject {
     let mut object = child.object.clone();
     let mut digest = Sha256::new();
-    feed(&mut digest, &json(&object));
-    let digest = digest.finalize();
-    let hash = digest.iter().take(16).fold(String::new(), |hash, byte| hash + &format!("{byte:02x}"));
+    feed(&mut digest, &untyped(&object));
+    let mut hash = format!("{:x}", digest.finalize());
+    hash.truncate(32);
     object.metadata.annotations.get_or_insert_default().insert(APPLIED.to_owned(), hash);
     object
 }
@@ -44,23 +44,13 @@ pub fn difference(
         |object: &DynamicObject| object.metadata.annotations.as_ref().and_then(|a| a.get(APPLIED)).cloned();
     let lists = if kind == ChildKind::ContourConfiguration { Lists::Atomic } else { Lists::Keyed };
     let mut path = Vec::new();
-    let kept = lists.contain(&json(stamped), &json(live), &mut path);
+    let kept = lists.contain(&untyped(stamped), &untyped(live), &mut path);
     match (hash(stamped) == hash(live), kept) {
         (true, true) => None,
         // Without an annotation: someone removed it, or made the object before us.
         (false, _) if hash(live).is_some() => Some(Difference::Changed),
         _ => Some(Difference::Drifted(path.join("."))),
     }
-}
-
-/// The object as JSON, without its type, which lists leave out.
-fn json(object: &DynamicObject) -> Value {
-    let mut value = serde_json::to_value(object).expect("an object of Kubernetes can be written as JSON");
-    if let Some(fields) = value.as_object_mut() {
-        fields.shift_remove("apiVersion");
-        fields.shift_remove("kind");
-    }
-    value
 }
 
 /// Feeds a value so that the order of fields does not matter and no two values look the same.

@@ -154,6 +154,16 @@ impl Child {
     }
 }
 
+/// The object as JSON, without its type, which objects of a list do not have.
+pub(crate) fn untyped(object: &DynamicObject) -> serde_json::Value {
+    let mut value = serde_json::to_value(object).expect("an object of Kubernetes can be written as JSON");
+    if let Some(fields) = value.as_object_mut() {
+        fields.shift_remove("apiVersion");
+        fields.shift_remove("kind");
+    }
+    value
+}
+
 /// The typed objects that can be children.
 pub trait ChildObject: Resource<DynamicType = ()> + Serialize {
     /// The kind of these objects.

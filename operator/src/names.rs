@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use contour_crds::ContourDeployment;
 use contour_crds::contour_deployment::NameScheme;
 
+use crate::child::{ChildKind, ChildRef};
 use crate::problem::Problem;
 
 /// The class that is served when none is named.
@@ -25,8 +26,8 @@ pub const OWNER_NAMESPACE: &str = "operator.projectcontour.io/contourdeployment-
 /// Annotation of every child: the hash of what was applied last.
 pub const APPLIED: &str = "operator.projectcontour.io/applied";
 
-/// Annotation of Envoy's Service: the addresses for statuses, separated by commas.
-pub const ADDRESSES: &str = "operator.projectcontour.io/addresses";
+/// Annotation of Envoy's Service: the addresses for statuses, separated by commas. The controller reads it.
+pub use contour_k8s::ADDRESSES;
 
 /// Longest name of a `ContourDeployment`: `contour-<name>` is the name of a Service, which has 63 characters at most.
 const LONGEST: usize = 63 - "contour-".len();
@@ -96,6 +97,11 @@ impl Names {
             namespace,
             instance,
         })
+    }
+
+    /// The child of this kind and name in the namespace of the `ContourDeployment`.
+    pub fn child(&self, kind: ChildKind, name: &str) -> ChildRef {
+        ChildRef { kind, namespace: Some(self.namespace.clone()), name: name.to_owned() }
     }
 
     /// The labels that every child has, and no other object.

@@ -89,7 +89,7 @@ pub(super) async fn look(
 
 /// The Secrets that are there.
 fn secrets(names: &Names, live: &Live) -> Secrets {
-    let find = |name: &String| typed(live.children.get(&secret_ref(names, name))?);
+    let find = |name: &String| typed(live.children.get(&names.child(ChildKind::Secret, name))?);
     Secrets {
         authority: find(&names.ca_secret),
         contour: find(&names.contour_secret),
@@ -100,11 +100,7 @@ fn secrets(names: &Names, live: &Live) -> Secrets {
 /// Whether this installation has all its Secrets.
 pub(super) fn are_there(names: &Names, live: &Live) -> bool {
     let all = [&names.ca_secret, &names.contour_secret, &names.envoy_secret];
-    all.into_iter().all(|name| live.children.contains_key(&secret_ref(names, name)))
-}
-
-fn secret_ref(names: &Names, name: &str) -> ChildRef {
-    ChildRef { kind: ChildKind::Secret, namespace: Some(names.namespace.clone()), name: name.to_owned() }
+    all.into_iter().all(|name| live.children.contains_key(&names.child(ChildKind::Secret, name)))
 }
 
 /// What each pod works with.
@@ -221,5 +217,5 @@ fn still_mounted(names: &Names, live: &Live) -> Vec<ChildRef> {
         volumes.filter_map(|volume| volume.secret.as_ref()?.secret_name.as_deref()).collect();
     let ours = [&names.ca_secret, &names.contour_secret, &names.envoy_secret];
     let needed = ours.into_iter().filter(|name| mounted.contains(&name.as_str()));
-    needed.map(|name| secret_ref(names, name)).collect()
+    needed.map(|name| names.child(ChildKind::Secret, name)).collect()
 }

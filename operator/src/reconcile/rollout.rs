@@ -33,13 +33,6 @@ pub enum Rollout {
     Failing(Because),
 }
 
-impl Rollout {
-    /// Whether nothing is left to wait for.
-    pub fn is_complete(&self) -> bool {
-        *self == Self::Complete
-    }
-}
-
 /// A workload as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {

@@ -85,9 +85,7 @@ impl Walk<'_> {
         if !self.report.problems.is_empty() {
             return self.keep_certificates().await;
         }
-        self.read_secrets().await?;
-        let certificates = certificates::look(self.context, self.deployment, self.names, &self.live).await?;
-        self.again = self.again.min(certificates.again);
+        let certificates = self.look_at_certificates().await?;
         if !certificates.problems.is_empty() {
             self.report.problems.clone_from(&certificates.problems);
             self.report.certificates = Some(certificates.told);
@@ -121,15 +119,20 @@ impl Walk<'_> {
         self.prune(&stages, &wanted, rolled_out, &certificates).await
     }
 
+    async fn look_at_certificates(&mut self) -> Result<Looked, Error> {
+        self.read_secrets().await?;
+        let certificates = certificates::look(self.context, self.deployment, self.names, &self.live).await?;
+        self.again = self.again.min(certificates.again);
+        Ok(certificates)
+    }
+
     /// What runs goes on while its object is wrong, however long that takes: so do its certificates, if there are some.
     async fn keep_certificates(&mut self) -> Result<(), Error> {
         let own = self.deployment.spec.certificates.secret_refs.is_some();
         if own || !certificates::are_there(self.names, &self.live) {
             return Ok(());
         }
-        self.read_secrets().await?;
-        let certificates = certificates::look(self.context, self.deployment, self.names, &self.live).await?;
-        self.again = self.again.min(certificates.again);
+        let certificates = self.look_at_certificates().await?;
         self.report.certificates = Some(certificates.told);
         self.apply_all(&certificates.secrets).await
     }
@@ -147,10 +150,9 @@ impl Walk<'_> {
     /// Reads the Secrets of certificates themselves. A cache that does not know yet what was made a moment ago would have a second authority
     /// made.
     async fn read_secrets(&mut self) -> Result<(), Error> {
-        let Names { namespace, ca_secret, contour_secret, envoy_secret, .. } = self.names;
+        let Names { ca_secret, contour_secret, envoy_secret, .. } = self.names;
         for name in [ca_secret, contour_secret, envoy_secret] {
-            let reference =
-                ChildRef { kind: ChildKind::Secret, namespace: Some(namespace.clone()), name: name.clone() };
+            let reference = self.names.child(ChildKind::Secret, name);
             match self.context.writer.read(&reference, &self.names.owner_labels()).await? {
                 Some(secret) => self.live.children.insert(reference, secret),
                 None => self.live.children.remove(&reference),
@@ -205,8 +207,7 @@ impl Walk<'_> {
     }
 
     fn contour_ref(&self) -> ChildRef {
-        let Names { namespace, contour, .. } = self.names;
-        ChildRef { kind: ChildKind::Deployment, namespace: Some(namespace.clone()), name: contour.clone() }
+        self.names.child(ChildKind::Deployment, &self.names.contour)
     }
 
     /// Whether a workload has rolled out. If not, the report says why.
@@ -285,11 +286,7 @@ impl Walk<'_> {
     }
 
     fn envoy_service(&self) -> Option<Service> {
-        let reference = ChildRef {
-            kind: ChildKind::Service,
-            namespace: Some(self.names.namespace.clone()),
-            name: self.names.envoy.clone(),
-        };
+        let reference = self.names.child(ChildKind::Service, &self.names.envoy);
         self.live.children.get(&reference).and_then(|object| typed(object))
     }
 

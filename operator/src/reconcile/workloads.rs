@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::build::{self, COMPONENT};
-use crate::child::{Child, ChildKind, ChildRef};
+use crate::child::{Child, ChildKind, ChildRef, untyped};
 use crate::names::Names;
 use crate::observe::Live;
 use crate::reconcile::rollout::{Workload, is_ready, of_daemon_set, of_deployment};
@@ -25,12 +25,7 @@ pub(super) fn pods_of(live: &Live, component: build::Component) -> Vec<Arc<Pod>>
 
 /// A live child as what it is; `None` if the API server's object is not of the shape that its kind has.
 pub(super) fn typed<K: DeserializeOwned>(object: &DynamicObject) -> Option<K> {
-    // Objects of a list have no type of their own.
-    let mut value = serde_json::to_value(object).ok()?;
-    let fields = value.as_object_mut()?;
-    fields.shift_remove("apiVersion");
-    fields.shift_remove("kind");
-    serde_json::from_value(value)
+    serde_json::from_value(untyped(object))
         .inspect_err(|error| tracing::warn!(name = object.name_any(), "an object cannot be read: {error}"))
         .ok()
 }
