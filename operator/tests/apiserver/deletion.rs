@@ -22,7 +22,6 @@ async fn nothing_is_left_and_nothing_else_is_touched() -> Result<()> {
     world.create("edge", json!({"contour": {"watchNamespaces": [world.namespace, other]}})).await?;
     world.create("kept", json!({})).await?;
     world.complete("edge").await?;
-    world.complete("kept").await?;
     let leases: Api<Lease> = Api::namespaced(world.client.clone(), &world.namespace);
     let lease = |name: &str| serde_json::from_value::<Lease>(json!({"metadata": {"name": name}}));
     for name in ["leader-elect-edge", "leader-elect-kept"] {
@@ -33,7 +32,7 @@ async fn nothing_is_left_and_nothing_else_is_touched() -> Result<()> {
         "name": "theirs", "labels": {"app.kubernetes.io/instance": "edge", "app.kubernetes.io/name": "envoy"},
     }}))?;
     maps.create(&PostParams::default(), &foreign).await?;
-    let kept = world.versions("kept").await?;
+    let kept = world.settled(&operator, "kept").await?;
 
     world.deployments().delete("edge", &DeleteParams::default()).await?;
     eventually(SOON, || async {

@@ -95,8 +95,8 @@ async fn an_operator_goes_on_where_another_stopped() -> Result<()> {
         Ok(())
     })
     .await?;
+    let before = world.still(&first, "edge").await?;
     first.stop().await?;
-    let before = world.versions("edge").await?;
 
     let second = world.operator();
     second.look_again(&world, "edge").await?;
@@ -115,10 +115,8 @@ async fn several_stand_side_by_side() -> Result<()> {
     for name in ["one", "two"] {
         world.create(name, json!({})).await?;
     }
-    for name in ["one", "two"] {
-        world.complete(name).await?;
-    }
-    let before = world.versions("two").await?;
+    world.complete("one").await?;
+    let before = world.settled(&operator, "two").await?;
     world.change("one", json!({"contour": {"image": "example/contour:v2"}})).await?;
     let changed = world.complete("one").await?;
     assert_eq!(changed.contour.unwrap().version.as_deref(), Some("v2"));

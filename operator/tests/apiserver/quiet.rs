@@ -27,9 +27,7 @@ async fn what_is_as_it_should_be_is_not_written() -> Result<()> {
         "publishing": {"annotations": {"a": "b"}},
     });
     world.create("edge", spec).await?;
-    world.complete("edge").await?;
-    world.addresses_told("edge").await?;
-    let before = world.versions("edge").await?;
+    let before = world.settled(&first, "edge").await?;
     let written = first.changes();
     let secrets = first.sum("contour_operator_writes_total{kind=\"Secret\"");
     assert_eq!(secrets, 3, "keys were made more than once");

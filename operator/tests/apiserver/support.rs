@@ -135,6 +135,25 @@ impl World {
         .await
     }
 
+    /// Waits until all is as it should be, told everywhere, and the operator has nothing left to do; returns the versions then.
+    pub(crate) async fn settled(&self, operator: &Operator, name: &str) -> Result<BTreeMap<String, String>> {
+        self.complete(name).await?;
+        self.addresses_told(name).await?;
+        self.still(operator, name).await
+    }
+
+    /// Waits until another look of the operator changes nothing; returns the versions then.
+    pub(crate) async fn still(&self, operator: &Operator, name: &str) -> Result<BTreeMap<String, String>> {
+        eventually(SOON, || async {
+            let before = self.versions(name).await?;
+            operator.look_again(self, name).await?;
+            let after = self.versions(name).await?;
+            anyhow::ensure!(after == before, "it still changes: {after:?} after {before:?}");
+            Ok(after)
+        })
+        .await
+    }
+
     pub(crate) fn api(&self, child: &ChildRef) -> Api<DynamicObject> {
         let resource = child.kind.resource();
         match &child.namespace {
