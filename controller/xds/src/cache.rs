@@ -152,26 +152,4 @@ mod tests {
         assert_eq!(before.get(ResourceType::Cluster, "a").unwrap().body(), "1");
         assert_eq!(cache.snapshot().get(ResourceType::Cluster, "a").unwrap().body(), "2");
     }
-
-    /// A bound of cost rather than of time: a commit touches two shards, whatever the number of resources.
-    #[test]
-    fn a_commit_costs_what_it_touches() {
-        let cache = Cache::new();
-        let many = (0..20_000)
-            .map(|i| (ResourceType::Cluster, Arc::new(Resource::whole(format!("c{i}"), "x"))))
-            .collect();
-        cache.commit(Transaction { set: many, remove: vec![] });
-        let pinned = cache.snapshot();
-        let started = Instant::now();
-        for i in 0..1_000 {
-            cache.commit(set("c7", &i.to_string()));
-            let now = cache.snapshot();
-            assert_eq!(
-                now.table(ResourceType::Cluster).changed_since(pinned.table(ResourceType::Cluster)).len(),
-                1
-            );
-        }
-        // Unoptimised and on a busy machine this takes a few µs each; the promise is well under 100.
-        assert!(started.elapsed().as_micros() < 100 * 1_000, "{:?} for 1,000 commits", started.elapsed());
-    }
 }

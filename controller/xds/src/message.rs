@@ -56,8 +56,28 @@ pub(crate) struct Response {
 #[derive(Clone, Debug)]
 pub(crate) enum Output {
     Send(Response),
-    Acked { kind: ResourceType, committed: Option<Instant> },
-    Nacked { kind: ResourceType, message: String },
-    Rejected { kind: ResourceType, resource: Arc<str>, part: Arc<str>, hash: u64, message: String },
-    Recovered { kind: ResourceType, resource: Arc<str>, part: Arc<str> },
+    Acked {
+        kind: ResourceType,
+        committed: Option<Instant>,
+    },
+    Nacked {
+        kind: ResourceType,
+        message: String,
+    },
+    Rejected {
+        kind: ResourceType,
+        resource: Arc<str>,
+        part: Arc<str>,
+        hash: u64,
+        message: String,
+    },
+    Recovered {
+        kind: ResourceType,
+        resource: Arc<str>,
+        part: Arc<str>,
+    },
+    /// Listeners and Routes are sent although the peer did not warm these Clusters in time.
+    GaveUp {
+        waited_for: Vec<Arc<str>>,
+    },
 }

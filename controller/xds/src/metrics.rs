@@ -32,6 +32,7 @@ pub(crate) struct Metrics {
     acks: Family<TypeLabels, Counter>,
     nacks: Family<TypeLabels, Counter>,
     held_back: Family<TypeLabels, Gauge>,
+    given_up: Counter,
     lag: Family<TypeLabels, Histogram>,
 }
 
@@ -49,6 +50,7 @@ impl Metrics {
             acks: Family::default(),
             nacks: Family::default(),
             held_back: Family::default(),
+            given_up: Counter::default(),
             lag: Family::new_with_constructor(lag_histogram),
         };
         let r = registry.sub_registry_with_prefix("contour_xds");
@@ -62,6 +64,11 @@ impl Metrics {
             "held_back_resources",
             "Parts of resources that a client refused and that it does not get until they change",
             metrics.held_back.clone(),
+        );
+        r.register(
+            "holds_given_up",
+            "Times that routes were sent although a client had not warmed their clusters for 5 seconds",
+            metrics.given_up.clone(),
         );
         r.register(
             "commit_to_ack_seconds",
@@ -94,6 +101,10 @@ impl Metrics {
 
     pub(crate) fn nacked(&self, kind: ResourceType) {
         self.nacks.get_or_create(&label(kind)).inc();
+    }
+
+    pub(crate) fn gave_up(&self) {
+        self.given_up.inc();
     }
 
     pub(crate) fn held_back(&self, kind: ResourceType, change: i64) {

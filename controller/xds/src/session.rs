@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contour_resource::{Resource, ResourceType};
-use tracing::info;
 
 use crate::cache::Snapshot;
 use crate::isolation::Suspect;
@@ -320,7 +319,7 @@ impl Session {
     pub(crate) fn poll(&mut self, now: Instant) -> Vec<Output> {
         if self.held_since.is_some_and(|since| now >= since + HOLD) {
             let waited_for = self.waits_for(10);
-            info!(?waited_for, "the peer does not warm these clusters: routes to them are sent all the same");
+            self.outputs.push(Output::GaveUp { waited_for });
             self.warming.give_up();
             self.view_is_stale = false;
         }

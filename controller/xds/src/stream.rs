@@ -191,6 +191,11 @@ impl Open {
                 metrics.acked(kind, committed.map(|at| at.elapsed()));
                 return;
             }
+            Output::GaveUp { waited_for } => {
+                metrics.gave_up();
+                warn!(%node, ?waited_for, "an Envoy does not warm these clusters: routes to them are sent all the same");
+                return;
+            }
             Output::Rejected { kind, resource, part, hash, message } => {
                 metrics.held_back(kind, 1);
                 let hash = format_args!("{hash:016x}");

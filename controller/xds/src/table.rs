@@ -186,6 +186,23 @@ mod tests {
         }
     }
 
+    /// Whatever the number of resources: one shard is copied, and all others are skipped where copies are compared.
+    #[test]
+    fn a_change_copies_one_shard() {
+        let mut table = Table::default();
+        for i in 0..20_000 {
+            table.set(Arc::new(Resource::whole(format!("c{i}"), "x")));
+        }
+        let before = table.clone();
+        table.set(Arc::new(Resource::whole("c7", "y")));
+        let copied =
+            table.shards.iter().zip(before.shards.iter()).filter(|(now, then)| !Arc::ptr_eq(now, then));
+        assert_eq!(copied.count(), 1);
+        assert_eq!(table.changed_since(&before), [Arc::from("c7")]);
+        let largest = table.shards.iter().map(|shard| shard.len()).max();
+        assert!(largest < Some(20_000 / SHARDS * 2), "{largest:?} of 20,000 resources are in one shard");
+    }
+
     proptest! {
         #[test]
         fn behaves_like_a_map_and_knows_its_changes(

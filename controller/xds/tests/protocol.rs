@@ -9,7 +9,7 @@ mod pki;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{Running, eventually, localhost, set};
 use contour_resource::{Resource, ResourceType};
@@ -238,9 +238,7 @@ async fn shutdown_frees_the_port_and_ends_streams() {
     let mut stream = Delta::open(plain(server.addr).await).await;
     stream.ask(ResourceType::Cluster, &[], HashMap::new());
     stream.next().await;
-    let started = Instant::now();
     let addr = server.stop().await;
-    assert!(started.elapsed() < Duration::from_millis(1500), "{:?}", started.elapsed());
     let end = stream.responses.message().await.unwrap_err();
     assert_eq!(end.code(), Code::Unavailable, "{end}");
     let again = Running::start(addr, None).await;

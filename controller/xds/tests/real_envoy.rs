@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{
     Running, TABLE, eds_cluster, eds_cluster_via, endpoints, eventually, host, http_listener,
@@ -193,6 +193,13 @@ async fn pair(api: &str) -> (Running, Envoy) {
     (controller, envoy)
 }
 
+/// Nothing was refused, and no route was sent because the patience with its cluster ran out.
+fn in_good_order(controller: &Running) {
+    let metrics = controller.metrics();
+    assert!(!metrics.contains("contour_xds_nacks_total{"), "{metrics}");
+    assert!(metrics.contains("contour_xds_holds_given_up_total 0"), "{metrics}");
+}
+
 async fn add_and_remove(api: &str) {
     let upstream = upstream().await;
     let (controller, envoy) = pair(api).await;
@@ -202,17 +209,14 @@ async fn add_and_remove(api: &str) {
         let (name, cluster, eds) = (format!("h{i}"), format!("c{i}"), format!("e{}", i / 2));
         let watch = Watch::start(envoy.addr, &name).await;
         hosts.push(host(&name, &cluster));
-        let started = Instant::now();
         controller.cache.commit(set(vec![
             table(&hosts),
             eds_cluster(&cluster, &eds),
             endpoints(&eds, upstream),
         ]));
         envoy.serves(&name, 200).await;
-        let took = started.elapsed();
         let seen = watch.end().await;
         assert_eq!(seen, [200, 404].into(), "{name} while it was added");
-        assert!(took < Duration::from_secs(2), "{name} took {took:?}: a hold ran into its deadline");
     }
     // The first moves to another cluster, and both leave.
     let watch = Watch::start(envoy.addr, "h0").await;
@@ -230,7 +234,7 @@ async fn add_and_remove(api: &str) {
     envoy.serves("h0", 404).await;
     let seen = watch.end().await;
     assert!(seen.is_subset(&[200, 404].into()), "h0 answered {seen:?} while it was removed");
-    assert!(!controller.metrics().contains("contour_xds_nacks_total{"), "{}", controller.metrics());
+    in_good_order(&controller);
 }
 
 /// A steady flow of new hosts, each with its own cluster, must neither starve the routes nor let one go ahead of its
@@ -256,13 +260,11 @@ async fn a_flow_of_changes_neither_starves_routes_nor_breaks_them() {
         served_early |= get(envoy.addr, "h0").await == Some(200);
     }
     assert!(served_early, "the first host waited for the last");
-    let started = Instant::now();
     envoy.serves(&format!("h{}", HOSTS - 1), 200).await;
-    assert!(started.elapsed() < Duration::from_secs(3), "the last host came {:?} late", started.elapsed());
     for watch in [middle, last] {
         assert_eq!(watch.end().await, [200, 404].into());
     }
-    assert!(!controller.metrics().contains("contour_xds_nacks_total{"), "{}", controller.metrics());
+    in_good_order(&controller);
 }
 
 /// Waits until everything was delivered and accepted, and is no more than these clusters.
@@ -453,5 +455,5 @@ async fn a_stock_bootstrap_is_served_over_mutual_tls() {
     controller.cache.commit(step);
     envoy.serves("n", 200).await;
     envoy.serves("b", 404).await;
-    assert!(!controller.metrics().contains("contour_xds_nacks_total{"), "{}", controller.metrics());
+    in_good_order(&controller);
 }
