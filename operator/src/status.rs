@@ -60,6 +60,8 @@ pub struct Report {
     pub error: Option<Because>,
     /// A rollout that fails.
     pub failing: Option<Because>,
+    /// Who keeps changing a child. Nothing else is held up by it.
+    pub contested: Option<Because>,
     /// What is waited for.
     pub waiting: Option<Because>,
     /// Its class.
@@ -83,7 +85,7 @@ impl Report {
             let told: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
             return Some(Because::new(first.reason, told.join("; ")));
         }
-        self.error.clone().or_else(|| self.failing.clone())
+        self.error.clone().or_else(|| self.failing.clone()).or_else(|| self.contested.clone())
     }
 
     /// One word for what became of this look.
@@ -94,6 +96,8 @@ impl Report {
             "error"
         } else if self.failing.is_some() {
             "failing"
+        } else if self.contested.is_some() {
+            "contested"
         } else if self.deleting {
             "deleting"
         } else if self.waiting.is_some() {
@@ -211,6 +215,9 @@ fn progressing(report: &Report) -> Made {
     let (holds, because) = match (&report.waiting, report.degraded()) {
         (_, Some(_)) if !report.problems.is_empty() => {
             (false, Because::new("Refused", "nothing is changed while the object is as it is: see Degraded"))
+        }
+        (Some(waiting), Some(_)) if report.error.is_none() && report.failing.is_none() => {
+            (true, waiting.clone())
         }
         (_, Some(_)) => {
             (false, Because::new("Stopped", "it goes on when what is told in Degraded has passed"))
@@ -373,6 +380,8 @@ mod tests {
             (Report::default(), "----- ContourUnavailable"),
             (Report { waiting: because(), ..well() }, "++-+- Why"),
             (Report { failing: because(), waiting: because(), ..well() }, "+-++- Why"),
+            (Report { contested: because(), ..well() }, "+-++- Why"),
+            (Report { contested: because(), waiting: because(), ..well() }, "++++- Why"),
             (Report { error: because(), ..well() }, "+-++- Why"),
             (Report { problems: vec![problem.clone()], ..well() }, "+-++- Invalid"),
             (Report { problems: vec![problem], ..Report::default() }, "--+-- Invalid"),

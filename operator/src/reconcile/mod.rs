@@ -4,6 +4,7 @@
 //! returned, so that it is tried again later.
 
 mod certificates;
+mod contest;
 mod finalize;
 pub mod publishing;
 pub mod rollout;
@@ -32,6 +33,7 @@ use crate::names::FIELD_MANAGER;
 use crate::observe::{Caches, Trigger};
 use crate::status::{Report, status};
 use crate::writer::{WriteError, Writer, category};
+use contest::Contests;
 use rollout::Because;
 
 /// When to look again though nothing happened: watches may miss what is not theirs, such as a Secret of the user.
@@ -153,6 +155,8 @@ pub struct Memory {
     told: Option<String>,
     /// The status written last, and the version of the object that came of it: the cache may be behind.
     written: Option<(u64, ContourDeploymentStatus)>,
+    /// Who keeps changing children.
+    contests: Contests,
 }
 
 impl Context {

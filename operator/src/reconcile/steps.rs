@@ -8,7 +8,7 @@ use contour_crds::contour_deployment::ChildReference;
 use contour_crds::{ContourDeployment, ContourDeploymentStatus};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt as _;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::json;
 
 use super::certificates::{self, Looked};
@@ -60,6 +60,7 @@ pub(super) async fn look(
         again: REGULAR,
     };
     let error = walk.run().await.err();
+    walk.tell_contests();
     walk.tell_components();
     Look { report: walk.report, error, again: walk.again }
 }
@@ -200,10 +201,54 @@ impl Walk<'_> {
     async fn apply(&mut self, child: &Child) -> Result<(), Error> {
         let reference = child.reference();
         let live = self.live.children.get(&reference).cloned();
-        if let Some(applied) = self.context.writer.apply(child, live).await? {
-            self.live.children.insert(reference, applied.live);
+        if self.leaves(child, &reference, live.as_deref()).await? {
+            return Ok(());
         }
+        let Some(applied) = self.context.writer.apply(child, live).await? else { return Ok(()) };
+        if matches!(applied.written, Some(Difference::Missing | Difference::Drifted(_))) {
+            let now = (self.context.clock)();
+            self.context.remember(self.deployment, |memory| memory.contests.healed(&reference, now));
+        }
+        self.live.children.insert(reference, applied.live);
         Ok(())
+    }
+
+    /// Whether a child is left for now as somebody made it, who does so again and again.
+    async fn leaves(
+        &mut self,
+        child: &Child,
+        reference: &ChildRef,
+        live: Option<&DynamicObject>,
+    ) -> Result<bool, Error> {
+        let now = (self.context.clock)();
+        let Some(wait) =
+            self.context.remember(self.deployment, |memory| memory.contests.wait(reference, now))
+        else {
+            return Ok(false);
+        };
+        let how = match difference(child.kind, &stamped(child), live) {
+            None | Some(Difference::Changed) => return Ok(false),
+            Some(Difference::Missing) => "is deleted".to_owned(),
+            Some(Difference::Drifted(path)) => {
+                let by = self.context.writer.last_other(reference).await?;
+                let by = by.map(|by| format!(" by {by}")).unwrap_or_default();
+                format!("is edited{by} ({path})")
+            }
+        };
+        self.context.remember(self.deployment, |memory| memory.contests.left(reference, &how));
+        self.again = self.again.min(wait.unsigned_abs());
+        Ok(true)
+    }
+
+    /// Tells who keeps changing children.
+    fn tell_contests(&mut self) {
+        let now = (self.context.clock)();
+        if let Some((because, holds)) =
+            self.context.remember(self.deployment, |memory| memory.contests.told(now))
+        {
+            self.report.contested = Some(because);
+            self.again = self.again.min(holds.unsigned_abs());
+        }
     }
 
     fn contour_ref(&self) -> ChildRef {

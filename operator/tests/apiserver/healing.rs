@@ -1,18 +1,21 @@
 //! Whatever child is deleted or edited is made what it was, at once.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result};
 use contour_e2e::apiserver;
 use contour_e2e::wait::{SOON, eventually};
+use contour_k8s::always_leading;
 use contour_operator::child::{ChildKind, ChildRef};
 use contour_operator::names::{APPLIED, OWNER_NAME, OWNER_NAMESPACE};
-use contour_operator::status::condition;
+use contour_operator::status::{condition, find};
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::support::World;
+use crate::lifecycle::told;
+use crate::support::{Operator, World, clock};
 
 /// Fields that make a child of every kind.
 fn all_kinds(world: &World) -> Value {
@@ -168,4 +171,65 @@ async fn envoy_is_healed_while_contour_does_not_roll_out() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+#[tokio::test]
+async fn who_edits_a_child_again_and_again_is_told_and_not_fought() -> Result<()> {
+    let Some(api) = apiserver::require().await else { return Ok(()) };
+    let world = World::new(api, "contested").await?;
+    let (clock, second) = clock();
+    let operator = Operator::start(&world.client, &[&world.namespace], always_leading(), clock);
+    world.create("edge", json!({})).await?;
+    world.settled(&operator, "edge").await?;
+    let service = world.child(ChildKind::Service, "contour-edge");
+    let theirs = json!({"spec": {"selector": {"app.kubernetes.io/name": "theirs"}}});
+    let edit = async || {
+        let params = PatchParams { field_manager: Some("another-tool".to_owned()), ..PatchParams::default() };
+        world.api(&service).patch(&service.name, &params, &Patch::Merge(&theirs)).await
+    };
+    let selects = async |name: &str| {
+        let live = world.api(&service).get(&service.name).await?;
+        let found = live.data["spec"]["selector"]["app.kubernetes.io/name"].clone();
+        anyhow::ensure!(found == name, "it selects {found}");
+        anyhow::Ok(())
+    };
+    let healed = || operator.sum("contour_operator_writes_total{kind=\"Service\",because=\"drifted\"}");
+
+    // Some edits are set right at once; then it is told whose they are, and they stay.
+    while condition_reason(&world).await? != "Contested" {
+        anyhow::ensure!(healed() <= 5, "it is fought: healed {} times", healed());
+        edit().await?;
+        eventually(SOON, || async {
+            let told = condition_reason(&world).await? == "Contested";
+            if told { Ok(()) } else { selects("contour").await }
+        })
+        .await?;
+    }
+    let degraded = world.condition("edge", condition::DEGRADED, true, "Contested").await?;
+    let expected =
+        format!("{service} is edited by another-tool (spec.selector.app.kubernetes.io/name) again and again");
+    assert!(degraded.message.starts_with(&expected), "{}", degraded.message);
+    world.condition("edge", condition::AVAILABLE, true, "Serving").await?;
+    let before = healed();
+    operator.look_again(&world, "edge").await?;
+    assert_eq!(healed(), before);
+    selects("theirs").await?;
+    told(&world, "edge", &["Contested"]).await?;
+
+    // Half a minute later it is set right once more, and when that lasts all is well again.
+    second.fetch_add(31, Ordering::SeqCst);
+    world.poke("edge").await?;
+    eventually(SOON, || selects("contour")).await?;
+    world.condition("edge", condition::DEGRADED, true, "Contested").await?;
+    second.fetch_add(90, Ordering::SeqCst);
+    world.poke("edge").await?;
+    world.condition("edge", condition::DEGRADED, false, "AsExpected").await?;
+    world.complete("edge").await?;
+    Ok(())
+}
+
+/// Why it is degraded, or that it is not.
+async fn condition_reason(world: &World) -> Result<String> {
+    let status = world.status("edge").await?;
+    Ok(find(&status, condition::DEGRADED).context("nothing is told")?.reason.clone())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,7 +16,6 @@ use contour_e2e::wait::{SOON, eventually};
 use contour_k8s::always_leading;
 use contour_operator::build::COMPONENT;
 use contour_operator::child::ChildKind;
-use contour_operator::reconcile::Clock;
 use contour_operator::status::condition;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -26,7 +25,7 @@ use serde_json::{Value, json};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::lifecycle::told;
-use crate::support::{Operator, World};
+use crate::support::{Operator, World, clock};
 
 /// A pod that tells which certificates it has read.
 struct Reader {
@@ -78,14 +77,6 @@ async fn secret(world: &World, name: &str) -> Result<Secret> {
 fn text(secret: &Secret, key: &str) -> Result<String> {
     let data = secret.data.as_ref().and_then(|data| data.get(key)).with_context(|| format!("no {key}"))?;
     Ok(String::from_utf8(data.0.clone())?)
-}
-
-/// A clock that stands still until it is put on.
-fn clock() -> (Clock, Arc<AtomicI64>) {
-    let second = Arc::new(AtomicI64::new(Timestamp::now().as_second()));
-    let read = Arc::clone(&second);
-    let clock = move || Timestamp::from_second(read.load(Ordering::SeqCst)).expect("within all time");
-    (Arc::new(clock), second)
 }
 
 /// Fingerprints of the authority and of both leaves.

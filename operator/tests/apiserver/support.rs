@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
 
 use anyhow::{Context as _, Result};
 use contour_crds::contour_deployment::ContourDeploymentStatus;
@@ -215,6 +215,14 @@ pub(crate) fn ports() -> Value {
     json!({
         "http": first, "https": first + 1, "metrics": first + 2, "admin": first + 3, "shutdown": first + 4,
     })
+}
+
+/// A clock that stands still until it is put on.
+pub(crate) fn clock() -> (Clock, Arc<AtomicI64>) {
+    let second = Arc::new(AtomicI64::new(Timestamp::now().as_second()));
+    let read = Arc::clone(&second);
+    let clock = move || Timestamp::from_second(read.load(Ordering::SeqCst)).expect("within all time");
+    (Arc::new(clock), second)
 }
 
 /// Puts the fields of one object over those of another.
