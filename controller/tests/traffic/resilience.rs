@@ -32,12 +32,8 @@ async fn instances(request: &Request, requests: usize) -> anyhow::Result<BTreeSe
 
 #[tokio::test]
 async fn slow_answers_are_cut_off_and_broken_ones_tried_again() {
-    let echo = Echo::start("web").await.unwrap();
-    let world = World::start(&all([
-        service("team/web", &[echo.address()]).as_str(),
-        &proxy(
-            "team/www",
-            r"
+    let (echo, world) = World::web(
+        r"
   virtualhost: {fqdn: www.example.com}
   routes:
   - services: [{name: web, port: 80}]
@@ -54,8 +50,7 @@ async fn slow_answers_are_cut_off_and_broken_ones_tried_again() {
     retryPolicy: {count: -1}
     services: [{name: web, port: 80}]
 ",
-        ),
-    ]))
+    )
     .await;
     world.get("www.example.com", "/").until_status(200).await.unwrap();
     let www = |path: &str| world.get("www.example.com", path);

@@ -154,12 +154,8 @@ async fn weights_divide_requests_among_services() {
 
 #[tokio::test]
 async fn a_prefix_is_rewritten_with_and_without_its_slash() {
-    let echo = Echo::start("web").await.unwrap();
-    let world = World::start(&all([
-        service("team/web", &[echo.address()]).as_str(),
-        &proxy(
-            "team/www",
-            r"
+    let (_echo, world) = World::web(
+        r"
   virtualhost: {fqdn: www.example.com}
   routes:
   - conditions: [{prefix: /old}]
@@ -169,8 +165,7 @@ async fn a_prefix_is_rewritten_with_and_without_its_slash() {
     pathRewritePolicy: {replacePrefix: [{replacement: /}]}
     services: [{name: web, port: 80}]
 ",
-        ),
-    ]))
+    )
     .await;
     world.get("www.example.com", "/old").until_status(200).await.unwrap();
     for (path, expected) in [
@@ -188,12 +183,8 @@ async fn a_prefix_is_rewritten_with_and_without_its_slash() {
 
 #[tokio::test]
 async fn headers_are_set_and_removed_as_written() {
-    let echo = Echo::start("web").await.unwrap();
-    let world = World::start(&all([
-        service("team/web", &[echo.address()]).as_str(),
-        &proxy(
-            "team/www",
-            r#"
+    let (_echo, world) = World::web(
+        r#"
   virtualhost: {fqdn: www.example.com}
   routes:
   - requestHeadersPolicy:
@@ -216,8 +207,7 @@ async fn headers_are_set_and_removed_as_written() {
       requestHeadersPolicy: {set: [{name: X-Of, value: "%CONTOUR_NAMESPACE%/%CONTOUR_SERVICE_NAME%:%CONTOUR_SERVICE_PORT%"}]}
       responseHeadersPolicy: {set: [{name: X-From, value: service}]}
 "#,
-        ),
-    ]))
+    )
     .await;
     let request = world
         .get("www.example.com", "/")
@@ -301,12 +291,8 @@ async fn a_wildcard_stands_for_one_label_and_yields_to_names() {
 
 #[tokio::test]
 async fn a_websocket_goes_through_where_it_is_enabled() {
-    let echo = Echo::start("web").await.unwrap();
-    let world = World::start(&all([
-        service("team/web", &[echo.address()]).as_str(),
-        &proxy(
-            "team/www",
-            r"
+    let (_echo, world) = World::web(
+        r"
   virtualhost: {fqdn: www.example.com}
   routes:
   - services: [{name: web, port: 80}]
@@ -314,8 +300,7 @@ async fn a_websocket_goes_through_where_it_is_enabled() {
     enableWebsockets: true
     services: [{name: web, port: 80}]
 ",
-        ),
-    ]))
+    )
     .await;
     world.get("www.example.com", "/ws").until_status(200).await.unwrap();
     assert_eq!(world.get("www.example.com", "/ws").websocket(b"hello").await.unwrap(), b"hello");

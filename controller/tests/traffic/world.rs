@@ -8,6 +8,7 @@ use anyhow::{Context as _, ensure};
 use contour::engine::{Engine, News, Sink, Wiring};
 use contour_e2e::certs::{Leaf, TestCa};
 use contour_e2e::client::{Outcome, Request, Run, Tls, get};
+use contour_e2e::echo::Echo;
 use contour_e2e::envoy::{Envoy, Launch};
 use contour_e2e::wait::{SOON, eventually};
 use contour_envoy::bootstrap::{Bootstrap, XdsMode};
@@ -65,6 +66,13 @@ impl World {
     /// Serves these objects, among which there must be a host.
     pub(crate) async fn start(objects: &str) -> Self {
         Self::start_with(Options::default(), TestCa::new("hosts").unwrap(), objects).await
+    }
+
+    /// Serves an HTTPProxy `team/www` of this specification, and a Service `team/web` that it can lead to.
+    pub(crate) async fn web(spec: &str) -> (Echo, Self) {
+        let echo = Echo::start("web").await.unwrap();
+        let objects = [service("team/web", &[echo.address()]), proxy("team/www", spec)];
+        (echo, Self::start(&all(objects.each_ref().map(String::as_str))).await)
     }
 
     /// Serves these objects, some of whose certificates `ca` signed.

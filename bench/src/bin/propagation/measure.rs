@@ -49,6 +49,10 @@ pub(crate) struct Figures {
     pub(crate) remove: Times,
     /// From changing an EndpointSlice to the first answer from the new address.
     pub(crate) endpoint: Times,
+    /// Of the time to add, until the API server has answered the write.
+    pub(crate) add_write: Times,
+    /// Of the time of an endpoint, until the API server has answered the write.
+    pub(crate) endpoint_write: Times,
     /// Time on a processor for each host added and removed again, in milliseconds: the controller, and Envoy's main thread.
     pub(crate) work_per_add: (f64, f64),
     /// Bytes of xDS responses per added host.
@@ -73,6 +77,14 @@ pub(crate) struct Figures {
     pub(crate) restart_bytes: f64,
 }
 
+/// How long an added host took, in milliseconds.
+struct Added {
+    /// Until the API server had answered the write.
+    write: f64,
+    /// Until the first 200.
+    whole: f64,
+}
+
 impl Figures {
     /// Measures an installation of any size. It has as many hosts afterwards as before.
     pub(crate) async fn measure(world: &mut World, samples: usize) -> Result<Self> {
@@ -91,13 +103,15 @@ impl Figures {
     }
 
     async fn adds(&mut self, world: &World, samples: usize) -> Result<()> {
-        let (mut added, mut removed, mut bytes) = (Vec::new(), Vec::new(), 0.0);
+        let (mut added, mut written, mut removed, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0.0);
         let (controller, envoy) = world.work()?;
         for i in 0..samples {
             let name = format!("probe-{}-{i}", world.hosts);
             world.prepare(&name).await?;
             let before = world.metric("contour_xds_bytes_sent_total").await?;
-            added.push(self.add(world, &name).await?);
+            let added_in = self.add(world, &name).await?;
+            added.push(added_in.whole);
+            written.push(added_in.write);
             bytes += world.metric("contour_xds_bytes_sent_total").await? - before;
             removed.push(self.remove(world, &name).await?);
         }
@@ -106,18 +120,20 @@ impl Figures {
         let (controller_now, envoy_now) = world.work()?;
         let each = |then: Duration, now: Duration| now.saturating_sub(then).as_secs_f64() * 1000.0 / count;
         self.work_per_add = (each(controller, controller_now), each(envoy, envoy_now));
-        (self.add, self.remove, self.bytes_per_add) = (Times::new(added), Times::new(removed), bytes / count);
+        (self.add, self.add_write) = (Times::new(added), Times::new(written));
+        (self.remove, self.bytes_per_add) = (Times::new(removed), bytes / count);
         Ok(())
     }
 
     /// Creates an HTTPProxy and times the first 200.
-    async fn add(&mut self, world: &World, name: &str) -> Result<f64> {
+    async fn add(&mut self, world: &World, name: &str) -> Result<Added> {
         let request = world.request(name);
         let mut probe = Probe::new(request, world.tls);
         let started = Instant::now();
         world.create::<HTTPProxy>(world.proxy(name)).await?;
+        let write = milliseconds(started);
         self.unavailable += probe.until(200).await?;
-        Ok(milliseconds(started))
+        Ok(Added { write, whole: milliseconds(started) })
     }
 
     async fn remove(&mut self, world: &World, name: &str) -> Result<f64> {
@@ -133,20 +149,21 @@ impl Figures {
         let name = format!("host-{}", world.hosts / 2);
         let request = world.request(&name);
         let mut connection = world.connect(&request).await?;
-        let (mut times, mut bytes, mut resources) = (Vec::new(), 0.0, 0.0);
+        let (mut times, mut writes, mut bytes, mut resources) = (Vec::new(), Vec::new(), 0.0, 0.0);
         for i in 0..samples {
             let wanted = world.instance((i + 1) % 2).to_owned();
             let before = world.metric("contour_xds_bytes_sent_total").await?;
             let sent = world.metric("contour_xds_resources_sent_total").await?;
             let started = Instant::now();
             world.point(&name, (i + 1) % 2).await?;
+            writes.push(milliseconds(started));
             loop {
                 let answer = connection.send(&request).await?;
                 if answer.status == 200 && answer.text().contains(&wanted) {
                     break;
                 }
                 ensure!(started.elapsed() < DEADLINE, "the new endpoint is never used");
-                tokio::time::sleep(POLL).await;
+                pause().await?;
             }
             times.push(milliseconds(started));
             bytes += world.metric("contour_xds_bytes_sent_total").await? - before;
@@ -154,7 +171,7 @@ impl Figures {
         }
         #[allow(clippy::cast_precision_loss)]
         let count = samples as f64;
-        self.endpoint = Times::new(times);
+        (self.endpoint, self.endpoint_write) = (Times::new(times), Times::new(writes));
         (self.bytes_per_endpoint, self.resources_per_endpoint) = (bytes / count, resources / count);
         Ok(())
     }
@@ -180,7 +197,7 @@ impl Figures {
             for i in 0..samples {
                 let name = format!("loaded-{}-{i}", world.hosts);
                 world.prepare(&name).await?;
-                times.push(self.add(world, &name).await?);
+                times.push(self.add(world, &name).await?.whole);
                 self.remove(world, &name).await?;
             }
             stop.send_replace(true);
@@ -217,7 +234,7 @@ impl Figures {
             anyhow::Ok(milliseconds(started))
         };
         let (written, added) = tokio::join!(written, self.add(world, &probe));
-        (self.statuses, self.add_under_statuses) = (written?, added?);
+        (self.statuses, self.add_under_statuses) = (written?, added?.whole);
         for name in &names {
             world.delete(name).await?;
         }
@@ -236,6 +253,11 @@ async fn all_have(world: &World, label: &str, status: &str) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// Waits for [`POLL`]. The timer of tokio has a resolution of a millisecond, more than some of what is measured.
+async fn pause() -> Result<()> {
+    Ok(tokio::task::spawn_blocking(|| std::thread::sleep(POLL)).await?)
 }
 
 fn milliseconds(since: Instant) -> f64 {
@@ -265,7 +287,7 @@ impl Probe {
             }
             unavailable += usize::from(seen == 503);
             ensure!(started.elapsed() < DEADLINE, "the host answers {seen}, never {status}");
-            tokio::time::sleep(POLL).await;
+            pause().await?;
         }
     }
 

@@ -55,9 +55,11 @@ pub(crate) fn table(all: &[(&str, usize, Figures)], samples: usize, criterion: &
 fn lines() -> Vec<Line<'static>> {
     vec![
         ("create HTTPProxy to first 200", Box::new(|f| pair(&f.add))),
-        ("the same, 10 other edits a second", Box::new(|f| pair(&f.add_under_load))),
+        ("of that, until kube-apiserver has answered", Box::new(|f| pair(&f.add_write))),
+        ("create to first 200, 10 other edits a second", Box::new(|f| pair(&f.add_under_load))),
         ("delete HTTPProxy to first 404 (TLS: refused handshake)", Box::new(|f| pair(&f.remove))),
         ("endpoint swap to first answer from it", Box::new(|f| pair(&f.endpoint))),
+        ("of that, until kube-apiserver has answered", Box::new(|f| pair(&f.endpoint_write))),
         ("answers 503 on the way", Box::new(|f| f.unavailable.to_string())),
         (
             "processor time for a host added and removed, controller / Envoy's main thread, ms",
