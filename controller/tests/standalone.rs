@@ -12,9 +12,9 @@ use anyhow::{Context as _, Result, ensure};
 use contour_e2e::certs::TestCa;
 use contour_e2e::client::{Request, Tls, get};
 use contour_e2e::echo::Echo;
-use contour_e2e::envoy;
 use contour_e2e::process::Process;
 use contour_e2e::wait::{SOON, eventually};
+use contour_e2e::{envoy, ports};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -33,12 +33,6 @@ struct Example {
     https: SocketAddr,
     ca: TestCa,
     upstreams: Vec<Echo>,
-}
-
-/// Ports that nobody listens on.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let sockets = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    sockets.map(|socket| socket.local_addr().unwrap().port())
 }
 
 fn copy(from: &Path, to: &Path, change: &impl Fn(String) -> String) {
@@ -94,7 +88,7 @@ impl Example {
             "stringData": {"tls.crt": leaf.cert_pem, "tls.key": leaf.key_pem},
         });
         fs::write(directory.join("team-a/example-com.yaml"), secret.to_string()).unwrap();
-        let [http, https, stats] = free_ports();
+        let [http, https, stats] = ports::free();
         let process = Process::spawn(
             "contour",
             command(&directory, http, https, stats),
@@ -150,6 +144,16 @@ impl Example {
         Ok(serde_saphyr::from_str(&text)?)
     }
 
+    /// Waits until an HTTPProxy has this status, which is told after traffic shows it.
+    async fn until_status(&self, object: &str, current: &str) -> Value {
+        let found = eventually(SOON, || async {
+            let found = self.status(object)?;
+            ensure!(found["status"]["currentStatus"] == current, "{found}");
+            Ok(found)
+        });
+        found.await.unwrap()
+    }
+
     /// Waits until the process has ended, and answers with its exit status.
     async fn exit(&self) -> Option<i32> {
         let ended = eventually(SOON, || async { self.process.exited().context("it still runs") });
@@ -194,10 +198,9 @@ async fn the_example_is_served_and_its_statuses_explain_it() {
     assert_eq!(example.get("broken.example.com", "/").send().await.unwrap().status, 503);
 
     for object in ["team-a/www", "team-b/blog", "team-b/secure"] {
-        assert_eq!(example.status(object).unwrap()["status"]["currentStatus"], "valid", "{object}");
+        example.until_status(object, "valid").await;
     }
-    let broken = example.status("team-b/broken").unwrap();
-    assert_eq!(broken["status"]["currentStatus"], "invalid");
+    let broken = example.until_status("team-b/broken", "invalid").await;
     let error = &broken["status"]["conditions"][0]["errors"][0];
     assert_eq!(error["reason"], "ServiceUnresolvedReference");
     assert!(error["message"].as_str().unwrap().contains("team-b/api"), "{error}");
@@ -231,16 +234,7 @@ async fn an_edit_is_live_and_a_mistake_leaves_the_last_good_state() {
     example.until_told("that the file is mended", |line| (line["event"] == "solved").then_some(())).await;
     example.edit("team-b/broken.yaml", "name: api", "name: blog-v1");
     example.get("broken.example.com", "/").until_status(200).await.unwrap();
-    eventually(SOON, || async {
-        let status = example.status("team-b/broken")?;
-        ensure!(
-            status["status"]["currentStatus"] == "valid" && status["metadata"]["generation"] == 2,
-            "{status}"
-        );
-        Ok(())
-    })
-    .await
-    .unwrap();
+    assert_eq!(example.until_status("team-b/broken", "valid").await["metadata"]["generation"], 2);
     fs::remove_file(example.directory().join("team-b/broken.yaml")).unwrap();
     example.get("broken.example.com", "/").until_status(404).await.unwrap();
     eventually(SOON, || async {
@@ -320,7 +314,7 @@ async fn envoy_does_not_outlive_a_controller_that_was_killed() {
 async fn a_directory_or_a_port_in_use_is_told_before_anything_starts() {
     let example = Example::start().await;
     example.get("www.example.com", "/").until_status(200).await.unwrap();
-    let [http, https, stats] = free_ports();
+    let [http, https, stats] = ports::free();
     let refused = |mut command: Command| {
         let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(1));

@@ -19,6 +19,7 @@ use sha2::Digest as _;
 use tempfile::TempDir;
 
 use crate::certs::TestCa;
+use crate::ports;
 use crate::process::Process;
 use crate::wait::{SOON, eventually};
 
@@ -105,7 +106,7 @@ impl ApiServer {
 
     async fn start_once(binaries: &Path) -> Result<Self> {
         let dir = state_dir()?;
-        let [client_port, peer_port, secure_port] = free_ports()?;
+        let [client_port, peer_port, secure_port] = ports::free();
         let storage = format!("http://127.0.0.1:{client_port}");
         let etcd = start_etcd(binaries, dir.path(), &storage, peer_port)?;
         write_credentials(dir.path(), secure_port)?;
@@ -260,14 +261,6 @@ fn state_dir() -> Result<TempDir> {
     Ok(tempfile::Builder::new().prefix(&prefix).tempdir()?)
 }
 
-/// Three different ports of 127.0.0.1 that are free now.
-fn free_ports() -> Result<[u16; 3]> {
-    let bind = || std::net::TcpListener::bind(("127.0.0.1", 0));
-    // Held at the same time, so that they differ.
-    let held = [bind()?, bind()?, bind()?];
-    Ok([held[0].local_addr()?.port(), held[1].local_addr()?.port(), held[2].local_addr()?.port()])
-}
-
 fn start_etcd(binaries: &Path, dir: &Path, client_url: &str, peer_port: u16) -> Result<Process> {
     let peer_url = format!("http://127.0.0.1:{peer_port}");
     let mut command = Command::new(binaries.join("etcd"));
@@ -362,11 +355,5 @@ mod tests {
         ] {
             assert_eq!(left_out(setting), expected, "{setting:?}");
         }
-    }
-
-    #[test]
-    fn free_ports_differ() {
-        let [a, b, c] = free_ports().unwrap();
-        assert!(a != b && b != c && a != c);
     }
 }

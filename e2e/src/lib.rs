@@ -1,6 +1,6 @@
 //! Real parts for tests: Envoy, kube-apiserver and etcd, echo upstreams, and a client to drive traffic with.
 //!
-//! Nothing in here is a mock. Every part runs on loopback, on ports that the kernel or Envoy picked, in a
+//! Nothing in here is a mock. Every part runs on loopback, on ports of its own, in a
 //! directory of its own, and ends when its value is dropped, or with the test process at the latest.
 //!
 //! | part | start it with |
@@ -11,6 +11,7 @@
 //! | requests with any combination of address, SNI and host | [`client::get`] |
 //! | a client that watches for the one bad answer | [`client::Watcher`] |
 //! | certificates | [`certs::TestCa`] |
+//! | ports for programs that cannot take any | [`ports::free`] |
 //! | waiting on a condition | [`wait::eventually`] |
 
 pub mod apiserver;
@@ -18,6 +19,7 @@ pub mod certs;
 pub mod client;
 pub mod echo;
 pub mod envoy;
+pub mod ports;
 pub mod process;
 mod tls;
 pub mod wait;

@@ -57,7 +57,7 @@ impl Sink for Teller {
     }
 }
 
-/// Knows what was told, and tells only what differs.
+/// Knows what was told, and tells only what differs. Who reads a line finds what it says in the files already.
 pub(super) struct Console {
     output: Output,
     ports: Ports,
@@ -139,10 +139,11 @@ impl Console {
             notes.entry(Arc::clone(&name)).or_default();
             self.host(name, host.as_deref());
         }
-        for (host, notes) in notes {
-            self.notes(host, notes);
-        }
+        let told: Vec<Line> = notes.into_iter().flat_map(|(host, notes)| self.notes(host, notes)).collect();
         self.write_problems();
+        for line in &told {
+            self.write(line);
+        }
     }
 
     fn host(&mut self, name: Arc<str>, host: Option<&VirtualHost>) {
@@ -163,14 +164,14 @@ impl Console {
         }
     }
 
-    fn notes(&mut self, host: Arc<str>, notes: Vec<IngressNote>) {
+    /// Takes the notes of a host, and returns what is new of them.
+    fn notes(&mut self, host: Arc<str>, notes: Vec<IngressNote>) -> Vec<Line> {
         let before = self.notes.remove(&host).unwrap_or_default();
-        for note in notes.iter().filter(|note| !before.contains(note)) {
-            self.write(&Line::ingress(note));
-        }
+        let new = notes.iter().filter(|note| !before.contains(note)).map(Line::ingress).collect();
         if !notes.is_empty() {
             self.notes.insert(host, notes);
         }
+        new
     }
 
     fn report(&mut self, report: Report) {
@@ -178,23 +179,26 @@ impl Console {
             complain(self.files.retain(&report.proxies), self.files.directory());
             Report::default()
         });
-        for problem in before.problems.iter().filter(|problem| !report.problems.contains(problem)) {
-            self.write(&Line::Solved(FileProblem { kept: false, ..problem.clone() }));
-        }
-        for problem in report.problems.iter().filter(|problem| !before.problems.contains(problem)) {
-            self.write(&Line::Problem(problem.clone()));
-        }
         for notes in self.notes.values_mut() {
             notes.retain(|note| report.ingresses.contains(&note.ingress));
         }
         self.report = Some(report);
         self.write_problems();
+        for problem in before.problems.iter().filter(|problem| !self.problems().contains(problem)) {
+            self.write(&Line::Solved(FileProblem { kept: false, ..problem.clone() }));
+        }
+        for problem in self.problems().iter().filter(|problem| !before.problems.contains(problem)) {
+            self.write(&Line::Problem(problem.clone()));
+        }
+    }
+
+    fn problems(&self) -> &[FileProblem] {
+        self.report.as_ref().map(|report| report.problems.as_slice()).unwrap_or_default()
     }
 
     fn write_problems(&self) {
-        let problems = self.report.as_ref().map(|report| report.problems.as_slice()).unwrap_or_default();
         let notes: Vec<_> = self.notes.values().flatten().collect();
-        complain(self.files.problems(problems, &notes), self.files.directory());
+        complain(self.files.problems(self.problems(), &notes), self.files.directory());
     }
 
     /// A reader that went away is no reason to stop serving.

