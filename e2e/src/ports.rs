@@ -14,7 +14,7 @@ pub fn free<const N: usize>() -> [u16; N] {
     let begin = u16::try_from(u64::from(std::process::id()) * 61 % u64::from(COUNT)).unwrap_or(0);
     [(); N].map(|()| {
         (0..COUNT)
-            .map(|_| FIRST + begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT)
+            .map(|_| FIRST + (begin + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT)
             .find(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok())
             .expect("one of 10,000 ports is free")
     })

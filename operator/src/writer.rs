@@ -195,16 +195,6 @@ impl Writer {
         Ok(found.filter(|live| foreign(live, owner).is_none()))
     }
 
-    /// Who else wrote to a child last: the field manager's name.
-    pub async fn last_other(&self, reference: &ChildRef) -> Result<Option<String>, WriteError> {
-        let live = self.look_for(reference).await?;
-        let entries = live.iter().flat_map(|live| live.metadata.managed_fields.iter().flatten());
-        let others = entries
-            .filter(|entry| entry.subresource.is_none() && entry.manager.as_deref() != Some(FIELD_MANAGER));
-        let last = others.max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
-        Ok(last.and_then(|entry| entry.manager.clone()))
-    }
-
     async fn look_for(&self, reference: &ChildRef) -> Result<Option<Arc<DynamicObject>>, WriteError> {
         let api = self.api(reference.kind, reference.namespace.as_deref());
         match api.get_opt(&reference.name).await {
@@ -294,4 +284,12 @@ fn foreign(live: &DynamicObject, wanted: &BTreeMap<String, String>) -> Option<St
             name.unwrap_or_default()
         )),
     }
+}
+
+/// Who else wrote to a child last, if the API server says: the field manager's name. A cache does not know.
+pub fn last_other(live: &DynamicObject) -> Option<&str> {
+    let entries = live.metadata.managed_fields.iter().flatten();
+    let others = entries
+        .filter(|entry| entry.subresource.is_none() && entry.manager.as_deref() != Some(FIELD_MANAGER));
+    others.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?.manager.as_deref()
 }

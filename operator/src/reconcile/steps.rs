@@ -27,6 +27,7 @@ use crate::prune::{Situation, obsolete};
 use crate::settings::host_network;
 use crate::status::Report;
 use crate::validate::validate;
+use crate::writer::last_other;
 
 /// When to look again for Secrets that are to come.
 const ASK: Duration = Duration::from_secs(5);
@@ -200,44 +201,37 @@ impl Walk<'_> {
 
     async fn apply(&mut self, child: &Child) -> Result<(), Error> {
         let reference = child.reference();
-        let live = self.live.children.get(&reference).cloned();
-        if self.leaves(child, &reference, live.as_deref()).await? {
-            return Ok(());
+        let mut live = self.live.children.get(&reference).cloned();
+        let now = (self.context.clock)();
+        let wait = self.context.remember(self.deployment, |memory| memory.contests.wait(&reference, now));
+        if let Some(wait) = wait {
+            // The cache may not know yet of the last time it was set right.
+            live = self.context.writer.read(&reference, &self.names.owner_labels()).await?;
+            if self.leaves(child, &reference, live.as_deref()) {
+                self.again = self.again.min(wait.unsigned_abs());
+                return Ok(());
+            }
         }
         let Some(applied) = self.context.writer.apply(child, live).await? else { return Ok(()) };
         if matches!(applied.written, Some(Difference::Missing | Difference::Drifted(_))) {
-            let now = (self.context.clock)();
             self.context.remember(self.deployment, |memory| memory.contests.healed(&reference, now));
         }
         self.live.children.insert(reference, applied.live);
         Ok(())
     }
 
-    /// Whether a child is left for now as somebody made it, who does so again and again.
-    async fn leaves(
-        &mut self,
-        child: &Child,
-        reference: &ChildRef,
-        live: Option<&DynamicObject>,
-    ) -> Result<bool, Error> {
-        let now = (self.context.clock)();
-        let Some(wait) =
-            self.context.remember(self.deployment, |memory| memory.contests.wait(reference, now))
-        else {
-            return Ok(false);
-        };
+    /// Whether a child that may not be healed now is to be left as somebody made it, which is noted then.
+    fn leaves(&self, child: &Child, reference: &ChildRef, live: Option<&DynamicObject>) -> bool {
         let how = match difference(child.kind, &stamped(child), live) {
-            None | Some(Difference::Changed) => return Ok(false),
+            None | Some(Difference::Changed) => return false,
             Some(Difference::Missing) => "is deleted".to_owned(),
             Some(Difference::Drifted(path)) => {
-                let by = self.context.writer.last_other(reference).await?;
-                let by = by.map(|by| format!(" by {by}")).unwrap_or_default();
+                let by = live.and_then(last_other).map(|by| format!(" by {by}")).unwrap_or_default();
                 format!("is edited{by} ({path})")
             }
         };
         self.context.remember(self.deployment, |memory| memory.contests.left(reference, &how));
-        self.again = self.again.min(wait.unsigned_abs());
-        Ok(true)
+        true
     }
 
     /// Tells who keeps changing children.

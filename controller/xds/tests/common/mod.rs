@@ -223,7 +223,10 @@ impl Running {
     /// Stops the server. When this returns its port is free.
     pub(crate) async fn stop(self) -> SocketAddr {
         self.stop.cancel();
-        self.task.await.expect("the server ends");
+        tokio::time::timeout(PATIENCE, self.task)
+            .await
+            .expect("it ends when it is told to")
+            .expect("the server ends");
         self.addr
     }
 
@@ -235,9 +238,12 @@ impl Running {
     }
 }
 
-/// Waits for a condition, within a deadline that no healthy run comes near.
+/// A deadline that no healthy run comes near.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for a condition.
 pub(crate) async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = condition().await {
             return found;
