@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
-use contour_resource::{Part, Resource, ResourceType, Transaction};
+use contour_resource::{Part, Resource, ResourceType, Transaction, Trial};
 use prost::Message;
 
 use crate::{Settings, listener, names, virtual_host};
@@ -30,6 +30,7 @@ struct Host {
 /// One filter chain for each host.
 pub(crate) struct SecureHosts {
     head: Arc<Part>,
+    trial: Arc<Trial>,
     hosts: BTreeMap<Arc<str>, Host>,
     wildcards: BTreeSet<Arc<str>>,
     chains_changed: bool,
@@ -44,6 +45,10 @@ impl SecureHosts {
     pub(crate) fn new(settings: &Settings) -> Self {
         Self {
             head: Arc::new(Part::new("", listener::secure(settings).encode_to_vec())),
+            trial: Arc::new(Trial {
+                name: names::TRIAL_HTTPS.into(),
+                head: Arc::new(Part::new("", listener::trial_secure(settings).encode_to_vec())),
+            }),
             hosts: BTreeMap::new(),
             wildcards: BTreeSet::new(),
             chains_changed: false,
@@ -99,7 +104,8 @@ impl SecureHosts {
         self.listening = true;
         let chains = self.hosts.values().map(|host| &host.parts.chain);
         let parts = std::iter::once(&self.head).chain(chains).cloned().collect();
-        out.set.push((ResourceType::Listener, Arc::new(Resource::new(names::INGRESS_HTTPS, parts))));
+        let listener = Resource::new(names::INGRESS_HTTPS, parts).tried_as(Arc::clone(&self.trial));
+        out.set.push((ResourceType::Listener, Arc::new(listener)));
     }
 
     fn publish_routes(&mut self, fqdn: &Arc<str>, out: &mut Transaction) {

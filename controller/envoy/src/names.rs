@@ -24,6 +24,11 @@ pub const ENVOY_ADMIN: &str = "envoy-admin";
 /// The runtime layer delivered by RTDS; the bootstrap names it.
 pub const RUNTIME_LAYER: &str = "dynamic";
 
+/// A listener without a port and its RouteConfiguration, in which virtual hosts are tried before they go to those who serve.
+pub(crate) const TRIAL: &str = "trial";
+/// A listener without a port, in which filter chains are tried. It exists only meanwhile.
+pub(crate) const TRIAL_HTTPS: &str = "trial_https";
+
 /// Longest name of a cluster, Secret or virtual host, exclusive.
 const LIMIT: usize = 60;
 

@@ -1,7 +1,5 @@
 //! Virtual hosts and route tables, as pieces that are encoded once.
 
-use std::sync::Arc;
-
 use contour_graph::model::Route;
 use contour_resource::Part;
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
@@ -71,11 +69,11 @@ pub(crate) fn configuration(name: &str) -> Vec<u8> {
 
 /// The RouteConfiguration of a TLS host in one piece: its virtual host, and 421 for every other: a connection that was accepted
 /// for one host must not reach another with other certificates or rules (clients reuse connections where a certificate covers both).
-pub(crate) fn secure(fqdn: &str, host: &[u8]) -> Arc<Part> {
+pub(crate) fn secure(fqdn: &str, host: &[u8]) -> Part {
     let mut out = configuration(&names::secure_routes(fqdn));
     out.extend_from_slice(host);
     if fqdn != "*" {
         out.extend_from_slice(&misdirected("*"));
     }
-    Arc::new(Part::new("", out))
+    Part::new("", out)
 }

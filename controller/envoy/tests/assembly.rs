@@ -58,7 +58,17 @@ fn one_changed_host_says_only_what_changed() {
 #[test]
 fn the_first_transaction_is_what_always_exists() {
     let first = Assembly::new(Settings::default()).initial();
-    assert_eq!(said(&first), ["+lds stats-health", "+lds envoy-admin", "+rtds dynamic", "+rds ingress_http"]);
+    assert_eq!(
+        said(&first),
+        [
+            "+lds stats-health",
+            "+lds envoy-admin",
+            "+lds trial",
+            "+rds trial",
+            "+rtds dynamic",
+            "+rds ingress_http"
+        ]
+    );
     let without = Settings { admin_port: 0, ..Settings::default() };
     assert!(!said(&Assembly::new(without).initial()).contains(&"+lds envoy-admin".to_owned()));
 }
@@ -108,7 +118,7 @@ fn a_removed_tls_host_leaves_an_empty_table() {
 fn empty_tables_are_bounded_but_outlive_their_step() {
     let many = 5000;
     let hosts = || (0..many).map(|n| format!("host-{n}.example.com"));
-    let tables = |served: &Served| served.names(ResourceType::Route).len() - 1;
+    let tables = |served: &Served| served.names(ResourceType::Route).len() - 2;
     let (mut assembly, mut served) =
         start(hosts().map(|fqdn| secure(&fqdn, "default/cert", to_root("one"))).collect());
     served.apply(&assembly.hosts(&Store::default(), hosts().map(|fqdn| gone(&fqdn))));
@@ -153,7 +163,7 @@ fn a_host_under_a_wildcard_changes_the_wildcard() {
 #[test]
 fn a_wildcard_without_routes_has_no_table() {
     let (mut assembly, served) = start(vec![passthrough("*.example.com", "tcp")]);
-    assert_eq!(served.names(ResourceType::Route), ["ingress_http"]);
+    assert_eq!(served.names(ResourceType::Route), ["ingress_http", "trial"]);
     let both = [set(secure("a.example.com", "default/cert", to_root("one"))), gone("a.example.com")];
     let step = assembly.hosts(&Store::default(), both);
     assert!(!said(&step).iter().any(|s| s.contains("https/")), "{:?}", said(&step));

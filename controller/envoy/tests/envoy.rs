@@ -302,7 +302,7 @@ async fn accepts(settings: Settings) -> Result<()> {
     let state = eventually(SOON, || async {
         let tables = proxy.envoy.stats(r"rds\..*\.update_success$").await?;
         anyhow::ensure!(
-            tables.len() == 1 + 5 && tables.values().all(|&n| n > 0),
+            tables.len() == 2 + 5 && tables.values().all(|&n| n > 0),
             "not all tables: {tables:?}"
         );
         let runtime = proxy.envoy.stat("runtime.load_success").await?;

@@ -51,7 +51,10 @@ fn a_plain_host() {
     let host = &table.virtual_hosts[0];
     assert_eq!((&*host.name, &host.domains), ("a.example.com", &vec!["a.example.com".to_owned()]));
     assert_eq!(clusters_of(host.routes[0].clone()), ["default/kuard/80/da39a3ee5e"]);
-    assert_eq!(served.names(ResourceType::Listener), ["envoy-admin", "ingress_http", "stats-health"]);
+    assert_eq!(
+        served.names(ResourceType::Listener),
+        ["envoy-admin", "ingress_http", "stats-health", "trial"]
+    );
     assert_eq!(served.names(ResourceType::Runtime), ["dynamic"]);
 }
 
@@ -287,8 +290,11 @@ fn tcp_hosts_have_a_chain_and_no_routes() {
     assert!(tls_context(&listener.filter_chains[0]).is_none(), "the session itself is proxied");
     let tls = tls_context(&listener.filter_chains[1]).and_then(|c| c.common_tls_context).expect("TLS");
     assert_eq!(tls.alpn_protocols, Vec::<String>::new(), "the upstream chooses");
-    assert_eq!(served.names(ResourceType::Route), ["ingress_http"]);
-    assert_eq!(served.names(ResourceType::Listener), ["envoy-admin", "ingress_https", "stats-health"]);
+    assert_eq!(served.names(ResourceType::Route), ["ingress_http", "trial"]);
+    assert_eq!(
+        served.names(ResourceType::Listener),
+        ["envoy-admin", "ingress_https", "stats-health", "trial"]
+    );
 }
 
 #[test]

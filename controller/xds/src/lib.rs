@@ -19,6 +19,7 @@ mod listen;
 mod message;
 mod metrics;
 mod nodes;
+mod patience;
 mod recall;
 mod rejection;
 mod server;

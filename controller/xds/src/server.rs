@@ -113,7 +113,7 @@ impl Server {
             events: self.events,
             nodes: self.nodes,
             metrics: self.metrics,
-            recall: Recall::default(),
+            recall: Recall::numbering_from(first_variant()),
             stop: stop.clone(),
         };
         let serving = tonic::transport::Server::builder()
@@ -136,4 +136,10 @@ impl Server {
         let _ = accepting.await;
         Ok(outcome?)
     }
+}
+
+/// Another number for every process, as far as one matters: the milliseconds of the time it starts at.
+fn first_variant() -> u32 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(now.as_millis() & u128::from(u32::MAX)).unwrap_or_default()
 }

@@ -122,7 +122,9 @@ impl Open {
         let deadline = self.stream.session().deadline();
         let far = deadline.is_none();
         let mut tick = pin!(tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now).into()));
+        // What the peer has said comes first, so that it is not taken for silent.
         tokio::select! {
+            biased;
             request = requests.message() => {
                 let Some(mut request) = request? else { return Ok(false) };
                 let (url, _) = P::envelope(&mut request);
@@ -152,7 +154,7 @@ impl Open {
             }
         };
         let request = P::request(kind, request);
-        self.stream.session().request(request, Instant::now());
+        self.stream.session().request(request);
     }
 
     /// The responses to send now. Everything else the session says is reported.
