@@ -2,13 +2,14 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use contour_e2e::certs::{Leaf, TestCa};
-use contour_e2e::client::{Tls, get, tcp_exchange};
+use contour_e2e::client::{Outcome, Tls, Watcher, get, tcp_exchange};
 use contour_e2e::echo::{Echo, TcpEcho};
 use contour_e2e::envoy::{Envoy, Launch};
 use contour_e2e::wait::{SOON, eventually};
@@ -558,4 +559,76 @@ async fn a_rotated_ca_takes_effect_at_once() -> Result<()> {
     // A cluster that changes waits for its endpoints again: not for Envoy's 15 s until it gives up.
     tokio::time::timeout(Duration::from_secs(10), request.until_status(200)).await??;
     proxy.assert_accepted().await
+}
+
+/// A certificate with the key of another: Envoy refuses it, and compares what comes next with it.
+fn mismatched(one: &Leaf, other: &Leaf, number: u8) -> TlsPair {
+    TlsPair { key: other.key_pem.as_bytes().to_vec(), ..certificate(one, number) }
+}
+
+#[tokio::test]
+async fn a_refused_certificate_harms_no_other_and_heals() -> Result<()> {
+    let ca = TestCa::new("test")?;
+    let leaf = |name: &str| ca.leaf(&[name]);
+    let (good, bad, other) = (leaf("good.example.com")?, leaf("bad.example.com")?, leaf("x.example.com")?);
+    let mut proxy = Proxy::start(settings(), Store::default(), vec![]).await?;
+    let host = |fqdn: &str, pair: TlsPair, status| set(tls_host(fqdn, &pair, respond(status, "")));
+    proxy.change(vec![
+        host("bad.example.com", mismatched(&bad, &other, 2), 202),
+        host("good.example.com", certificate(&good, 1), 201),
+        host("x.example.com", certificate(&other, 3), 203),
+    ]);
+    let rejection = proxy.ads.next_rejection().await?;
+    let owners = proxy.assembly.owners(rejection.kind, &rejection.resource, &rejection.part);
+    assert_eq!(owners.iter().map(|o| &*o.host).collect::<Vec<_>>(), ["bad.example.com"], "{rejection:?}");
+    let https = proxy.envoy.listener(INGRESS_HTTPS).await?;
+    let answers = async |fqdn: &str, status| {
+        let request = get(https, fqdn, "/").tls(Tls::trusting(&ca).sni(fqdn));
+        request.until_status(status).await.with_context(|| fqdn.to_owned())
+    };
+    answers("good.example.com", 201).await?;
+    answers("x.example.com", 203).await?;
+    proxy.change(vec![host("bad.example.com", certificate(&bad, 2), 202)]);
+    answers("bad.example.com", 202).await?;
+
+    // Refused once more, it serves on with its last good certificate, also when the listener changes.
+    proxy.change(vec![host("bad.example.com", mismatched(&bad, &other, 2), 202)]);
+    let rejection = proxy.ads.next_rejection().await?;
+    assert_eq!(rejection.kind, ResourceType::Secret);
+    proxy.change(vec![host("y.example.com", certificate(&other, 4), 204)]);
+    let request = get(https, "y.example.com", "/").tls(Tls::trusting_anyone().sni("y.example.com"));
+    request.until_status(204).await?;
+    answers("bad.example.com", 202).await?;
+    answers("good.example.com", 201).await?;
+    let refused = proxy.ads.rejections().iter().map(|r| r.resource.clone()).collect::<BTreeSet<_>>();
+    assert_eq!(refused, [rejection.resource].into(), "nothing else is refused");
+    Ok(())
+}
+
+/// Most of what is suspect is innocent, and nobody's requests notice the search.
+#[tokio::test]
+async fn many_refused_hosts_are_found_while_the_others_serve() -> Result<()> {
+    let good = |n: usize| plain(&format!("h{n:03}.example.com"), respond(201, ""));
+    let mut proxy = Proxy::start(settings(), Store::default(), (0..200).map(good).collect()).await?;
+    let http = proxy.envoy.listener(INGRESS_HTTP).await?;
+    get(http, "h199.example.com", "/").until_status(201).await?;
+    let serving = Watcher::start(get(http, "h007.example.com", "/"));
+    let bad = |n: usize| {
+        let unbalanced = RouteMatch { path: PathMatch::Regex("/(".to_owned()), ..prefix("") };
+        plain(&format!("b{n:02}.example.com"), vec![route(unbalanced, Action::UpgradeToHttps)])
+    };
+    let news = (0..10).map(bad).chain((200..230).map(good)).map(set).collect();
+    proxy.change(news);
+    for _ in 0..10 {
+        let rejection = proxy.ads.next_rejection().await?;
+        assert!(rejection.part.starts_with('b'), "{rejection:?}");
+    }
+    get(http, "h229.example.com", "/").until_status(201).await?;
+    assert_eq!(proxy.ads.rejections().len(), 10);
+    let runs = serving.stop();
+    assert!(runs.iter().all(|run| run.outcome == Outcome::Status(201)), "{runs:?}");
+    // Each was found by halves among 40 suspects, whatever else the table holds.
+    let refusals = proxy.envoy.stat("http.ingress_http.rds.ingress_http.update_rejected").await?;
+    assert!(refusals <= 10 * 6, "{refusals} refusals");
+    Ok(())
 }

@@ -139,7 +139,7 @@ impl Isolation {
         }
         match groups.pop() {
             Some(group) if group.suspects.len() == 1 && !self.is_certain(&group, base) => {
-                self.untested.push(group)
+                self.untested.push(group);
             }
             Some(group) => self.divide(group, refused, base),
             None => {}

@@ -47,10 +47,10 @@ mod tests {
         let mut patience = Patience::new(start);
         patience.look(start + Duration::from_millis(300));
         assert_eq!(patience.spent(), Duration::from_millis(300));
-        patience.look(start + Duration::from_secs(60));
+        patience.look(start + Duration::from_mins(1));
         assert_eq!(patience.spent(), Duration::from_millis(1300));
         let wanted = Duration::from_secs(5);
         assert_eq!(patience.next_look(wanted), start + Duration::from_secs(61));
-        assert_eq!(patience.next_look(Duration::ZERO), start + Duration::from_secs(60));
+        assert_eq!(patience.next_look(Duration::ZERO), start + Duration::from_mins(1));
     }
 }

@@ -29,6 +29,7 @@ pub(crate) struct Memory {
 const OFFENDERS: usize = 10_000;
 
 type Memories = BTreeMap<(ResourceType, Arc<str>), VecDeque<Memory>>;
+type Variants = BTreeMap<(ResourceType, Arc<str>), u32>;
 type Offenders = BTreeMap<(ResourceType, Arc<str>), BTreeSet<Suspect>>;
 
 /// The memory of a server. A clone is another handle to the same one.
@@ -36,7 +37,7 @@ type Offenders = BTreeMap<(ResourceType, Arc<str>), BTreeSet<Suspect>>;
 pub(crate) struct Recall {
     memories: Arc<Mutex<Memories>>,
     offenders: Arc<Mutex<Offenders>>,
-    variants: Arc<Mutex<BTreeMap<(ResourceType, Arc<str>), u32>>>,
+    variants: Arc<Mutex<Variants>>,
     /// Where variants begin to be numbered: elsewhere than in the process before, whose last variant a peer may remember.
     first_variant: u32,
 }

@@ -408,7 +408,9 @@ impl Session {
         let waited_for: Vec<Arc<str>> =
             self.late.extract_if(.., had_its_time).map(|(name, _)| name).collect();
         if !waited_for.is_empty() {
-            waited_for.iter().for_each(|name| self.warming.forget(name));
+            for name in &waited_for {
+                self.warming.forget(name);
+            }
             self.look_at_what_is_behind();
             self.outputs.push(Output::GaveUp { waited_for });
         }
@@ -511,8 +513,9 @@ impl Session {
     fn arm(&mut self) {
         let clusters = self.latest.table(Cluster);
         let lane = &self.lanes[Cluster as usize];
-        let late = &self.late;
-        self.warming.arm(lane.dirty.iter(), |name| clusters.get(name).is_some() && !late.contains_key(name));
+        let had_its_time = &self.late;
+        let waited_for = |name: &str| clusters.get(name).is_some() && !had_its_time.contains_key(name);
+        self.warming.arm(lane.dirty.iter(), waited_for);
         if self.warming.holding() {
             self.held_since.get_or_insert(self.patience.spent());
         }
@@ -621,7 +624,9 @@ impl Session {
         if stalled {
             // Its answer will not come before that to an earlier one. The peer takes it in nevertheless.
             lane.overdue();
-            presumed.iter().for_each(|name| self.warming.cluster_acked(name));
+            for name in &presumed {
+                self.warming.cluster_acked(name);
+            }
         } else if kind == Cluster {
             self.clusters_sent = self.patience.spent();
         }
