@@ -23,7 +23,7 @@ pub(crate) fn check_paths(conditions: &[MatchCondition], include: bool) -> Resul
                 return Err(format!("{field} condition \"{value}\" must start with \"/\""));
             }
             if field == "regex" {
-                re2::check(value)?;
+                re2::check(value).map_err(|e| e.to_string())?;
             }
             if value.chars().any(char::is_control) {
                 return Err(format!("{field} condition {value:?} has control characters"));
@@ -54,7 +54,7 @@ pub(crate) fn check_headers<'c>(conditions: impl Iterator<Item = &'c MatchCondit
         }
         let Some((field, value)) = header_fields(header).into_iter().next() else { continue };
         if field == HeaderField::Regex {
-            re2::check(&value)?;
+            re2::check(&value).map_err(|e| e.to_string())?;
         }
         if field == HeaderField::Exact && !exact.insert(name.clone()) {
             return Err(format!("header \"{name}\" has more than one exact condition"));
@@ -178,7 +178,7 @@ pub(crate) fn check_query<'c>(conditions: impl Iterator<Item = &'c MatchConditio
             ));
         };
         if let QueryValue::Regex(regex) = value {
-            re2::check(regex)?;
+            re2::check(regex).map_err(|e| e.to_string())?;
         }
         let repeated =
             matches!(value, QueryValue::Exact(_)) && !exact.insert(query.name.to_ascii_lowercase());

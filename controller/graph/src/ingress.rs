@@ -107,8 +107,9 @@ fn path_match(path: &HTTPIngressPath) -> Result<PathMatch, String> {
             segments => Ok(PathMatch::Segments(segments.to_owned())),
         },
         _ if text.contains(REGEX_CHARACTERS) => {
-            re2::check(text)?;
-            Ok(PathMatch::Regex(text.trim_start_matches('^').to_owned()))
+            let text = text.trim_start_matches('^');
+            re2::check_path(text).map_err(|refused| refused.to_string())?;
+            Ok(PathMatch::Regex(text.to_owned()))
         }
         _ => Ok(PathMatch::Prefix(text.to_owned())),
     }

@@ -87,8 +87,8 @@ fn route_match(
         .map_err(|why| b.error(&proxy.name, "RouteError", "QueryParameterMatchConditionsNotValid", why))?;
     let merged = conditions::merge(all());
     if let PathMatch::Regex(regex) = &merged.path {
-        // Each piece is one; the whole may still not be.
-        re2::check(regex).map_err(|why| {
+        // As it is sent. Each piece is one; the whole may still not be.
+        re2::check_path(regex).map_err(|why| {
             b.error(&proxy.name, "RouteError", "PathMatchConditionsNotValid", format!("route: {why}"))
         })?;
     }
