@@ -29,4 +29,5 @@ mod unsupported;
 
 pub use duration::{parse_duration, parse_timeout};
 pub use graph::{Graph, IngressNote, Update};
+pub use headers::is_framing_header;
 pub use settings::Settings;

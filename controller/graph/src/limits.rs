@@ -41,7 +41,7 @@ const EXCERPT: usize = 80;
 /// The text, or the start of a long one. Control characters are written out.
 pub(crate) fn excerpt(text: &str) -> String {
     let escaped =
-        |c: char| -> String { if c.is_control() { c.escape_default().collect() } else { c.into() } };
+        |c: char| -> String { if c.is_control() { c.escape_debug().collect() } else { c.into() } };
     match text.char_indices().nth(EXCERPT) {
         None => text.chars().map(escaped).collect(),
         Some((end, _)) => text[..end].chars().map(escaped).chain(["…".to_owned()]).collect(),
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn a_long_text_is_cut_and_an_odd_one_is_written_out() {
         assert_eq!(excerpt("/plain é"), "/plain é");
-        assert_eq!(excerpt("a\r\n\0"), r"a\r\n\u{0}");
+        assert_eq!(excerpt("a\r\n\0"), r"a\r\n\0");
         let cut = excerpt(&"é".repeat(200_000));
         assert_eq!(cut, format!("{}…", "é".repeat(EXCERPT)));
     }

@@ -73,6 +73,8 @@ pub fn check(text: &str) -> Result<Checked, Refused> {
 /// Judges the expression of a path, which is sent with an anchor before it: a path starts with a slash, so the anchor changes no match,
 /// but keeps the program small.
 pub fn check_path(text: &str) -> Result<Checked, Refused> {
+    // Without it first, so that what is told is in the words of its owner.
+    check(text)?;
     check(&anchored(text))
 }
 

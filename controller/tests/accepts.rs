@@ -1,0 +1,282 @@
+//! Texts at the edges of what Envoy takes, in every field that a tenant writes: whether we say the same, and that what we send for what we take
+//! is taken. The table is `accepts/rules.yaml`; `docs/envoy-accepts.md` says why the two columns differ where they do.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use contour_resource::ResourceType;
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::config::route::v3 as pb;
+use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
+use envoy_types::pb::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher};
+use pb::header_matcher::HeaderMatchSpecifier;
+use pb::query_parameter_matcher::QueryParameterMatchSpecifier;
+use pb::redirect_action::PathRewriteSpecifier;
+use pb::route::Action;
+use pb::route_action::{ClusterSpecifier, HashPolicy, HostRewriteSpecifier, hash_policy};
+use pb::route_match::PathSpecifier;
+use prost::Message;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use support::Built;
+use support::judge::{Judge, Verdict};
+
+/// A text, and what is expected of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    text: String,
+    #[serde(default = "once")]
+    times: usize,
+    ours: bool,
+    envoy: bool,
+}
+
+fn once() -> usize {
+    1
+}
+
+/// The HTTPProxy's route that has the text in a field.
+fn object(field: &str, text: &str) -> Value {
+    let condition = |condition: Value| json!({"conditions": [condition]});
+    let header = |kind: &str| condition(json!({"header": {"name": "a", kind: text}}));
+    let query = |kind: &str| condition(json!({"queryParameter": {"name": "a", kind: text}}));
+    let hash = |policy: Value| json!({"loadBalancerPolicy": {"strategy": "RequestHash", "requestHashPolicies": [policy]}});
+    match field {
+        "set-value" => json!({"responseHeadersPolicy": {"set": [{"name": "x-a", "value": text}]}}),
+        "set-name" => json!({"responseHeadersPolicy": {"set": [{"name": text, "value": "a"}]}}),
+        "remove-name" => json!({"responseHeadersPolicy": {"remove": [text]}}),
+        "condition-header-name" => condition(json!({"header": {"name": text, "present": true}})),
+        "condition-header-exact" => header("exact"),
+        "condition-header-contains" => header("contains"),
+        "condition-header-regex" => header("regex"),
+        "condition-query-name" => condition(json!({"queryParameter": {"name": text, "present": true}})),
+        "condition-query-exact" => query("exact"),
+        "condition-query-regex" => query("regex"),
+        "path-prefix" => condition(json!({"prefix": text})),
+        "path-exact" => condition(json!({"exact": text})),
+        "path-regex" => condition(json!({"regex": text})),
+        "replace-prefix" => json!({"pathRewritePolicy": {"replacePrefix": [{"replacement": text}]}}),
+        "redirect-host" => json!({"services": [], "requestRedirectPolicy": {"hostname": text}}),
+        "redirect-path" => json!({"services": [], "requestRedirectPolicy": {"path": text}}),
+        "redirect-prefix" => json!({"services": [], "requestRedirectPolicy": {"prefix": text}}),
+        "host-rewrite" => json!({"requestHeadersPolicy": {"set": [{"name": "Host", "value": text}]}}),
+        "hash-header" => hash(json!({"headerHashOptions": {"headerName": text}})),
+        "hash-query" => hash(json!({"queryParameterHashOptions": {"parameterName": text}})),
+        "health-path" => json!({"healthCheckPolicy": {"path": text}}),
+        "health-host" => json!({"healthCheckPolicy": {"path": "/", "host": text}}),
+        other => panic!("{other} is no field"),
+    }
+}
+
+/// Everything that becomes of a route.
+fn build(route: Value) -> Result<Built> {
+    let mut whole = json!({"services": [{"name": "web", "port": 80}]});
+    let fields = route.as_object().context("an object")?.clone();
+    whole.as_object_mut().context("an object")?.extend(fields);
+    if whole["services"] == json!([]) {
+        whole.as_object_mut().context("an object")?.remove("services");
+    }
+    let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
+        {
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "team"},
+            "spec": {"ports": [{"port": 80}]},
+        },
+        {
+            "apiVersion": "projectcontour.io/v1", "kind": "HTTPProxy", "metadata": {"name": "www", "namespace": "team"},
+            "spec": {"virtualhost": {"fqdn": "a.example.com"}, "routes": [whole]},
+        },
+    ]});
+    let directory = tempfile::tempdir()?;
+    std::fs::write(directory.path().join("in.yaml"), objects.to_string())?;
+    Ok(Built::from_directory(directory.path()))
+}
+
+/// What is wrong with it.
+fn problems(built: &Built) -> Vec<String> {
+    let mut problems = built.problems.clone();
+    for status in &built.statuses {
+        problems.extend(status.errors.iter().chain(&status.warnings).map(ToString::to_string));
+    }
+    if built.statuses.is_empty() && problems.is_empty() {
+        problems.push("there is no status".to_owned());
+    }
+    problems
+}
+
+/// Whether Envoy takes what was built.
+async fn sent(judge: &mut Judge, built: &Built) -> Result<Verdict> {
+    let mut hosts = Vec::new();
+    let mut clusters = Vec::new();
+    for (kind, resource) in built.resources() {
+        match kind {
+            ResourceType::Route => {
+                hosts.extend(pb::RouteConfiguration::decode(resource.body())?.virtual_hosts)
+            }
+            ResourceType::Cluster => clusters.push(Cluster::decode(resource.body())?),
+            _ => {}
+        }
+    }
+    match judge.routes(hosts).await? {
+        Ok(()) => judge.clusters(clusters).await,
+        refused => Ok(refused),
+    }
+}
+
+fn string(pattern: MatchPattern) -> StringMatcher {
+    StringMatcher { match_pattern: Some(pattern), ..Default::default() }
+}
+
+fn regex(text: &str) -> RegexMatcher {
+    RegexMatcher { regex: text.to_owned(), ..Default::default() }
+}
+
+/// A route that has the text in a field, as it is.
+fn route(field: &str, text: &str) -> pb::Route {
+    let mut condition =
+        pb::RouteMatch { path_specifier: Some(PathSpecifier::Prefix("/".to_owned())), ..Default::default() };
+    let mut action = pb::RouteAction {
+        cluster_specifier: Some(ClusterSpecifier::Cluster("none".to_owned())),
+        ..Default::default()
+    };
+    let mut redirect = None;
+    let mut route = pb::Route::default();
+    let header = |name: &str, specifier| pb::HeaderMatcher {
+        name: name.to_owned(),
+        header_match_specifier: Some(specifier),
+        ..Default::default()
+    };
+    let query = |name: &str, specifier| pb::QueryParameterMatcher {
+        name: name.to_owned(),
+        query_parameter_match_specifier: Some(specifier),
+    };
+    let owned = text.to_owned();
+    let text_of = |pattern| HeaderMatchSpecifier::StringMatch(string(pattern));
+    let query_of = |pattern| QueryParameterMatchSpecifier::StringMatch(string(pattern));
+    let hash = |specifier| HashPolicy { policy_specifier: Some(specifier), ..Default::default() };
+    match field {
+        "set-value" | "set-name" => {
+            let (key, value) =
+                if field == "set-value" { ("x-a".to_owned(), owned) } else { (owned, "a".to_owned()) };
+            let header = Some(core::HeaderValue { key, value, ..Default::default() });
+            route.response_headers_to_add = vec![core::HeaderValueOption { header, ..Default::default() }];
+        }
+        "remove-name" => route.response_headers_to_remove = vec![owned],
+        "condition-header-name" => {
+            condition.headers = vec![header(text, HeaderMatchSpecifier::PresentMatch(true))]
+        }
+        "condition-header-exact" => {
+            condition.headers = vec![header("a", text_of(MatchPattern::Exact(owned)))]
+        }
+        "condition-header-contains" => {
+            condition.headers = vec![header("a", text_of(MatchPattern::Contains(owned)))];
+        }
+        "condition-header-regex" => {
+            condition.headers = vec![header("a", text_of(MatchPattern::SafeRegex(regex(text))))];
+        }
+        "condition-query-name" => {
+            condition.query_parameters = vec![query(text, QueryParameterMatchSpecifier::PresentMatch(true))];
+        }
+        "condition-query-exact" => {
+            condition.query_parameters = vec![query("a", query_of(MatchPattern::Exact(owned)))];
+        }
+        "condition-query-regex" => {
+            condition.query_parameters = vec![query("a", query_of(MatchPattern::SafeRegex(regex(text))))];
+        }
+        "path-prefix" => condition.path_specifier = Some(PathSpecifier::Prefix(owned)),
+        "path-exact" => condition.path_specifier = Some(PathSpecifier::Path(owned)),
+        "path-regex" => condition.path_specifier = Some(PathSpecifier::SafeRegex(regex(text))),
+        "replace-prefix" => action.prefix_rewrite = owned,
+        "redirect-host" => redirect = Some(pb::RedirectAction { host_redirect: owned, ..Default::default() }),
+        "redirect-path" | "redirect-prefix" => {
+            let path = match field {
+                "redirect-path" => PathRewriteSpecifier::PathRedirect(owned),
+                _ => PathRewriteSpecifier::PrefixRewrite(owned),
+            };
+            redirect = Some(pb::RedirectAction { path_rewrite_specifier: Some(path), ..Default::default() });
+        }
+        "host-rewrite" => {
+            action.host_rewrite_specifier = Some(HostRewriteSpecifier::HostRewriteLiteral(owned))
+        }
+        "hash-header" => {
+            let header = hash_policy::Header { header_name: owned, ..Default::default() };
+            action.hash_policy = vec![hash(hash_policy::PolicySpecifier::Header(header))];
+        }
+        "hash-query" => {
+            let query = hash_policy::QueryParameter { name: owned };
+            action.hash_policy = vec![hash(hash_policy::PolicySpecifier::QueryParameter(query))];
+        }
+        other => panic!("{other} is no field of a route"),
+    }
+    route.r#match = Some(condition);
+    route.action = Some(redirect.map_or(Action::Route(action), Action::Redirect));
+    route
+}
+
+/// A cluster with the text in its health check.
+fn checked_cluster(field: &str, text: &str) -> Cluster {
+    use core::health_check::{HealthChecker, HttpHealthCheck};
+    let (path, host) = if field == "health-path" { (text, "a") } else { ("/", text) };
+    let http = HttpHealthCheck { path: path.to_owned(), host: host.to_owned(), ..Default::default() };
+    let second = envoy_types::pb::google::protobuf::Duration { seconds: 1, nanos: 0 };
+    let one = envoy_types::pb::google::protobuf::UInt32Value { value: 1 };
+    let check = core::HealthCheck {
+        timeout: Some(second),
+        interval: Some(second),
+        unhealthy_threshold: Some(one),
+        healthy_threshold: Some(one),
+        health_checker: Some(HealthChecker::HttpHealthCheck(http)),
+        ..Default::default()
+    };
+    Cluster { name: "checked".to_owned(), health_checks: vec![check], ..Default::default() }
+}
+
+/// What Envoy says to the text as it is.
+async fn written(judge: &mut Judge, field: &str, text: &str) -> Result<Verdict> {
+    if field.starts_with("health-") {
+        return judge.clusters(vec![checked_cluster(field, text)]).await;
+    }
+    let host = pb::VirtualHost {
+        name: "judged".to_owned(),
+        domains: vec!["judged.invalid".to_owned()],
+        routes: vec![route(field, text)],
+        ..Default::default()
+    };
+    judge.routes(vec![host]).await
+}
+
+#[tokio::test]
+async fn what_we_say_is_what_envoy_says() -> Result<()> {
+    let table = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/accepts/rules.yaml"))?;
+    let table: BTreeMap<String, Vec<Row>> = serde_saphyr::from_str(&table)?;
+    let mut judge = Judge::start(1 << 20).await?;
+    let mut wrong = Vec::new();
+    for (field, row) in table.iter().flat_map(|(field, rows)| rows.iter().map(move |row| (field, row))) {
+        let text = row.text.repeat(row.times);
+        let shown: String = format!("{field} {text:?}").chars().take(100).collect();
+        let built = build(object(field, &text))?;
+        let problems = problems(&built);
+        if problems.is_empty() != row.ours {
+            wrong.push(format!("{shown}: we say {problems:?}"));
+        }
+        if let Some(long) = problems.iter().find(|problem| problem.len() > 1000) {
+            wrong.push(format!("{shown}: told in {} bytes", long.len()));
+        }
+        let envoy = written(&mut judge, field, &text).await?;
+        if envoy.is_ok() != row.envoy {
+            wrong.push(format!("{shown}: Envoy says {envoy:?}"));
+        }
+        if problems.is_empty()
+            && let Err(why) = sent(&mut judge, &built).await?
+        {
+            wrong.push(format!("{shown}: what we send is refused: {why}"));
+        }
+    }
+    let wrong: Vec<String> = wrong.into_iter().map(|line| line.chars().take(400).collect()).collect();
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    Ok(())
+}
