@@ -442,7 +442,10 @@ fn known_difference(text: &str, go: &str) -> Option<&'static str> {
         (go == "expression nests too deeply", "Go has a limit of its own"),
         (go == "expression too large", "Go has a limit of its own"),
         (!text.is_ascii(), "Envoy's RE2 reads bytes, as Latin-1"),
-        (text.contains("\\x{") || text.contains("\\777"), "a character of more than a byte"),
+        (
+            text.contains("\\x{") || text.contains("\\777") || text.contains("\\400"),
+            "a character of more than a byte",
+        ),
         (text.contains("\\p"), "the names of Unicode's classes are of another version, and Go has aliases"),
         (
             text.contains("{1000000000}") || text.contains("{4294967297}"),
