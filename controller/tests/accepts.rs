@@ -141,16 +141,9 @@ fn regex(text: &str) -> RegexMatcher {
     RegexMatcher { regex: text.to_owned(), ..Default::default() }
 }
 
-/// A route that has the text in a field, as it is.
-fn route(field: &str, text: &str) -> pb::Route {
-    let mut condition =
-        pb::RouteMatch { path_specifier: Some(PathSpecifier::Prefix("/".to_owned())), ..Default::default() };
-    let mut action = pb::RouteAction {
-        cluster_specifier: Some(ClusterSpecifier::Cluster("none".to_owned())),
-        ..Default::default()
-    };
-    let mut redirect = None;
-    let mut route = pb::Route::default();
+/// The condition of a route that has the text in this field, as it is.
+fn condition(field: &str, text: &str) -> pb::RouteMatch {
+    let owned = text.to_owned();
     let header = |name: &str, specifier| pb::HeaderMatcher {
         name: name.to_owned(),
         header_match_specifier: Some(specifier),
@@ -160,66 +153,75 @@ fn route(field: &str, text: &str) -> pb::Route {
         name: name.to_owned(),
         query_parameter_match_specifier: Some(specifier),
     };
-    let owned = text.to_owned();
-    let text_of = |pattern| HeaderMatchSpecifier::StringMatch(string(pattern));
-    let query_of = |pattern| QueryParameterMatchSpecifier::StringMatch(string(pattern));
-    let hash = |specifier| HashPolicy { policy_specifier: Some(specifier), ..Default::default() };
+    let header_text = |pattern| vec![header("a", HeaderMatchSpecifier::StringMatch(string(pattern)))];
+    let query_text = |pattern| vec![query("a", QueryParameterMatchSpecifier::StringMatch(string(pattern)))];
+    let (mut path, mut headers, mut query_parameters) =
+        (PathSpecifier::Prefix("/".to_owned()), vec![], vec![]);
     match field {
-        "set-value" | "set-name" => {
-            let (key, value) =
-                if field == "set-value" { ("x-a".to_owned(), owned) } else { (owned, "a".to_owned()) };
-            let header = Some(core::HeaderValue { key, value, ..Default::default() });
-            route.response_headers_to_add = vec![core::HeaderValueOption { header, ..Default::default() }];
-        }
-        "remove-name" => route.response_headers_to_remove = vec![owned],
-        "condition-header-name" => {
-            condition.headers = vec![header(text, HeaderMatchSpecifier::PresentMatch(true))]
-        }
-        "condition-header-exact" => {
-            condition.headers = vec![header("a", text_of(MatchPattern::Exact(owned)))]
-        }
-        "condition-header-contains" => {
-            condition.headers = vec![header("a", text_of(MatchPattern::Contains(owned)))];
-        }
-        "condition-header-regex" => {
-            condition.headers = vec![header("a", text_of(MatchPattern::SafeRegex(regex(text))))];
-        }
+        "condition-header-name" => headers = vec![header(text, HeaderMatchSpecifier::PresentMatch(true))],
+        "condition-header-exact" => headers = header_text(MatchPattern::Exact(owned)),
+        "condition-header-contains" => headers = header_text(MatchPattern::Contains(owned)),
+        "condition-header-regex" => headers = header_text(MatchPattern::SafeRegex(regex(text))),
         "condition-query-name" => {
-            condition.query_parameters = vec![query(text, QueryParameterMatchSpecifier::PresentMatch(true))];
+            query_parameters = vec![query(text, QueryParameterMatchSpecifier::PresentMatch(true))];
         }
-        "condition-query-exact" => {
-            condition.query_parameters = vec![query("a", query_of(MatchPattern::Exact(owned)))];
+        "condition-query-exact" => query_parameters = query_text(MatchPattern::Exact(owned)),
+        "condition-query-regex" => query_parameters = query_text(MatchPattern::SafeRegex(regex(text))),
+        "path-prefix" => path = PathSpecifier::Prefix(owned),
+        "path-exact" => path = PathSpecifier::Path(owned),
+        "path-regex" => path = PathSpecifier::SafeRegex(regex(text)),
+        _ => {}
+    }
+    pb::RouteMatch { path_specifier: Some(path), headers, query_parameters, ..Default::default() }
+}
+
+/// The action that has the text in this field, as it is.
+fn action(field: &str, text: &str) -> Action {
+    let owned = text.to_owned();
+    let cluster = Some(ClusterSpecifier::Cluster("none".to_owned()));
+    let mut action = pb::RouteAction { cluster_specifier: cluster, ..Default::default() };
+    let hash = |specifier| vec![HashPolicy { policy_specifier: Some(specifier), ..Default::default() }];
+    let redirect = |path| pb::RedirectAction { path_rewrite_specifier: Some(path), ..Default::default() };
+    match field {
+        "redirect-host" => {
+            return Action::Redirect(pb::RedirectAction { host_redirect: owned, ..Default::default() });
         }
-        "condition-query-regex" => {
-            condition.query_parameters = vec![query("a", query_of(MatchPattern::SafeRegex(regex(text))))];
-        }
-        "path-prefix" => condition.path_specifier = Some(PathSpecifier::Prefix(owned)),
-        "path-exact" => condition.path_specifier = Some(PathSpecifier::Path(owned)),
-        "path-regex" => condition.path_specifier = Some(PathSpecifier::SafeRegex(regex(text))),
+        "redirect-path" => return Action::Redirect(redirect(PathRewriteSpecifier::PathRedirect(owned))),
+        "redirect-prefix" => return Action::Redirect(redirect(PathRewriteSpecifier::PrefixRewrite(owned))),
         "replace-prefix" => action.prefix_rewrite = owned,
-        "redirect-host" => redirect = Some(pb::RedirectAction { host_redirect: owned, ..Default::default() }),
-        "redirect-path" | "redirect-prefix" => {
-            let path = match field {
-                "redirect-path" => PathRewriteSpecifier::PathRedirect(owned),
-                _ => PathRewriteSpecifier::PrefixRewrite(owned),
-            };
-            redirect = Some(pb::RedirectAction { path_rewrite_specifier: Some(path), ..Default::default() });
-        }
         "host-rewrite" => {
             action.host_rewrite_specifier = Some(HostRewriteSpecifier::HostRewriteLiteral(owned))
         }
         "hash-header" => {
             let header = hash_policy::Header { header_name: owned, ..Default::default() };
-            action.hash_policy = vec![hash(hash_policy::PolicySpecifier::Header(header))];
+            action.hash_policy = hash(hash_policy::PolicySpecifier::Header(header));
         }
         "hash-query" => {
             let query = hash_policy::QueryParameter { name: owned };
-            action.hash_policy = vec![hash(hash_policy::PolicySpecifier::QueryParameter(query))];
+            action.hash_policy = hash(hash_policy::PolicySpecifier::QueryParameter(query));
         }
-        other => panic!("{other} is no field of a route"),
+        _ => {}
     }
-    route.r#match = Some(condition);
-    route.action = Some(redirect.map_or(Action::Route(action), Action::Redirect));
+    Action::Route(action)
+}
+
+/// A route that has the text in a field, as it is.
+fn route(field: &str, text: &str) -> pb::Route {
+    let set = |key: &str, value: &str| {
+        let header = core::HeaderValue { key: key.to_owned(), value: value.to_owned(), ..Default::default() };
+        vec![core::HeaderValueOption { header: Some(header), ..Default::default() }]
+    };
+    let mut route = pb::Route {
+        r#match: Some(condition(field, text)),
+        action: Some(action(field, text)),
+        ..Default::default()
+    };
+    match field {
+        "set-value" => route.response_headers_to_add = set("x-a", text),
+        "set-name" => route.response_headers_to_add = set(text, "a"),
+        "remove-name" => route.response_headers_to_remove = vec![text.to_owned()],
+        _ => {}
+    }
     route
 }
 

@@ -40,8 +40,7 @@ const EXCERPT: usize = 80;
 
 /// The text, or the start of a long one. Control characters are written out.
 pub(crate) fn excerpt(text: &str) -> String {
-    let escaped =
-        |c: char| -> String { if c.is_control() { c.escape_debug().collect() } else { c.into() } };
+    let escaped = |c: char| -> String { if c.is_control() { c.escape_debug().collect() } else { c.into() } };
     match text.char_indices().nth(EXCERPT) {
         None => text.chars().map(escaped).collect(),
         Some((end, _)) => text[..end].chars().map(escaped).chain(["…".to_owned()]).collect(),

@@ -102,10 +102,6 @@ impl Parser<'_> {
                 // A branch, and something in it where it is empty.
                 self.group.cost = self.group.cost.saturating_add(3);
             }
-            b'^' | b'$' => {
-                self.cursor.next();
-                self.push(1);
-            }
             b'.' => {
                 self.cursor.next();
                 self.push(cost::DOT);
@@ -128,6 +124,7 @@ impl Parser<'_> {
                 self.push(1);
             }
             b'\\' => self.escape()?,
+            // A literal, or a place.
             _ => {
                 self.cursor.next();
                 self.push(1);
