@@ -86,6 +86,12 @@ fn proxy(name: &str, route: Value) -> Value {
     })
 }
 
+/// JSON without a control character: what reads the file as YAML takes none.
+fn escaped(json: &Value) -> String {
+    let escaped = |c: char| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    json.to_string().chars().map(escaped).collect()
+}
+
 /// Everything that becomes of these objects and of the Service that they name.
 fn build(mut objects: Vec<Value>) -> Result<Built> {
     objects.push(json!({
@@ -95,7 +101,7 @@ fn build(mut objects: Vec<Value>) -> Result<Built> {
     let directory = tempfile::tempdir()?;
     for (number, some) in objects.chunks(16).enumerate() {
         let list = json!({"apiVersion": "v1", "kind": "List", "items": some});
-        std::fs::write(directory.path().join(format!("{number}.yaml")), list.to_string())?;
+        std::fs::write(directory.path().join(format!("{number}.yaml")), escaped(&list))?;
     }
     Ok(Built::from_directory(directory.path()))
 }
@@ -121,7 +127,7 @@ async fn sent(judge: &mut Judge, built: &Built) -> Result<Verdict> {
     for (kind, resource) in built.resources() {
         match kind {
             ResourceType::Route => {
-                hosts.extend(pb::RouteConfiguration::decode(resource.body())?.virtual_hosts)
+                hosts.extend(pb::RouteConfiguration::decode(resource.body())?.virtual_hosts);
             }
             ResourceType::Cluster => clusters.push(Cluster::decode(resource.body())?),
             _ => {}
@@ -190,7 +196,7 @@ fn action(field: &str, text: &str) -> Action {
         "redirect-prefix" => return Action::Redirect(redirect(PathRewriteSpecifier::PrefixRewrite(owned))),
         "replace-prefix" => action.prefix_rewrite = owned,
         "host-rewrite" => {
-            action.host_rewrite_specifier = Some(HostRewriteSpecifier::HostRewriteLiteral(owned))
+            action.host_rewrite_specifier = Some(HostRewriteSpecifier::HostRewriteLiteral(owned));
         }
         "hash-header" => {
             let header = hash_policy::Header { header_name: owned, ..Default::default() };
