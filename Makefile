@@ -19,8 +19,8 @@ build: ## Build every binary for release
 test: ## Run all tests, on a real Envoy, kube-apiserver and etcd (needs Rust, Python 3, Go)
 	@hack/test.sh
 
-fuzz-regex: envoy ## Judge 20,000 regular expressions, or REGEXES=..., as Envoy and Go do (needs Go; REGEX_SEED=... for others)
-	REGEXES=$${REGEXES:-20000} $(CARGO) test -p contour --test regexes -- --nocapture
+fuzz-regex: envoy ## Judge 12,000 regular expressions, or REGEXES=..., as Envoy and Go do (needs Go; REGEX_SEED=... for others)
+	REGEXES=$${REGEXES:-12000} $(CARGO) test -p contour --test regexes -- --nocapture
 
 bench: envoy kube ## Measure the controller, and from object to traffic; writes bench/RESULTS.md (optimized, takes a while)
 	$(CARGO) bench -p contour-bench
