@@ -184,8 +184,8 @@ mod tests {
         assert_eq!(
             status(&rejections, "a"),
             [
-                "1000 Envoys (e0, e1, e2 and 997 more) rejected Route resource \"ingress_http\" (part \"a\") and keep the last version they accepted: no",
-                "Envoy e0 rejected Route resource \"ingress_http\" (part \"a\") and keeps the last version it accepted: never",
+                "1000 Envoys (e0, e1, e2 and 997 more) rejected rds resource \"ingress_http\" (part \"a\") and keep the last version they accepted: no",
+                "Envoy e0 rejected rds resource \"ingress_http\" (part \"a\") and keeps the last version it accepted: never",
             ]
         );
         assert_eq!(status(&rejections, "b"), Vec::<String>::new());
