@@ -28,7 +28,9 @@ impl Form {
     fn new(how: &'static str, parts: HashSet<Vec<u8>>) -> Self {
         let length = parts.iter().next().map_or(usize::MAX, Vec::len);
         let mut starts = vec![false; 1 << 16];
-        parts.iter().for_each(|part| starts[start(part)] = true);
+        for part in &parts {
+            starts[start(part)] = true;
+        }
         Self { how, parts, length, starts }
     }
 
@@ -117,12 +119,24 @@ mod tests {
         let needle = Needle::new(&key);
         let body = octets(&key)[1].clone();
         let part = &body[20..60];
+        let hex: String = part
+            .iter()
+            .flat_map(|octet| [octet >> 4, octet & 15])
+            .filter_map(|digit| char::from_digit(digit.into(), 16))
+            .collect();
         for (form, text) in [
             ("pem", key.clone()),
             ("decimal", format!("{:?}", key.as_bytes())),
             ("decimal of der", format!("{part:?}")),
-            ("hex", part.iter().map(|octet| format!("{octet:02X}")).collect()),
-            ("hex with colons", part.iter().map(|octet| format!("{octet:02x}:")).collect()),
+            ("hex", hex.to_ascii_uppercase()),
+            (
+                "hex with colons",
+                hex.as_bytes()
+                    .chunks(2)
+                    .map(|two| format!("{}{}", char::from(two[0]), char::from(two[1])))
+                    .collect::<Vec<_>>()
+                    .join(":"),
+            ),
             ("base64", STANDARD_NO_PAD.encode(part)),
             ("base64 twice", STANDARD_NO_PAD.encode(&key)),
             ("one line with \\n", key.replace('\n', "\\n")),

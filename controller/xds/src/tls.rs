@@ -233,7 +233,6 @@ fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 
 fn problem(error: &Error) -> &'static str {
     match error {
-        Error::NoItemsFound => "expected PEM",
         Error::MissingSectionEnd { .. } => "a PEM block does not end",
         Error::IllegalSectionStart { .. } => "a PEM block begins with a line that is damaged",
         Error::Base64Decode(_) => "a PEM block is not valid base64",

@@ -71,6 +71,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The content of the next element if it is of this kind.
+    #[allow(clippy::option_option, reason = "what cannot be read, and what is not there")]
     pub(super) fn optional(&mut self, tag: u8) -> Option<Option<&'a [u8]>> {
         if self.0.first() == Some(&tag) { self.take(tag).map(Some) } else { Some(None) }
     }

@@ -40,7 +40,7 @@ pub(super) enum Public {
     Ed25519(Vec<u8>),
 }
 
-/// Reads a SubjectPublicKeyInfo. The error says why Envoy would not take it, as the end of "has a first certificate …".
+/// Reads a `SubjectPublicKeyInfo`. The error says why Envoy would not take it, as the end of "has a first certificate …".
 pub(super) fn public(info: &[u8]) -> Result<Public, String> {
     const UNREADABLE: &str = "with a public key that is none";
     let mut reader = Reader(info);

@@ -18,7 +18,7 @@ const LONGEST_NAME: usize = 1 << 20;
 pub(super) struct Certificate<'a> {
     /// All of it, without what may follow in its block.
     pub(super) der: &'a [u8],
-    /// The SubjectPublicKeyInfo.
+    /// The `SubjectPublicKeyInfo`.
     pub(super) public_key: &'a [u8],
     common_name: Option<&'a [u8]>,
     /// Identifier and value.
@@ -115,7 +115,7 @@ impl<'a> Certificate<'a> {
     }
 }
 
-/// A GeneralName that can be read: of DNS names, addresses and URIs the content is not looked at.
+/// A `GeneralName` that can be read: of DNS names, addresses and URIs the content is not looked at.
 fn is_alternative_name(name: Element<'_>) -> bool {
     let mut content = Reader(name.content);
     let read = match name.tag {
