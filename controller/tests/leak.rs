@@ -1,5 +1,11 @@
 //! Keys that are broken, or not where they belong: nothing that is told, sent or logged of them holds any of their octets.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::format_push_string,
+    reason = "a step that fails fails the test, and speed is of no interest"
+)]
+
 mod support;
 
 use std::error::Error;
