@@ -45,7 +45,8 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Node>, SyntaxError> {
     };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| SyntaxError {
         line: error.location().map_or(0, |l| line_of(l.line())),
-        message: error.without_snippet().to_string(),
+        // The parser quotes keys, aliases and escapes, and what it is about may be a Secret.
+        message: contour_objects::redacted(&error.without_snippet().to_string()),
     })
 }
 
