@@ -150,7 +150,9 @@ pub(crate) fn ingress(namespace: &'static str, name: String, own: String, shared
     let service = select(vec!["web", "api", "web", "api", "s0", "s1", "ext", "missing", ""]);
     let backend = (service, port).prop_map(|(name, port)| json!({"service": {"name": name, "port": port}}));
     let backend = prop_oneof![30 => backend, 1 => Just(json!({"resource": {"kind": "Bucket", "name": "b", "apiGroup": "x.example"}}))].boxed();
-    let path_texts: Vec<String> = texts::paths().into_iter().filter(|p| p.is_empty() || p.starts_with('/')).collect();
+    let expression = |path: &String| path.contains(['^', '+', '*', '[', ']', '%']);
+    let mut path_texts = texts::paths();
+    path_texts.retain(|path| (path.is_empty() || path.starts_with('/')) && (texts::with("regexes") || !expression(path)));
     let path = (weighted(0.9, text(&["/", "/a", "/a/", "/b/c"], path_texts)), select(vec!["Exact", "Prefix", "ImplementationSpecific"]), backend.clone());
     let path = path.prop_map(|(path, kind, backend)| json!({"path": path, "pathType": kind, "backend": backend}));
     let fqdns: Vec<String> = texts::hosts().into_iter().filter(|host| super::world::is_fqdn(host)).collect();

@@ -78,7 +78,7 @@ fn integer(schema: &Value, place: &str) -> BoxedStrategy<Value> {
     odd.retain(|n| (least..=most).contains(n));
     let mut usual = texts::numbers(place);
     usual.retain(|n| (least..=most).contains(n));
-    mix(usual, odd, 8, 2, None).prop_map(Value::from).boxed()
+    mix(usual, odd, shape::usual(place), None).prop_map(Value::from).boxed()
 }
 
 /// Usual texts of the place, odd ones, and any that the pattern takes.
@@ -100,18 +100,17 @@ fn text(schema: &Value, place: &str) -> BoxedStrategy<Value> {
         let inner = p.trim_start_matches('^').trim_end_matches('$').to_owned();
         proptest::string::string_regex(&inner).ok()
     });
-    mix(usual, odd, 9, 2, any.map(Strategy::boxed)).prop_map(Value::from).boxed()
+    mix(usual, odd, shape::usual(place), any.map(Strategy::boxed)).prop_map(Value::from).boxed()
 }
 
 fn mix<T: Clone + std::fmt::Debug + 'static>(
     usual: Vec<T>,
     odd: Vec<T>,
     usually: u32,
-    oddly: u32,
     any: Option<BoxedStrategy<T>>,
 ) -> BoxedStrategy<T> {
     let mut choices: Vec<(u32, BoxedStrategy<T>)> = Vec::new();
-    for (weight, values) in [(usually, usual), (oddly, odd)] {
+    for (weight, values) in [(usually, usual), (1, odd)] {
         if !values.is_empty() {
             choices.push((weight, select(values).boxed()));
         }

@@ -18,7 +18,7 @@ pub(crate) fn share(place: &str) -> f64 {
         "tcpproxy" => 0.08,
         // Not supported yet, and some of them close their host or route.
         "authPolicy" | "authorization" | "jwtProviders" | "jwtVerificationPolicy" | "rateLimitPolicy" | "ipAllowPolicy"
-        | "ipDenyPolicy" | "clientValidation" => 0.01,
+        | "ipDenyPolicy" | "clientValidation" => 0.004,
         "ingressClassName" | "passthrough" | "enableFallbackCertificate" | "mirror" | "cookieRewritePolicies" | "slowStartPolicy" => 0.03,
         "requestRedirectPolicy" | "directResponsePolicy" => 0.15,
         _ if place.matches('.').count() <= 2 => 0.12,
@@ -51,11 +51,21 @@ const ACTIONS: [&str; 3] = ["requestRedirectPolicy", "directResponsePolicy", "se
 
 /// TLS with a certificate or passed through, and streams only over TLS.
 fn whole(spec: &mut Value, luck: u8) {
+    let empty = |list: &Value| list.as_array().is_none_or(Vec::is_empty);
+    if luck > 0 && empty(&spec["routes"]) && empty(&spec["includes"]) && spec.get("tcpproxy").is_none() {
+        spec["routes"] = json!([{"services": [{"name": "api", "port": 8080}]}]);
+    }
     if spec["tcpproxy"].get("healthCheckPolicy").is_some() {
         on_loopback(&mut spec["tcpproxy"]);
     }
     let streams = spec.get("tcpproxy").is_some();
-    let Some(host) = spec["virtualhost"].as_object_mut().filter(|_| luck > 0) else { return };
+    if luck == 0 {
+        return;
+    }
+    if streams {
+        one_destination(&mut spec["tcpproxy"]);
+    }
+    let Some(host) = spec["virtualhost"].as_object_mut() else { return };
     if streams {
         host.entry("tls").or_insert_with(|| json!({"secretName": "cert"}));
     }
@@ -69,6 +79,26 @@ fn whole(spec: &mut Value, luck: u8) {
     } else {
         tls.entry("secretName").or_insert_with(|| "cert2".into());
     }
+}
+
+/// Services, or what another object has.
+fn one_destination(stream: &mut Value) {
+    let Some(fields) = stream.as_object_mut() else { return };
+    let services = fields.get("services").is_some_and(|services| *services != json!([]));
+    if services {
+        fields.remove("include");
+        fields.remove("includes");
+    } else if !fields.contains_key("include") && !fields.contains_key("includes") {
+        fields.insert("services".to_owned(), json!([{"name": "web", "port": 80}]));
+    }
+}
+
+/// How many usual values come for one odd value.
+pub(crate) fn usual(place: &str) -> u32 {
+    let field = place.rsplit('.').next().unwrap_or_default();
+    let refers = matches!(field, "namespace" | "secretName" | "caSecret" | "port" | "healthPort")
+        || (field == "name" && !place.contains("conditions") && !place.contains("Policy"));
+    if refers { 60 } else { 8 }
 }
 
 /// Exactly one action; and health checks go to loopback, as all that a test sends.

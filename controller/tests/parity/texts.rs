@@ -135,7 +135,7 @@ fn header_names() -> (Vec<String>, Vec<String>) {
         "x-envoy-original-path", "cookie", "x\0", "x\n", "x\t", "x\u{7f}", "\u{e9}", "x(", "\"x\"",
     ];
     let odd = if with("headers") { [owned(&odd), long(16_384)].concat() } else { Vec::new() };
-    (owned(&["x-a", "X-B", "x-c"]), odd)
+    (owned(&["x-a", "X-B", "x-c", "x-d", "x-e", "x-f", "x-g", "x-h"]), odd)
 }
 
 fn header_values() -> (Vec<String>, Vec<String>) {

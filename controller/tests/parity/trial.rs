@@ -88,6 +88,11 @@ impl Trial {
             self.served.extend(news.hosts);
             for status in news.statuses {
                 *self.figures.proxies.entry(format!("{:?}", status.state())).or_default() += 1;
+                for error in &status.errors {
+                    let text = error.to_string();
+                    let reason = text.split(':').next().unwrap_or_default().to_owned();
+                    *self.figures.proxies.entry(reason).or_default() += 1;
+                }
             }
         }
         let refusals = self.settle().await?;
@@ -163,8 +168,10 @@ fn sort(action: &Action) -> &'static str {
 
 /// Fails unless Envoy has answered to everything up to the route table of this fingerprint, which changes with every world.
 fn ensure_settled(node: &NodeStatus, routes: u64) -> Result<()> {
+    // What a refused part may still refer to is not removed.
+    let refused = node.types.iter().any(|of| !of.rejected.is_empty());
     for of in &node.types {
-        ensure!(!of.in_flight && of.pending == 0, "{} is not settled", of.kind.short());
+        ensure!(!of.in_flight && (of.pending == 0 || refused), "{} is not settled", of.kind.short());
     }
     let of = node.types.iter().find(|of| of.kind == ResourceType::Route).context("Envoy asks for no routes")?;
     ensure!(of.sent == format!("{routes:016x}"), "the last routes were not sent");
