@@ -39,9 +39,7 @@ mod tests {
 
     #[test]
     fn an_object_is_checked_as_in_a_file() {
-        let service = |port: u32| {
-            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"ports": [{"port": port}]}})
-        };
+        let service = |port: u32| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"ports": [{"port": port}]}});
         let read = object(&service(80)).unwrap().unwrap();
         assert_eq!(read.reference().to_string(), "Service default/web");
         assert_eq!(object(&service(0)).unwrap_err(), ["spec.ports[0].port: must be at least 1, not 0"]);

@@ -28,7 +28,9 @@ use world::Worlds;
 const WORLD: usize = 500;
 
 fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
+    std::env::var(variable)
+        .ok()
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
 }
 
 #[tokio::test]
@@ -50,6 +52,11 @@ async fn envoy_takes_whatever_the_schemas_take() -> Result<()> {
     let figures = &trial.figures;
     println!("seed {seed}, {:.1} s: {figures:#?}", started.elapsed().as_secs_f64());
     assert!(failures.is_empty(), "PARITY_SEED={seed} PARITY_OBJECTS={}\n{failures}", figures.objects);
-    assert!(figures.serving * 2 >= figures.hosts, "of {} hosts only {} serve", figures.hosts, figures.serving);
+    assert!(
+        figures.serving * 2 >= figures.hosts,
+        "of {} hosts only {} serve",
+        figures.hosts,
+        figures.serving
+    );
     Ok(())
 }

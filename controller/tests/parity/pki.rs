@@ -61,7 +61,8 @@ pub(crate) fn good() -> Vec<Content> {
 pub(crate) fn authorities() -> Vec<Content> {
     let pki = &*PKI;
     let several = pki.authority.repeat(2) + &pki.p384.0;
-    let mut all = vec![("Opaque", vec![("ca.crt", pki.authority.clone())]), ("Opaque", vec![("ca.crt", several)])];
+    let mut all =
+        vec![("Opaque", vec![("ca.crt", pki.authority.clone())]), ("Opaque", vec![("ca.crt", several)])];
     if texts::with("certificates") {
         all.push(("Opaque", vec![("ca.crt", format!("{}{}", pki.authority, pki.key))]));
         all.push(("Opaque", vec![("ca.crt", pki.ed25519.0.clone())]));
@@ -93,7 +94,10 @@ pub(crate) fn odd() -> Vec<Content> {
             pair(format!("{}{}", pki.certificate, pki.p384.0), &pki.key),
             pair(pki.certificate.repeat(2), &pki.key),
             pair(pki.certificate.repeat(50), &pki.key),
-            pair(pki.certificate.replace("-----BEGIN CERTIFICATE", "-----BEGIN TRUSTED CERTIFICATE"), &pki.key),
+            pair(
+                pki.certificate.replace("-----BEGIN CERTIFICATE", "-----BEGIN TRUSTED CERTIFICATE"),
+                &pki.key,
+            ),
             pair(&pki.certificate, format!("{}{}", pki.certificate, pki.key)),
         ]);
     }

@@ -8,14 +8,30 @@ use serde_json::{Map, Value};
 
 use super::{shape, texts};
 
-/// The spec of a custom kind.
-pub(crate) fn spec(kind: &str) -> BoxedStrategy<Value> {
+/// The spec of a custom kind, with so many usual values for each odd one.
+pub(crate) fn spec(kind: &str, usual: u32) -> BoxedStrategy<Value> {
     let schema = schema_for(kind).expect("it is one of the kinds");
-    value(&schema["properties"]["spec"], "spec")
+    value(&schema["properties"]["spec"], &Place { path: "spec".to_owned(), usual })
 }
 
-/// Any value that fits the schema. `place` is where it stands, such as `spec.routes[].conditions[].prefix`.
-fn value(schema: &Value, place: &str) -> BoxedStrategy<Value> {
+/// Where a value stands, such as `spec.routes[].conditions[].prefix`.
+struct Place {
+    path: String,
+    usual: u32,
+}
+
+impl Place {
+    fn within(&self, step: &str) -> Self {
+        Self { path: format!("{}{step}", self.path), usual: self.usual }
+    }
+
+    fn usual(&self) -> u32 {
+        self.usual * if shape::refers(&self.path) { 8 } else { 1 }
+    }
+}
+
+/// Any value that fits the schema.
+fn value(schema: &Value, place: &Place) -> BoxedStrategy<Value> {
     if let Some(choices) = schema["enum"].as_array() {
         return select(choices.clone()).boxed();
     }
@@ -27,19 +43,20 @@ fn value(schema: &Value, place: &str) -> BoxedStrategy<Value> {
         Some("number") => any::<u32>().prop_map(Value::from).boxed(),
         _ => text(schema, place),
     };
-    shape::mended(place, value)
+    shape::mended(&place.path, value)
 }
 
-fn object(schema: &Value, place: &str) -> BoxedStrategy<Value> {
+fn object(schema: &Value, place: &Place) -> BoxedStrategy<Value> {
     if let Some(additional) = schema["additionalProperties"].as_object() {
-        let values = value(&Value::Object(additional.clone()), &format!("{place}{{}}"));
+        let values = value(&Value::Object(additional.clone()), &place.within("{}"));
         let entries = proptest::collection::btree_map("[a-z]{1,8}", values, 0..3);
         return entries.prop_map(|map| map.into_iter().collect::<Map<_, _>>().into()).boxed();
     }
-    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let fields = schema["properties"].as_object().into_iter().flatten().map(|(name, of)| {
-        let inner = format!("{place}.{name}");
-        let share = if required.contains(&name.as_str()) { 1.0 } else { shape::share(&inner) };
+        let inner = place.within(&format!(".{name}"));
+        let share = if required.contains(&name.as_str()) { 1.0 } else { shape::share(&inner.path) };
         let field_of = name.clone();
         let field = value(of, &inner).prop_map(move |value| (field_of.clone(), value));
         match share {
@@ -51,16 +68,18 @@ fn object(schema: &Value, place: &str) -> BoxedStrategy<Value> {
     fields.prop_map(|fields| fields.into_iter().flatten().collect::<Map<_, _>>().into()).boxed()
 }
 
-fn list(schema: &Value, place: &str) -> BoxedStrategy<Value> {
+fn list(schema: &Value, place: &Place) -> BoxedStrategy<Value> {
     let size = |keyword: &str| schema[keyword].as_u64().and_then(|size| usize::try_from(size).ok());
     let least = size("minItems").unwrap_or(0);
     let most = size("maxItems").unwrap_or(least + 3).min(least + 3);
-    let items = value(&schema["items"], &format!("{place}[]"));
-    proptest::collection::vec(items, least..=most).prop_map(Value::from).boxed()
+    let items = value(&schema["items"], &place.within("[]"));
+    let many = size("maxItems").unwrap_or(40).min(40);
+    let few = proptest::collection::vec(items.clone(), least..=most);
+    prop_oneof![100 => few, 1 => proptest::collection::vec(items, most..=many)].prop_map(Value::from).boxed()
 }
 
 /// Usual numbers, and those at which something ends: the schema's own bounds, and those of the types they are put into.
-fn integer(schema: &Value, place: &str) -> BoxedStrategy<Value> {
+fn integer(schema: &Value, place: &Place) -> BoxedStrategy<Value> {
     let (low, high) = match schema["format"].as_str() {
         Some("int32") => (i64::from(i32::MIN), i64::from(i32::MAX)),
         _ => (i64::MIN, i64::MAX),
@@ -76,21 +95,24 @@ fn integer(schema: &Value, place: &str) -> BoxedStrategy<Value> {
     let mut odd: Vec<i64> = around.iter().flat_map(|n| [n - 1, *n, n + 1]).collect();
     odd.extend([least, least.saturating_add(1), most.saturating_sub(1), most]);
     odd.retain(|n| (least..=most).contains(n));
-    let mut usual = texts::numbers(place);
+    let mut usual = texts::numbers(&place.path);
     usual.retain(|n| (least..=most).contains(n));
-    mix(usual, odd, shape::usual(place), None).prop_map(Value::from).boxed()
+    mix(usual, odd, place.usual(), None).prop_map(Value::from).boxed()
 }
 
 /// Usual texts of the place, odd ones, and any that the pattern takes.
-fn text(schema: &Value, place: &str) -> BoxedStrategy<Value> {
-    let pattern = schema["pattern"].as_str().map(|pattern| pattern.replace(r"\d", "[0-9]").replace(r"\/", "/"));
-    let matches = pattern.as_deref().map(|p| Regex::new(&p.replace(r"/[\]", r"/\[\]")).expect("patterns of the schemas are regular"));
+fn text(schema: &Value, place: &Place) -> BoxedStrategy<Value> {
+    let pattern =
+        schema["pattern"].as_str().map(|pattern| pattern.replace(r"\d", "[0-9]").replace(r"\/", "/"));
+    let matches = pattern
+        .as_deref()
+        .map(|p| Regex::new(&p.replace(r"/[\]", r"/\[\]")).expect("patterns of the schemas are regular"));
     let length = |keyword: &str| schema[keyword].as_u64().and_then(|n| usize::try_from(n).ok());
     let (least, most) = (length("minLength").unwrap_or(0), length("maxLength").unwrap_or(usize::MAX));
     let fits = |text: &String| {
         (least..=most).contains(&text.chars().count()) && matches.as_ref().is_none_or(|m| m.is_match(text))
     };
-    let (mut usual, mut odd) = texts::of(place);
+    let (mut usual, mut odd) = texts::of(&place.path);
     if let Some(most) = length("maxLength") {
         odd.extend([most - 1, most, most + 1].map(|n| "a".repeat(n)));
     }
@@ -100,7 +122,7 @@ fn text(schema: &Value, place: &str) -> BoxedStrategy<Value> {
         let inner = p.trim_start_matches('^').trim_end_matches('$').to_owned();
         proptest::string::string_regex(&inner).ok()
     });
-    mix(usual, odd, shape::usual(place), any.map(Strategy::boxed)).prop_map(Value::from).boxed()
+    mix(usual, odd, place.usual(), any.map(Strategy::boxed)).prop_map(Value::from).boxed()
 }
 
 fn mix<T: Clone + std::fmt::Debug + 'static>(

@@ -17,9 +17,20 @@ pub(crate) fn share(place: &str) -> f64 {
         "tls" => 0.4,
         "tcpproxy" => 0.08,
         // Not supported yet, and some of them close their host or route.
-        "authPolicy" | "authorization" | "jwtProviders" | "jwtVerificationPolicy" | "rateLimitPolicy" | "ipAllowPolicy"
-        | "ipDenyPolicy" | "clientValidation" => 0.004,
-        "ingressClassName" | "passthrough" | "enableFallbackCertificate" | "mirror" | "cookieRewritePolicies" | "slowStartPolicy" => 0.03,
+        "authPolicy"
+        | "authorization"
+        | "jwtProviders"
+        | "jwtVerificationPolicy"
+        | "rateLimitPolicy"
+        | "ipAllowPolicy"
+        | "ipDenyPolicy"
+        | "clientValidation" => 0.004,
+        "ingressClassName"
+        | "passthrough"
+        | "enableFallbackCertificate"
+        | "mirror"
+        | "cookieRewritePolicies"
+        | "slowStartPolicy" => 0.03,
         "requestRedirectPolicy" | "directResponsePolicy" => 0.15,
         _ if place.matches('.').count() <= 2 => 0.12,
         _ => 0.25,
@@ -32,8 +43,7 @@ pub(crate) fn mended(place: &str, value: BoxedStrategy<Value>) -> BoxedStrategy<
         "spec" => whole,
         "routes[]" => one_action,
         "conditions" => one_path,
-        "queryParameter" => one_question,
-        "header" => one_question,
+        "queryParameter" | "header" => one_question,
         "expectedStatuses[]" => a_range,
         "validation" => first_name,
         _ => return value,
@@ -93,12 +103,11 @@ fn one_destination(stream: &mut Value) {
     }
 }
 
-/// How many usual values come for one odd value.
-pub(crate) fn usual(place: &str) -> u32 {
+/// Whether a field names another object, and so is to be right more often than others.
+pub(crate) fn refers(place: &str) -> bool {
     let field = place.rsplit('.').next().unwrap_or_default();
-    let refers = matches!(field, "namespace" | "secretName" | "caSecret" | "port" | "healthPort")
-        || (field == "name" && !place.contains("conditions") && !place.contains("Policy"));
-    if refers { 60 } else { 8 }
+    matches!(field, "namespace" | "secretName" | "caSecret" | "port" | "healthPort")
+        || (field == "name" && !place.contains("conditions") && !place.contains("Policy"))
 }
 
 /// Exactly one action; and health checks go to loopback, as all that a test sends.
@@ -150,7 +159,8 @@ fn one_question(condition: &mut Value, luck: u8) {
     if luck == 0 {
         return;
     }
-    let questions = ["contains", "notcontains", "exact", "notexact", "prefix", "suffix", "regex", "notpresent"];
+    let questions =
+        ["contains", "notcontains", "exact", "notexact", "prefix", "suffix", "regex", "notpresent"];
     let mut asked = questions.into_iter().filter(|question| fields.contains_key(*question));
     let chosen = asked.next();
     for question in questions.into_iter().filter(|question| Some(*question) != chosen) {

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use anyhow::Result;
-use proptest::strategy::ValueTree as _;
+use proptest::strategy::ValueTree;
 use serde_json::Value;
 
 use super::trial::{Refusal, Trial};
 use super::world::Tree;
 
-/// How often Envoy is asked, at most, to make one failure small.
-const MOST_TRIES: usize = 400;
+/// How often Envoy is asked, at most, to leave out objects, and then as often again to make them small.
+const MOST_TRIES: usize = 200;
 
 /// Each way in which Envoy refuses, with the objects that cause it.
 #[derive(Default)]
@@ -40,10 +40,16 @@ impl Failures {
             }
             eprintln!("refused: {}: {}", refusal.resource, refusal.message);
             let mut shrink = Shrink { trial: &mut *trial, class: class.clone(), tries: 0 };
-            let keep = shrink.fewer(&trees).await?;
-            shrink.smaller(&mut trees, &keep).await?;
-            let objects: Vec<String> = keep.iter().map(|at| trees[*at].current().to_string()).collect();
-            let text = format!("{}: {}\n{}", refusal.resource, refusal.message, objects.join("\n---\n"));
+            let all: Vec<Value> = trees.iter().map(ValueTree::current).collect();
+            let objects = if shrink.refused(&all).await? {
+                let keep = shrink.fewer(&trees).await?;
+                shrink.smaller(&mut trees, &keep).await?;
+                let objects = keep.iter().map(|at| told(trees[*at].current()));
+                objects.collect::<Vec<_>>().join("\n---\n")
+            } else {
+                "the same world after an empty one is taken: it is the change that is refused, or Envoy remembers".to_owned()
+            };
+            let text = format!("{}: {}\n{objects}", refusal.resource, refusal.message);
             eprintln!("{text}");
             self.0.insert(class, text);
         }
@@ -55,6 +61,16 @@ impl fmt::Display for Failures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.values().try_for_each(|failure| writeln!(f, "{failure}\n"))
     }
+}
+
+/// An object as text, without what is secret and without what is long.
+fn told(mut object: Value) -> String {
+    if let Some(data) = object.get_mut("stringData").and_then(Value::as_object_mut) {
+        for (key, text) in data.iter_mut() {
+            *text = format!("{} bytes of {key}", text.as_str().map_or(0, str::len)).into();
+        }
+    }
+    object.to_string().chars().take(4000).collect()
 }
 
 /// A message without what differs from case to case: numbers and what is quoted.

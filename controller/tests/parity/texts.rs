@@ -33,13 +33,16 @@ pub(crate) fn of(place: &str) -> (Vec<String>, Vec<String>) {
     let outer = place.rsplit('.').nth(1).unwrap_or_default();
     let named = |usual: &[&str], odd: Vec<String>| (owned(usual), odd);
     match (outer, field) {
-        ("services[]", "name") => named(&["web", "api", "s0", "ext"], references()),
+        ("services[]", "name") => {
+            named(&["web", "api", "web", "s0", "s1", "ext", &"s".repeat(63)], references())
+        }
         ("includes[]" | "include" | "includes", "name") => named(&["c0", "c1", "c2"], references()),
         (_, "namespace") => named(&super::world::NAMESPACES[..3], owned(&["", "missing", "A/b"])),
         (_, "caSecret") => named(&["ca"], [references(), owned(&["cert", "team-1/ca", "a/ca"])].concat()),
-        (_, "secretName" | "crlSecret") => {
-            named(&["cert", "cert2"], [references(), owned(&["ca", "odd", "team-1/cert", "a/cert2"])].concat())
-        }
+        (_, "secretName" | "crlSecret") => named(
+            &["cert", "cert2"],
+            [references(), owned(&["ca", "odd", "team-1/cert", "a/cert2"])].concat(),
+        ),
         (_, "subjectName" | "subjectNames[]") => named(&["example.com"], [hosts(), plain()].concat()),
         (_, "minimumProtocolVersion") => named(&["1.2"], owned(&["", "1.1", "1.3", "auto", "TLSv1_2", "9"])),
         (_, "maximumProtocolVersion") => named(&["1.3"], owned(&["", "1.1", "1.2", "auto", "TLSv1_2", "9"])),
@@ -48,14 +51,21 @@ pub(crate) fn of(place: &str) -> (Vec<String>, Vec<String>) {
             &["RoundRobin", "WeightedLeastRequest", "Random", "Cookie", "RequestHash"],
             owned(&["", "roundrobin", "Maglev", "\0"]),
         ),
-        ("queryParameter", "name") | (_, "parameterName") => named(&["a", "page"], [plain(), long(1024)].concat()),
-        (_, "regex") => (owned(&["/a.*", "/[a-z]+", "/(a|b)"]), if with("regexes") { regexes() } else { Vec::new() }),
+        ("queryParameter", "name") | (_, "parameterName") => {
+            named(&["a", "page"], [plain(), long(1024)].concat())
+        }
+        (_, "regex") => {
+            (owned(&["/a.*", "/[a-z]+", "/(a|b)"]), if with("regexes") { regexes() } else { Vec::new() })
+        }
         ("header" | "headers[]" | "set[]", "name") | (_, "headerName" | "remove[]") => header_names(),
         ("set[]" | "header" | "headers[]", _) => header_values(),
         ("queryParameter", _) => named(&["1", "ab"], plain()),
         (_, "prefix" | "exact" | "path" | "replacement") => named(&["/", "/a", "/a/", "/b/c"], paths()),
         (_, "hostname" | "fqdn") => named(&["www.example.com"], hosts()),
-        (_, "host") => named(&["check.example.com"], [hosts(), if with("headers") { plain() } else { Vec::new() }].concat()),
+        (_, "host") => named(
+            &["check.example.com"],
+            [hosts(), if with("headers") { plain() } else { Vec::new() }].concat(),
+        ),
         (_, "body") => named(&["", "gone"], [plain(), long(4096), long(70_000)].concat()),
         (_, "aggression") => named(&["1.0"], owned(&["0", ".0", "99999999999999999999.9", "0.0000001"])),
         _ => (Vec::new(), [durations(), plain(), hosts(), paths()].concat()),
@@ -76,24 +86,108 @@ fn references() -> Vec<String> {
 
 /// Texts for places that take any.
 pub(crate) fn plain() -> Vec<String> {
-    let texts = ["", " ", "*", "%", "%%", "\"", "\\", "\0", "\r\n", "\t", "\u{7f}", "\u{80}", "\u{e9}", "\u{1f600}", "a\u{301}", "\u{feff}", "{}", "${x}"];
+    let texts = [
+        "",
+        " ",
+        "*",
+        "%",
+        "%%",
+        "\"",
+        "\\",
+        "\0",
+        "\r\n",
+        "\t",
+        "\u{7f}",
+        "\u{80}",
+        "\u{e9}",
+        "\u{1f600}",
+        "a\u{301}",
+        "\u{feff}",
+        "{}",
+        "${x}",
+    ];
     [owned(&texts), long(256), long(16_384)].concat()
 }
 
 /// Durations as Go writes them, up to and beyond what 64 bits of nanoseconds hold.
 pub(crate) fn durations() -> Vec<String> {
     owned(&[
-        "1s", "5m", "infinity", "infinite", "1.5h", "100ms", "0s", "0", "0h0m0s", "1ns", "0.5ns", "1us", "1\u{b5}s", "999us", "0.0000001s", "", "h",
-        ".s", ".h.m", "1h1h1h", "9999999h", "2562047h47m16.854775807s", "2562047h47m16.854775808s", "2562048h",
-        "99999999999999999999s", "9223372036854775807ns", "9223372036854775808ns", "1.00000000000000000001s", "-1s", "+1s", "1d", "1", "1 s", "infinityy",
+        "1s",
+        "5m",
+        "infinity",
+        "infinite",
+        "1.5h",
+        "100ms",
+        "0s",
+        "0",
+        "0h0m0s",
+        "1ns",
+        "0.5ns",
+        "1us",
+        "1\u{b5}s",
+        "999us",
+        "0.0000001s",
+        "",
+        "h",
+        ".s",
+        ".h.m",
+        "1h1h1h",
+        "9999999h",
+        "2562047h47m16.854775807s",
+        "2562047h47m16.854775808s",
+        "2562048h",
+        "99999999999999999999s",
+        "9223372036854775807ns",
+        "9223372036854775808ns",
+        "1.00000000000000000001s",
+        "-1s",
+        "+1s",
+        "1d",
+        "1",
+        "1 s",
+        "infinityy",
     ])
 }
 
 /// Paths and prefixes.
 pub(crate) fn paths() -> Vec<String> {
     let texts = [
-        "", "//", "/a//b", "/a?b=c", "/?", "/a#b", "/#", "/%zz", "/%", "/%2f", "/%00", "/\0", "/\n", "/\t", "/\u{7f}", "/\u{e9}",
-        "/\u{1f600}", "/ ", "/a b", "a", "*", "/*", "/{a}", "/{a=**}", "/{", "/..", "/../x", "/./", "/;a", "/\\", "/a/?", "/a//", "/:", "/$", "/^a", "/a.",
+        "",
+        "//",
+        "/a//b",
+        "/a?b=c",
+        "/?",
+        "/a#b",
+        "/#",
+        "/%zz",
+        "/%",
+        "/%2f",
+        "/%00",
+        "/\0",
+        "/\n",
+        "/\t",
+        "/\u{7f}",
+        "/\u{e9}",
+        "/\u{1f600}",
+        "/ ",
+        "/a b",
+        "a",
+        "*",
+        "/*",
+        "/{a}",
+        "/{a=**}",
+        "/{",
+        "/..",
+        "/../x",
+        "/./",
+        "/;a",
+        "/\\",
+        "/a/?",
+        "/a//",
+        "/:",
+        "/$",
+        "/^a",
+        "/a.",
     ];
     let long = [1_000, 16_383, 16_384, 40_000].map(|n| format!("/{}", "a".repeat(n)));
     [owned(&texts), long.into()].concat()
@@ -102,9 +196,35 @@ pub(crate) fn paths() -> Vec<String> {
 /// Names of hosts, and what looks like one.
 pub(crate) fn hosts() -> Vec<String> {
     let texts = [
-        "a", "0", "1.2.3.4", "0.0.0.0", "127.0.0.1", "256.1.1.1", "1.2.3.4.5", "localhost", "a--b.example", "xn--bcher-kva.example",
-        "example.com.", "*.example.com", "*", "*.com", "a.*.example", "-a.example", "a-.example", "A.example", "a..b", ".a", "a_b.example", "::1", "[::1]",
-        "[2001:db8::1]", "a:80", "b\u{fc}cher.example", "", " ",
+        "a",
+        "0",
+        "1.2.3.4",
+        "0.0.0.0",
+        "127.0.0.1",
+        "256.1.1.1",
+        "1.2.3.4.5",
+        "localhost",
+        "a--b.example",
+        "xn--bcher-kva.example",
+        "example.com.",
+        "*.example.com",
+        "*",
+        "*.com",
+        "a.*.example",
+        "-a.example",
+        "a-.example",
+        "A.example",
+        "misdirected",
+        "a..b",
+        ".a",
+        "a_b.example",
+        "::1",
+        "[::1]",
+        "[2001:db8::1]",
+        "a:80",
+        "b\u{fc}cher.example",
+        "",
+        " ",
     ];
     let label = |n: usize| "a".repeat(n);
     let long = [
@@ -121,8 +241,34 @@ pub(crate) fn hosts() -> Vec<String> {
 fn regexes() -> Vec<String> {
     [
         owned(&[
-            "", "/a++", "/a**", "/(", "/[[:foo:]]", "/(?P<a.b>x)", "/(a{500}){500}", r"/[\w-.]+", r"/[a-z\d-_]+", r"/\p{Lu}", r"/\x{e9}", r"/\C", "/(?i)a",
-            "/a{1001}", "/(?=a)", r"/\1", "/\u{e9}", "/\0", "^/a$", "/a$", "(?:/a)", "/x{,5}", "/x{2,1}", r"/\Q[\E", r"\z", "/[]a]", "/[^]a]", "/(?s-m:.)",
+            "",
+            "/a++",
+            "/a**",
+            "/(",
+            "/[[:foo:]]",
+            "/(?P<a.b>x)",
+            "/(a{500}){500}",
+            r"/[\w-.]+",
+            r"/[a-z\d-_]+",
+            r"/\p{Lu}",
+            r"/\x{e9}",
+            r"/\C",
+            "/(?i)a",
+            "/a{1001}",
+            "/(?=a)",
+            r"/\1",
+            "/\u{e9}",
+            "/\0",
+            "^/a$",
+            "/a$",
+            "(?:/a)",
+            "/x{,5}",
+            "/x{2,1}",
+            r"/\Q[\E",
+            r"\z",
+            "/[]a]",
+            "/[^]a]",
+            "/(?s-m:.)",
         ]),
         [1_000, 10_000].map(|n| format!("/{}", "(a|b)".repeat(n))).into(),
     ]
@@ -131,8 +277,29 @@ fn regexes() -> Vec<String> {
 
 fn header_names() -> (Vec<String>, Vec<String>) {
     let odd = [
-        "", " ", "x a", "x:a", ":authority", ":path", ":method", ":status", "host", "Host", "HOST", "content-length", "transfer-encoding", "connection",
-        "x-envoy-original-path", "cookie", "x\0", "x\n", "x\t", "x\u{7f}", "\u{e9}", "x(", "\"x\"",
+        "",
+        " ",
+        "x a",
+        "x:a",
+        ":authority",
+        ":path",
+        ":method",
+        ":status",
+        "host",
+        "Host",
+        "HOST",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "x-envoy-original-path",
+        "cookie",
+        "x\0",
+        "x\n",
+        "x\t",
+        "x\u{7f}",
+        "\u{e9}",
+        "x(",
+        "\"x\"",
     ];
     let odd = if with("headers") { [owned(&odd), long(16_384)].concat() } else { Vec::new() };
     (owned(&["x-a", "X-B", "x-c", "x-d", "x-e", "x-f", "x-g", "x-h"]), odd)
@@ -140,8 +307,23 @@ fn header_names() -> (Vec<String>, Vec<String>) {
 
 fn header_values() -> (Vec<String>, Vec<String>) {
     let odd = [
-        "%", "%%", "%REQ(", "%REQ()%", "%REQ(X-A)%", "%REQ(X-A):10%", "%REQ(a):99999999999999999999%", "%REQ(:PATH?X)%", "%START_TIME%", "%HOSTNAME%",
-        "%DYNAMIC_METADATA(a)%", "%CONTOUR_NAMESPACE%", "%UPSTREAM_METADATA([\"a\"])%", "%TLS_JA3_FINGERPRINT%", "%UNKNOWN%", "100%", "%100",
+        "%",
+        "%%",
+        "%REQ(",
+        "%REQ()%",
+        "%REQ(X-A)%",
+        "%REQ(X-A):10%",
+        "%REQ(a):99999999999999999999%",
+        "%REQ(:PATH?X)%",
+        "%START_TIME%",
+        "%HOSTNAME%",
+        "%DYNAMIC_METADATA(a)%",
+        "%CONTOUR_NAMESPACE%",
+        "%UPSTREAM_METADATA([\"a\"])%",
+        "%TLS_JA3_FINGERPRINT%",
+        "%UNKNOWN%",
+        "100%",
+        "%100",
     ];
     let odd = if with("headers") { [owned(&odd), plain()].concat() } else { Vec::new() };
     (owned(&["1", "abc"]), odd)

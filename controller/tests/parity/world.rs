@@ -14,15 +14,22 @@ use super::{kinds, schema, texts};
 /// The namespaces of a world; names of every length.
 pub(crate) const NAMESPACES: [&str; 4] =
     ["team-1", "a", "0", "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"];
-const SERVICES: [&str; 5] = ["web", "api", "s0", "s1", "ext"];
+const SERVICES: [&str; 6] =
+    ["web", "api", "s0", "s1", "sssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssss", "ext"];
 const SECRETS: [&str; 4] = ["cert", "cert2", "ca", "odd"];
+
+/// Hosts that mean something, few of which are named twice.
+const FEW: [&str; 8] =
+    ["1.2.3.4", "localhost", "a", "0", "misdirected", "*.example.com", "*.com", "shared.example.com"];
 
 /// One object that can be made smaller.
 pub(crate) type Tree = Box<dyn ValueTree<Value = Value>>;
 
 /// Makes worlds: the same ones for the same seed.
 pub(crate) struct Worlds {
-    slots: Vec<BoxedStrategy<Value>>,
+    /// Calm ones, in which nearly everything serves, and wild ones, in turns.
+    moods: [Vec<BoxedStrategy<Value>>; 2],
+    turn: usize,
     runner: TestRunner,
 }
 
@@ -33,22 +40,25 @@ impl Worlds {
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         let runner = TestRunner::new_with_rng(Config { failure_persistence: None, ..Config::default() }, rng);
-        let mut slots = surroundings();
-        let spec = schema::spec("HTTPProxy");
-        let mut index = 0;
-        while slots.len() < objects {
-            slots.push(routing(index, &spec));
-            index += 1;
-        }
-        Self { slots, runner }
+        Self { moods: [16, 3].map(|usual| slots(objects, usual)), turn: 0, runner }
     }
 
     /// The next world.
     pub(crate) fn next(&mut self) -> Vec<Tree> {
         let runner = &mut self.runner;
         let grow = |slot: &BoxedStrategy<Value>| slot.new_tree(runner).expect("no strategy here gives up");
-        self.slots.iter().map(grow).collect()
+        self.turn += 1;
+        self.moods[self.turn % 2].iter().map(grow).collect()
     }
+}
+
+/// A strategy for each object of a world, with so many usual values for each odd one.
+fn slots(objects: usize, usual: u32) -> Vec<BoxedStrategy<Value>> {
+    let mut slots = surroundings();
+    let spec = schema::spec("HTTPProxy", usual);
+    let routing = (0..).map(|index| routing(index, &spec));
+    slots.extend(routing.take(objects.saturating_sub(surroundings().len())));
+    slots
 }
 
 /// Everything that hosts refer to.
@@ -73,7 +83,7 @@ fn delegation(namespace: &'static str) -> BoxedStrategy<Value> {
     proptest::collection::vec(grant, 0..4)
         .prop_map(move |grants| {
             let spec = json!({"spec": {"delegations": grants}});
-            kinds::whole("projectcontour.io/v1", "TLSCertificateDelegation", namespace, "all", spec)
+            kinds::whole("projectcontour.io/v1", "TLSCertificateDelegation", namespace, "all", &spec)
         })
         .boxed()
 }
@@ -84,15 +94,25 @@ fn routing(index: usize, spec: &BoxedStrategy<Value>) -> BoxedStrategy<Value> {
     match index / NAMESPACES.len() % 8 {
         0 => child(namespace, format!("c{}", index / 32 % 3), index, spec),
         1..=4 => root(namespace, index, spec),
-        _ => kinds::ingress(namespace, format!("i{index}"), format!("i{index}.example.org"), format!("h{}.example.com", index + 16)),
+        _ => kinds::ingress(
+            namespace,
+            format!("i{index}"),
+            &format!("i{index}.example.org"),
+            format!("h{}.example.com", index + 16),
+        ),
     }
 }
 
-fn child(namespace: &'static str, name: String, index: usize, spec: &BoxedStrategy<Value>) -> BoxedStrategy<Value> {
+fn child(
+    namespace: &'static str,
+    name: String,
+    index: usize,
+    spec: &BoxedStrategy<Value>,
+) -> BoxedStrategy<Value> {
     let name = if index < 96 { name } else { format!("c{index}") };
     let to_child = move |mut spec: Value| {
         spec.as_object_mut().map(|fields| fields.remove("virtualhost"));
-        kinds::whole("projectcontour.io/v1", "HTTPProxy", namespace, &name, json!({"spec": spec}))
+        kinds::whole("projectcontour.io/v1", "HTTPProxy", namespace, &name, &json!({"spec": spec}))
     };
     spec.clone().prop_map(to_child).boxed()
 }
@@ -104,21 +124,28 @@ fn root(namespace: &'static str, index: usize, spec: &BoxedStrategy<Value>) -> B
         16 => Just(own.clone()),
         2 => Just(format!("*.{own}")),
         1 => select(odd).prop_map(move |host| format!("{index}.{host}")),
-        1 => select(vec!["1.2.3.4", "localhost", "a", "0", "*.example.com", "*.com", "shared.example.com"]).prop_map(str::to_owned),
+        1 => Just(FEW[index / 2 % FEW.len()].to_owned()),
     ];
     let fqdn = fqdn.prop_filter("a host name", |fqdn| is_fqdn(fqdn));
     (spec.clone(), fqdn)
         .prop_map(move |(mut spec, fqdn)| {
             spec["virtualhost"]["fqdn"] = fqdn.into();
-            kinds::whole("projectcontour.io/v1", "HTTPProxy", namespace, &format!("r{index}"), json!({"spec": spec}))
+            kinds::whole(
+                "projectcontour.io/v1",
+                "HTTPProxy",
+                namespace,
+                &format!("r{index}"),
+                &json!({"spec": spec}),
+            )
         })
         .boxed()
 }
 
 /// Whether the schemas take a host name.
 pub(crate) fn is_fqdn(text: &str) -> bool {
-    static FQDN: std::sync::LazyLock<regex::Regex> =
-        std::sync::LazyLock::new(|| regex::Regex::new(contour_crds::patterns::FQDN).expect("a regular expression"));
+    static FQDN: std::sync::LazyLock<regex::Regex> = std::sync::LazyLock::new(|| {
+        regex::Regex::new(contour_crds::patterns::FQDN).expect("a regular expression")
+    });
     FQDN.is_match(text)
 }
 
@@ -138,8 +165,11 @@ pub(crate) fn hosts(objects: &[Object]) -> BTreeSet<String> {
         match object {
             Object::HttpProxy(proxy) => hosts.extend(proxy.fqdn().map(|fqdn| fqdn.to_string())),
             Object::Ingress(ingress) => {
-                let rules = ingress.spec.rules.iter().flatten().map(|rule| rule.host.as_deref().unwrap_or_default());
-                hosts.extend(rules.map(|host| if host.is_empty() { "*".to_owned() } else { host.to_lowercase() }));
+                let rules =
+                    ingress.spec.rules.iter().flatten().map(|rule| rule.host.as_deref().unwrap_or_default());
+                hosts.extend(
+                    rules.map(|host| if host.is_empty() { "*".to_owned() } else { host.to_lowercase() }),
+                );
             }
             _ => {}
         }
