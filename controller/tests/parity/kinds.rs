@@ -221,8 +221,10 @@ pub(crate) fn ingress(
         Some(paths) => json!({"host": host, "http": {"paths": paths}}),
         None => json!({"host": host}),
     });
-    let secret =
-        text(&["cert", "cert2"], strings(&["", "missing", "odd", "ca", "a/cert", "team-1/cert2", "/"]));
+    let secret = text(
+        &["cert", "cert2", "cert", "odd"],
+        strings(&["", "missing", "odd", "ca", "a/cert", "team-1/cert2", "/"]),
+    );
     let tls = (vec(host, 0..3), weighted(0.95, secret))
         .prop_map(|(hosts, secret)| json!({"hosts": hosts, "secretName": secret}));
     (ingress_annotations(), vec(rule, 1..4), vec(tls, 0..3), weighted(0.03, backend))

@@ -16,6 +16,7 @@ mod texts;
 mod trial;
 mod world;
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -58,5 +59,16 @@ async fn envoy_takes_whatever_the_schemas_take() -> Result<()> {
         figures.hosts,
         figures.serving
     );
+    Ok(())
+}
+
+/// What the test above stands on.
+#[tokio::test]
+async fn a_refusal_is_noticed() -> Result<()> {
+    let mut trial = Trial::start().await?;
+    assert_eq!(trial.publish(&[]).await?, BTreeSet::new());
+    trial.spoil();
+    let refusals = trial.publish(&[]).await?;
+    assert!(refusals.iter().any(|refusal| refusal.resource.starts_with("cds ")), "{refusals:?}");
     Ok(())
 }

@@ -40,7 +40,7 @@ pub(crate) fn of(place: &str) -> (Vec<String>, Vec<String>) {
         (_, "namespace") => named(&super::world::NAMESPACES[..3], owned(&["", "missing", "A/b"])),
         (_, "caSecret") => named(&["ca"], [references(), owned(&["cert", "team-1/ca", "a/ca"])].concat()),
         (_, "secretName" | "crlSecret") => named(
-            &["cert", "cert2"],
+            &["cert", "cert2", "cert", "cert2", "cert", "cert2", "odd"],
             [references(), owned(&["ca", "odd", "team-1/cert", "a/cert2"])].concat(),
         ),
         (_, "subjectName" | "subjectNames[]") => named(&["example.com"], [hosts(), plain()].concat()),

@@ -10,7 +10,7 @@ use contour_e2e::wait::eventually;
 use contour_envoy::bootstrap::Bootstrap;
 use contour_graph::model::{Action, Route, SecureHost, VirtualHost};
 use contour_objects::{Event, Kind, Object, Scope};
-use contour_resource::ResourceType;
+use contour_resource::{Resource, ResourceType, Transaction};
 use contour_xds::{NodeEvent, NodeStatus};
 use serde_json::{Value, json};
 
@@ -100,6 +100,13 @@ impl Trial {
         let refusals = self.settle().await?;
         self.count(&objects, refusals.len());
         Ok(refusals)
+    }
+
+    /// Publishes, beside what objects make, a Cluster that no Envoy takes.
+    pub(crate) fn spoil(&self) {
+        let nameless = Arc::new(Resource::whole("nameless", Vec::new()));
+        let set = vec![(ResourceType::Cluster, nameless)];
+        self.pipeline.cache.commit(Transaction { set, remove: Vec::new() });
     }
 
     async fn settle(&mut self) -> Result<BTreeSet<Refusal>> {
