@@ -108,6 +108,20 @@ impl Node {
     }
 }
 
+impl From<&Value> for Node {
+    /// A tree that was never text: it has no lines.
+    fn from(value: &Value) -> Self {
+        let tree = match value {
+            Value::Array(items) => Tree::List(items.iter().map(Self::from).collect()),
+            Value::Object(fields) => {
+                Tree::Map(fields.iter().map(|(key, value)| (key.clone(), 0, Self::from(value))).collect())
+            }
+            scalar => Tree::Scalar(scalar.clone()),
+        };
+        Self { line: 0, tree }
+    }
+}
+
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Spanned { value, referenced, .. } = Spanned::<Tree>::deserialize(deserializer)?;
