@@ -251,10 +251,10 @@ impl Engine {
             let store = self.store.read().unwrap_or_else(std::sync::PoisonError::into_inner);
             self.metrics.proxies(&store, &statuses, &[]);
         }
-        let noted: Vec<Arc<str>> = affected.hosts.into_iter().collect();
-        let built = noted.iter().flat_map(|host| self.notes.get(host).into_iter().flatten().cloned());
-        let notes = built.chain(noted.iter().flat_map(|host| self.rejections.notes(host))).collect();
-        self.tell(News { statuses, noted, notes, ..News::default() });
+        let hosts: Vec<Arc<str>> = affected.hosts.into_iter().collect();
+        let built = hosts.iter().flat_map(|host| self.notes.get(host).into_iter().flatten().cloned());
+        let notes = built.chain(hosts.iter().flat_map(|host| self.rejections.notes(host))).collect();
+        self.tell(News { statuses, notes, noted: hosts, ..News::default() });
     }
 
     /// Remembers what builds had to say about their hosts' Ingresses, and adds what Envoys say.
@@ -306,11 +306,11 @@ async fn paced(facts: &Facts, heard: Option<tokio::time::Instant>) -> Vec<Fact> 
 fn objects(owners: &[Owner]) -> String {
     let origins: BTreeSet<_> = owners.iter().flat_map(|owner| &owner.origins).collect();
     let named = origins.iter().take(MOST_NAMED).map(|origin| format!("{} {}", origin.kind, origin.object));
-    let mut text = named.collect::<Vec<_>>().join(", ");
-    if origins.len() > MOST_NAMED {
-        text.push_str(&format!(" and {} more", origins.len() - MOST_NAMED));
+    let named = named.collect::<Vec<_>>().join(", ");
+    match origins.len().saturating_sub(MOST_NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
     }
-    text
 }
 
 fn extend(transaction: &mut Transaction, more: Transaction) {

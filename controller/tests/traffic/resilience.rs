@@ -10,7 +10,7 @@ use contour_e2e::wait::{SOON, eventually};
 use hyper::StatusCode;
 use serde_json::json;
 
-use crate::world::{World, all, annotated_service, assert_clean, proxy, service};
+use crate::world::{World, all, annotated_service, assert_clean, proxy, service, simple};
 
 async fn three(name: &str) -> ([Echo; 3], Vec<SocketAddr>) {
     let [a, b, c] = [Echo::start(name), Echo::start(name), Echo::start(name)];
@@ -212,14 +212,14 @@ async fn a_check_that_is_never_answered_delays_nobody_for_an_hour() {
     let objects = all([
         service("team/web", &[web.address()]).as_str(),
         &service("team/hole", &[hole.local_addr().unwrap()]),
-        &simple("team/good", "good.example.com", "web"),
+        &simple("good", "good.example.com", "web"),
         &checked("slow", 3600),
     ]);
     // An Envoy that starts.
     let mut world = World::start(&objects).await;
     world.get("good.example.com", "/").until_status(200).await.unwrap();
     // One that serves.
-    let more = all([checked("slower", 36_000).as_str(), &simple("team/new", "new.example.com", "web")]);
+    let more = all([checked("slower", 36_000).as_str(), &simple("new", "new.example.com", "web")]);
     world.put("more.yaml", &more).await;
     world.get("new.example.com", "/").until_status(200).await.unwrap();
     world.nothing_rejected().await;

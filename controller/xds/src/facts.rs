@@ -159,14 +159,18 @@ impl Facts {
             Some(pieces) => pieces.iter().filter(|p| p.kind == kind && !held(p)).cloned().collect(),
             None => return,
         };
-        over.iter().for_each(|piece| self.recovered(stream, piece));
+        for piece in &over {
+            self.recovered(stream, piece);
+        }
     }
 
     /// A stream ended: nobody knows any more what its Envoy would say.
     pub(crate) fn closed(&self, stream: u64) {
         let mut state = self.lock();
         let Some(pieces) = state.streams.remove(&stream) else { return };
-        pieces.iter().for_each(|piece| state.withdraw(stream, piece));
+        for piece in &pieces {
+            state.withdraw(stream, piece);
+        }
         drop(state);
         self.news.notify_one();
     }
@@ -199,7 +203,9 @@ impl State {
         };
         let refusals = grouped(said.values());
         let new = grouped(said.values().filter(|s| !s.told));
-        said.values_mut().for_each(|s| s.told = true);
+        for said in said.values_mut() {
+            said.told = true;
+        }
         self.shown.insert(piece.clone());
         Fact { piece, refusals, new }
     }
