@@ -19,7 +19,11 @@ use contour_envoy::{
 };
 use contour_graph::model::*;
 use contour_objects::{Store, TlsPair};
-use contour_resource::ResourceType;
+use contour_resource::{Resource, ResourceType};
+use envoy_types::pb::envoy::config::cluster::v3 as cluster_pb;
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::extensions::network::dns_resolver::cares::v3::CaresDnsResolverConfig;
+use prost::Message as _;
 use support::ads::Ads;
 use support::*;
 
@@ -318,6 +322,50 @@ async fn accepts(settings: Settings) -> Result<()> {
         "all chains but that of the default host"
     );
     proxy.envoy.listener(INGRESS_HTTPS).await?;
+    Ok(())
+}
+
+/// A cluster as translated, whose names are asked of this server.
+fn asking(resource: &Resource, server: SocketAddr) -> Result<Resource> {
+    let mut cluster = cluster_pb::Cluster::decode(resource.body())?;
+    let config =
+        cluster.typed_dns_resolver_config.as_mut().and_then(|resolver| resolver.typed_config.as_mut());
+    let config = config.context("a cluster with a resolver")?;
+    let mut cares = CaresDnsResolverConfig::decode(&*config.value)?;
+    let socket = core::SocketAddress {
+        address: server.ip().to_string(),
+        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(server.port().into())),
+        ..Default::default()
+    };
+    cares.resolvers.push(core::Address { address: Some(core::address::Address::SocketAddress(socket)) });
+    config.value = cares.encode_to_vec();
+    Ok(Resource::whole(Arc::clone(resource.name()), cluster.encode_to_vec()))
+}
+
+/// The name server is silent, as it is about a name whose own servers are.
+#[tokio::test]
+async fn a_name_that_is_not_resolved_does_not_hold_up_a_start() -> Result<()> {
+    let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await?;
+    let mut assembly = Assembly::new(settings());
+    let first = assembly.initial();
+    let discovery = Discovery::Dns { hostname: "nowhere.example.com".to_owned(), port: 80 };
+    let named = weighted(Cluster { discovery, ..cluster("external") }, 1);
+    let action = Action::Forward(Box::new(forward(vec![named])));
+    let hosts =
+        [plain("a.example.com", vec![route(prefix("/"), action)]), plain("b.example.com", respond(200, "b"))];
+    let mut all = assembly.hosts(&Store::default(), hosts.into_iter().map(set));
+    for (kind, resource) in &mut all.set {
+        if *kind == ResourceType::Cluster {
+            *resource = Arc::new(asking(resource, silent.local_addr()?)?);
+        }
+    }
+    let mut ads = Ads::start([first, all])?;
+    let envoy = Launch::bootstrap(bootstrap(ads.address)).start().await?;
+    envoy.ready().await?;
+    let address = envoy.listener(INGRESS_HTTP).await?;
+    get(address, "b.example.com", "/").until_status(200).await?;
+    assert!(silent.try_recv(&mut [0; 512]).is_ok(), "the name was asked for");
+    assert_eq!(ads.rejections(), []);
     Ok(())
 }
 

@@ -216,7 +216,7 @@ impl Known {
         };
         object.remove("status");
         let mut metadata = object.remove("metadata").filter(Value::is_object).unwrap_or_else(|| json!({}));
-        let found = schema::check(&METADATA, &mut metadata, true);
+        let found = schema::check(&METADATA, &mut metadata, self.kind != "Secret");
         let mut violations: Vec<_> = found.into_iter().map(within_metadata).collect();
         let key = match self.key(&mut metadata) {
             Ok(key) => key,
@@ -287,7 +287,7 @@ impl Known {
             line: node.line_at(&violation.path),
             object: Some(key.map_or_else(|| self.kind.to_owned(), Key::to_string)),
             severity: if harmless { Severity::Warning } else { Severity::Error },
-            message: format!("{}: {}{ignored}", Path(&violation.path), violation.message),
+            message: self.told(format!("{}: {}{ignored}", Path(&violation.path), violation.message)),
         }
     }
 
@@ -299,6 +299,11 @@ impl Known {
             (Content::Unused, _) => Some("is valid, but this version makes nothing of objects of its kind"),
             _ => None,
         }
+    }
+
+    /// A message about a Secret in which nothing of it can stand: the name of a field may be a line of a key that is indented wrongly.
+    fn told(&self, message: String) -> String {
+        if self.kind == "Secret" { contour_objects::redacted(&message) } else { message }
     }
 
     /// What a type says that the schema let pass. It may quote a value, so nothing of a Secret is told.

@@ -45,7 +45,8 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Node>, SyntaxError> {
     };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| SyntaxError {
         line: error.location().map_or(0, |l| line_of(l.line())),
-        message: error.without_snippet().to_string(),
+        // The parser quotes keys, aliases and escapes, and what it is about may be a Secret.
+        message: contour_objects::redacted(&error.without_snippet().to_string()),
     })
 }
 
@@ -104,6 +105,20 @@ impl Node {
             (line, node) = next;
         }
         line
+    }
+}
+
+impl From<&Value> for Node {
+    /// A tree that was never text: it has no lines.
+    fn from(value: &Value) -> Self {
+        let tree = match value {
+            Value::Array(items) => Tree::List(items.iter().map(Self::from).collect()),
+            Value::Object(fields) => {
+                Tree::Map(fields.iter().map(|(key, value)| (key.clone(), 0, Self::from(value))).collect())
+            }
+            scalar => Tree::Scalar(scalar.clone()),
+        };
+        Self { line: 0, tree }
     }
 }
 

@@ -27,8 +27,13 @@ pub(crate) fn add_issue(issues: &mut Vec<Issue>, issue: Issue) {
     }
     issues.push(issue);
     if let Some(last) = issues.get_mut(MOST_ISSUES - 1) {
-        *last = Issue::new(last.kind, "MoreIssues", "there are more problems than are listed here");
+        *last = more_issues(last.kind);
     }
+}
+
+/// What stands for the issues that there is no room for.
+pub(crate) fn more_issues(kind: &'static str) -> Issue {
+    Issue::new(kind, "MoreIssues", "there are more problems than are listed here")
 }
 
 /// A fatal problem was reported: the part under construction does not exist.

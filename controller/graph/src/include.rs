@@ -64,6 +64,11 @@ impl Walk {
     ) -> Result<(), Reported> {
         check_conditions(b, proxy, &include.conditions)?;
         let below: Vec<&MatchCondition> = chain.iter().copied().chain(&include.conditions).collect();
+        let merged = conditions::merge(below.iter().copied());
+        conditions::check_merged(&merged.path).map_err(|why| {
+            let message = format!("include: {why}");
+            b.error(&proxy.name, "IncludeError", "PathMatchConditionsNotValid", message)
+        })?;
         let own = conditions::merge(include.conditions.iter());
         let bare = own == conditions::merge(std::iter::empty());
         if !seen.insert(own) && !bare {
@@ -73,8 +78,7 @@ impl Walk {
         let name = target(proxy, include.namespace.as_deref(), &include.name);
         let found = child(b, proxy, &name, "IncludeError");
         if found.is_err() && !include.conditions.is_empty() {
-            let matches = conditions::merge(below.iter().copied());
-            let route = Route { matches, action: refuse(BAD_INCLUDE), origin: origin(proxy) };
+            let route = Route { matches: merged, action: refuse(BAD_INCLUDE), origin: origin(proxy) };
             // Without TLS, too: a redirect would only put the answer off.
             self.routes.push(BuiltRoute { route, permit_insecure: true });
         }

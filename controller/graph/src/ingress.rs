@@ -9,6 +9,7 @@ use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressBackend};
 use crate::build::{Build, SecretProblem};
 use crate::duration::parse_timeout;
 use crate::host::HostParts;
+use crate::limits::{LONGEST_CONDITION, LONGEST_PATH, check_length, excerpt};
 use crate::model::{
     Action, Cluster, Forward, HeaderPolicy, LoadBalancer, Origin, PathMatch, Retry, Route, RouteMatch,
     Termination, Timeout, TlsVersion, WeightedCluster,
@@ -94,11 +95,12 @@ fn plain(ingress: &Ingress, mut routes: Vec<Route>) -> Vec<Route> {
 
 fn path_match(path: &HTTPIngressPath) -> Result<PathMatch, String> {
     let text = path.path.as_deref().filter(|p| !p.is_empty()).unwrap_or("/");
+    check_length("a path", text, LONGEST_PATH)?;
     if !text.starts_with('/') && !text.contains(REGEX_CHARACTERS) {
-        return Err(format!("path \"{text}\" must start with \"/\""));
+        return Err(format!("path \"{}\" must start with \"/\"", excerpt(text)));
     }
     if text.chars().any(char::is_control) {
-        return Err(format!("path {text:?} has control characters"));
+        return Err(format!("path \"{}\" has control characters", excerpt(text)));
     }
     match path.path_type.as_str() {
         "Exact" => Ok(PathMatch::Exact(text.to_owned())),
@@ -107,8 +109,9 @@ fn path_match(path: &HTTPIngressPath) -> Result<PathMatch, String> {
             segments => Ok(PathMatch::Segments(segments.to_owned())),
         },
         _ if text.contains(REGEX_CHARACTERS) => {
-            re2::check(text)?;
-            Ok(PathMatch::Regex(text.trim_start_matches('^').to_owned()))
+            let text = text.trim_start_matches('^');
+            re2::check_path(text).map_err(|refused| refused.to_string())?;
+            Ok(PathMatch::Regex(text.to_owned()))
         }
         _ => Ok(PathMatch::Prefix(text.to_owned())),
     }
@@ -125,7 +128,7 @@ fn route(
     let cluster = match cluster(b, ingress, backend) {
         Ok(cluster) => cluster,
         Err(why) => {
-            b.note(&ingress.name, format!("path \"{text}\" is not served: {why}"));
+            b.note(&ingress.name, format!("path \"{}\" is not served: {why}", excerpt(text)));
             return None;
         }
     };
@@ -165,6 +168,11 @@ fn annotated_timeout(b: &mut Build<'_>, ingress: &Ingress, key: &str, value: Opt
 fn retry(b: &mut Build<'_>, ingress: &Ingress) -> Option<Retry> {
     let annotation = |key: &str| ingress.annotations.get(&format!("projectcontour.io/{key}"));
     let on = annotation("retry-on").filter(|on| !on.is_empty())?;
+    if on.len() > LONGEST_CONDITION || on.chars().any(char::is_control) {
+        let why = "is too long or has control characters";
+        b.note(&ingress.name, format!("annotation projectcontour.io/retry-on {why}; nothing is tried again"));
+        return None;
+    }
     let count = annotation("num-retries").and_then(|n| n.trim().parse().ok()).unwrap_or(0);
     let per_try = annotation("per-try-timeout").map(String::as_str);
     Some(Retry {

@@ -14,9 +14,10 @@ mod headers;
 mod host;
 mod include;
 mod ingress;
+pub mod limits;
 pub mod model;
 mod policy;
-mod re2;
+pub mod re2;
 mod root;
 mod route;
 mod service;
@@ -28,4 +29,5 @@ mod unsupported;
 
 pub use duration::{parse_duration, parse_timeout};
 pub use graph::{Graph, IngressNote, Update};
+pub use headers::is_framing_header;
 pub use settings::Settings;

@@ -7,12 +7,13 @@ use contour_objects::Proxy;
 
 use crate::build::{Build, Reported};
 use crate::headers::Place;
+use crate::limits::{LONGEST_BODY, LONGEST_PATH, check_length, excerpt};
 use crate::model::{
     Action, Forward, HeaderPolicy, HostRewrite, Origin, PathMatch, PathRewrite, Route, RouteMatch, Timeout,
     WeightedCluster,
 };
 use crate::service::ClusterPolicy;
-use crate::{conditions, headers, policy, re2, service, unsupported};
+use crate::{conditions, headers, policy, service, unsupported};
 
 /// A route and whether it may be served without TLS.
 #[derive(Clone, Debug)]
@@ -86,12 +87,9 @@ fn route_match(
     conditions::check_query(all())
         .map_err(|why| b.error(&proxy.name, "RouteError", "QueryParameterMatchConditionsNotValid", why))?;
     let merged = conditions::merge(all());
-    if let PathMatch::Regex(regex) = &merged.path {
-        // Each piece is one; the whole may still not be.
-        re2::check(regex).map_err(|why| {
-            b.error(&proxy.name, "RouteError", "PathMatchConditionsNotValid", format!("route: {why}"))
-        })?;
-    }
+    conditions::check_merged(&merged.path).map_err(|why| {
+        b.error(&proxy.name, "RouteError", "PathMatchConditionsNotValid", format!("route: {why}"))
+    })?;
     Ok(merged)
 }
 
@@ -117,7 +115,10 @@ fn action(
             let message = format!("route.directResponsePolicy.statusCode {status} must be from 200 to 599");
             return Err(b.error(&proxy.name, "RouteError", "RouteActionCountNotValid", message));
         }
-        return Ok(Action::Respond { status, body: response.body.clone().unwrap_or_default() });
+        let body = response.body.as_deref().unwrap_or_default();
+        check_length("route.directResponsePolicy.body", body, LONGEST_BODY)
+            .map_err(|why| b.error(&proxy.name, "RouteError", "DirectResponsePolicyNotValid", why))?;
+        return Ok(Action::Respond { status, body: body.to_owned() });
     }
     forward.clusters = clusters(b, proxy, spec, &policy, &forward.request_headers)?;
     if forward.clusters.is_empty() {
@@ -189,10 +190,13 @@ fn rewrite(
             return Err(match &one.prefix {
                 Some(prefix) => error(
                     "DuplicateReplacement",
-                    &format!("conflicting replacements for prefix \"{prefix}\""),
+                    &format!("conflicting replacements for prefix \"{}\"", excerpt(prefix)),
                 ),
                 None => error("AmbiguousReplacement", "more than one replacement without a prefix"),
             });
+        }
+        if let Err(why) = check_length("a replacement", &one.replacement, LONGEST_PATH) {
+            return Err(error("AmbiguousReplacement", &why));
         }
         if one.replacement.chars().any(char::is_control) {
             return Err(error("AmbiguousReplacement", "a replacement has control characters"));

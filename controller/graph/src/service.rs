@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use contour_crds::httpproxy::{Service as ServiceRef, UpstreamProtocol, UpstreamValidation as ValidationRef};
 use contour_objects::{NamespacedName, Proxy, Service, ServicePort};
@@ -12,6 +13,11 @@ use crate::model::{
     CircuitBreakers, Cluster, Discovery, EndpointsOf, HealthCheck, HealthPort, HostRewrite, LoadBalancer,
     Protocol, Timeout, UpstreamValidation,
 };
+
+/// Longest timeout of a health check.
+const LONGEST_CHECK: Duration = Duration::from_secs(5);
+/// The same, of addresses that are found by name.
+const LONGEST_NAMED_CHECK: Duration = Duration::from_secs(3);
 
 /// What a route decides for all its clusters.
 #[derive(Clone, Debug, Default)]
@@ -114,10 +120,33 @@ pub(crate) fn cluster(
         validation,
         sni: sni.filter(|_| protocol.is_tls()),
         load_balancer: policy.load_balancer,
-        health_check: policy.health_check.clone(),
+        health_check: bounded_check(b, proxy, policy, service),
         idle_connection_timeout: policy.idle_connection_timeout,
         circuit_breakers: circuit_breakers(&service.annotations),
     }))
+}
+
+/// The health check with a timeout that others can wait for: Envoy finishes its start, and answers the next change of clusters, only when every
+/// endpoint of every new cluster has answered its first check or has let its time pass.
+fn bounded_check(
+    b: &mut Build<'_>,
+    proxy: &Proxy,
+    policy: &ClusterPolicy,
+    service: &Service,
+) -> Option<HealthCheck> {
+    let mut check = policy.health_check.clone()?;
+    // A name has to be resolved before.
+    let most = if service.external_name.is_some() { LONGEST_NAMED_CHECK } else { LONGEST_CHECK };
+    if check.timeout > most {
+        let message = format!(
+            "healthCheckPolicy.timeoutSeconds: {} is reduced to {}, because other changes wait for a new cluster's first check",
+            check.timeout.as_secs(),
+            most.as_secs()
+        );
+        b.warn(&proxy.name, "SpecError", "HealthCheckTimeoutReduced", message);
+        check.timeout = most;
+    }
+    Some(check)
 }
 
 fn health_port(

@@ -85,7 +85,7 @@ async fn run_until(settings: Settings, client: Client, shutdown: Shutdown) -> an
     let tls = settings.xds.tls.clone().map(tls_files);
     let address = resolve(&settings.xds.listen).await?;
     let xds = Server::bind(address, tls, cache.clone(), &mut registry)?;
-    let (events, nodes, certificates) = (xds.events(), xds.nodes(), xds.certificates());
+    let (facts, nodes, certificates) = (xds.facts(), xds.nodes(), xds.certificates());
 
     let metrics = Metrics::register(&mut registry);
     let statuses = Arc::new(Statuses::new());
@@ -110,7 +110,7 @@ async fn run_until(settings: Settings, client: Client, shutdown: Shutdown) -> an
     let mut tasks = Tasks::new(token.clone());
     let (sender, receiver) = mpsc::channel(WAITING_EVENTS);
     tasks.spawn("watching the API server", sources.run(sender, token.clone()));
-    tasks.spawn("the engine", never_fails(engine.run(receiver, events, token.clone())));
+    tasks.spawn("the engine", never_fails(engine.run(receiver, facts, token.clone())));
     let pointing = point(settings.kubernetes, &client, &statuses, &metrics, readiness.clone(), token.clone());
     tasks.spawn("the addresses of statuses", never_fails(pointing));
     let leading = elect(&mut tasks, &client, settings.leader_election, &metrics, &token)?;

@@ -6,31 +6,37 @@
 mod metrics;
 mod rejections;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
-use contour_envoy::Assembly;
+use contour_envoy::{Assembly, Owner};
 use contour_graph::model::VirtualHost;
 use contour_graph::status::ProxyStatus;
 use contour_graph::{Graph, IngressNote};
 use contour_objects::{Changes, Event, Kind, NamespacedName, Scope, Store};
 use contour_resource::Transaction;
 use contour_runtime::ReadinessHandle;
-use contour_xds::{Cache, Events, NodeEvent};
+use contour_xds::{Cache, Fact, Facts, Piece};
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use metrics::EngineMetrics;
-use rejections::Rejections;
+use rejections::{Affected, Rejections, names};
 
 /// The most events taken in one batch. More only wait for the next.
 const BATCH: usize = 4096;
 
 /// How long a start may be silent about what it waits for.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The shortest time between two looks at what Envoys say: a thousand of them do not say it in the same moment, and are to be told as one.
+const PACE: Duration = Duration::from_secs(1);
+
+/// The most objects named in a log line.
+const MOST_NAMED: usize = 10;
 
 /// What a step of the engine has to tell, after the configuration it describes was published.
 #[derive(Clone, Debug, Default)]
@@ -43,11 +49,14 @@ pub struct News {
     pub hosts: Vec<(Arc<str>, Option<Arc<VirtualHost>>)>,
     /// What Ingresses of these hosts have to tell.
     pub notes: Vec<IngressNote>,
+    /// Hosts that were not built again, and of which these are all the notes now.
+    pub noted: Vec<Arc<str>>,
 }
 
 impl News {
     fn is_empty(&self) -> bool {
-        self.statuses.is_empty() && self.gone.is_empty() && self.hosts.is_empty() && self.notes.is_empty()
+        let told = self.hosts.is_empty() && self.notes.is_empty() && self.noted.is_empty();
+        told && self.statuses.is_empty() && self.gone.is_empty()
     }
 }
 
@@ -67,6 +76,8 @@ pub struct Engine {
     awaiting: BTreeSet<Scope>,
     pending: Changes,
     rejections: Rejections,
+    /// What the last build of a host had to say about its Ingresses.
+    notes: BTreeMap<Arc<str>, Vec<IngressNote>>,
     metrics: EngineMetrics,
     ready: Option<ReadinessHandle>,
 }
@@ -126,6 +137,7 @@ impl Engine {
             awaiting: wiring.scopes.into_iter().collect(),
             pending: Changes::default(),
             rejections: Rejections::default(),
+            notes: BTreeMap::new(),
             metrics: EngineMetrics::register(registry),
             ready: Some(wiring.ready),
         };
@@ -133,9 +145,10 @@ impl Engine {
     }
 
     /// Runs until `token` is cancelled or every source is gone.
-    pub async fn run(mut self, mut events: mpsc::Receiver<Event>, nodes: Events, token: CancellationToken) {
+    pub async fn run(mut self, mut events: mpsc::Receiver<Event>, facts: Facts, token: CancellationToken) {
         let mut batch = Vec::new();
         let started = Instant::now();
+        let mut heard = None;
         loop {
             tokio::select! {
                 () = token.cancelled() => return,
@@ -145,7 +158,10 @@ impl Engine {
                     }
                     self.step(batch.drain(..));
                 }
-                event = nodes.next() => self.heard(event),
+                facts = paced(&facts, heard) => {
+                    self.heard(&facts);
+                    heard = Some(tokio::time::Instant::now());
+                }
                 () = tokio::time::sleep(PATIENCE), if self.ready.is_some() => self.complain(started),
             }
         }
@@ -192,11 +208,14 @@ impl Engine {
         }
         self.metrics.built(started.elapsed(), update.hosts.len());
         self.metrics.counted(&store);
-        let mut news =
-            News { statuses: update.statuses, gone: update.gone, hosts: update.hosts, notes: update.notes };
-        for note in &news.notes {
-            warn!(ingress = %note.ingress, host = %note.host, "{}", note.message);
-        }
+        let mut news = News {
+            statuses: update.statuses,
+            gone: update.gone,
+            hosts: update.hosts,
+            notes: update.notes,
+            noted: Vec::new(),
+        };
+        self.note(&mut news);
         for status in &mut news.statuses {
             self.rejections.add_to(status);
         }
@@ -205,28 +224,23 @@ impl Engine {
         self.tell(news);
     }
 
-    /// Takes in what an Envoy said.
-    fn heard(&mut self, event: NodeEvent) {
-        let affected = match event {
-            NodeEvent::Rejected { stream, node, kind, resource, part, message } => {
-                warn!(%node, kind = kind.short(), %resource, %part, message, "Envoy rejected configuration; its last good version stays");
-                let owners = self.assembly.owners(kind, &resource, &part);
-                self.rejections.insert(stream, (kind, resource, part), &node, &message, &owners)
+    /// Takes in what Envoys say, all that is waiting as one batch.
+    fn heard(&mut self, facts: &[Fact]) {
+        let mut affected = Affected::default();
+        for fact in facts {
+            let Piece { kind, resource, part } = &fact.piece;
+            let owners = self.assembly.owners(*kind, resource, part);
+            for refusal in &fact.new {
+                let (owners, node) = (objects(&owners), names(refusal));
+                let (kind, message) = (kind.short(), &refusal.message);
+                warn!(%node, kind, %resource, %part, owners, %message, "Envoy rejected configuration; its last good version stays");
             }
-            NodeEvent::Recovered { stream, node, kind, resource, part } => {
-                info!(%node, kind = kind.short(), %resource, %part, "Envoy accepts again");
-                self.rejections.remove(stream, &(kind, resource, part))
+            if fact.refusals.is_empty() {
+                info!(kind = kind.short(), %resource, %part, "Envoy accepts again");
             }
-            NodeEvent::Disconnected { stream, node } => {
-                info!(%node, "Envoy disconnected");
-                self.rejections.forget(stream)
-            }
-            NodeEvent::Connected { node, .. } => {
-                info!(%node, "Envoy connected");
-                return;
-            }
-        };
-        let statuses = affected.iter().filter_map(|name| self.graph.status(name)).cloned();
+            self.rejections.set(fact, &owners, &mut affected);
+        }
+        let statuses = affected.proxies.iter().filter_map(|name| self.graph.status(name)).cloned();
         let statuses: Vec<ProxyStatus> = statuses
             .map(|mut status| {
                 self.rejections.add_to(&mut status);
@@ -237,7 +251,24 @@ impl Engine {
             let store = self.store.read().unwrap_or_else(std::sync::PoisonError::into_inner);
             self.metrics.proxies(&store, &statuses, &[]);
         }
-        self.tell(News { statuses, ..News::default() });
+        let hosts: Vec<Arc<str>> = affected.hosts.into_iter().collect();
+        let built = hosts.iter().flat_map(|host| self.notes.get(host).into_iter().flatten().cloned());
+        let notes = built.chain(hosts.iter().flat_map(|host| self.rejections.notes(host))).collect();
+        self.tell(News { statuses, notes, noted: hosts, ..News::default() });
+    }
+
+    /// Remembers what builds had to say about their hosts' Ingresses, and adds what Envoys say.
+    fn note(&mut self, news: &mut News) {
+        let mut hosts: BTreeSet<Arc<str>> = news.hosts.iter().map(|(host, _)| Arc::clone(host)).collect();
+        hosts.extend(news.notes.iter().map(|note| Arc::clone(&note.host)));
+        for host in &hosts {
+            self.notes.remove(host);
+        }
+        for note in &news.notes {
+            warn!(ingress = %note.ingress, host = %note.host, "{}", note.message);
+            self.notes.entry(Arc::clone(&note.host)).or_default().push(note.clone());
+        }
+        news.notes.extend(hosts.iter().flat_map(|host| self.rejections.notes(host)));
     }
 
     fn tell(&self, news: News) {
@@ -260,6 +291,25 @@ impl Engine {
             waiting = waiting.join(", "),
             seconds, "nothing is published before every kind was listed once"
         );
+    }
+}
+
+/// What Envoys say, not sooner than a while after what was heard last.
+async fn paced(facts: &Facts, heard: Option<tokio::time::Instant>) -> Vec<Fact> {
+    if let Some(heard) = heard {
+        tokio::time::sleep_until(heard + PACE).await;
+    }
+    facts.changed().await
+}
+
+/// The objects behind a piece, as text.
+fn objects(owners: &[Owner]) -> String {
+    let origins: BTreeSet<_> = owners.iter().flat_map(|owner| &owner.origins).collect();
+    let named = origins.iter().take(MOST_NAMED).map(|origin| format!("{} {}", origin.kind, origin.object));
+    let named = named.collect::<Vec<_>>().join(", ");
+    match origins.len().saturating_sub(MOST_NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
     }
 }
 

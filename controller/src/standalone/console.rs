@@ -139,6 +139,9 @@ impl Console {
             notes.entry(Arc::clone(&name)).or_default();
             self.host(name, host.as_deref());
         }
+        for host in news.noted {
+            notes.entry(host).or_default();
+        }
         let told: Vec<Line> = notes.into_iter().flat_map(|(host, notes)| self.notes(host, notes)).collect();
         self.write_problems();
         for line in &told {

@@ -195,7 +195,7 @@ impl Session {
         let cache = Cache::new();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, settings.xds));
         let xds = Server::bind(address, Some(server_tls(&certificates)), cache.clone(), &mut registry)?;
-        let (nodes, events) = (xds.nodes(), xds.events());
+        let (nodes, facts) = (xds.nodes(), xds.facts());
         let launch = launch(&settings, self.binary.clone(), &certificates, xds.local_addr().port())?;
         let readiness = Readiness::new();
         let wiring = Wiring {
@@ -217,7 +217,7 @@ impl Session {
         let directory = Directory::new(&settings.directory, Some(settings.state.clone()));
         let watching = contour_files::watch(directory, sender, self.reports.clone(), token.clone());
         tasks.spawn("watching files", never_fails(watching));
-        tasks.spawn("the engine", never_fails(engine.run(receiver, events, token.clone())));
+        tasks.spawn("the engine", never_fails(engine.run(receiver, facts, token.clone())));
         tasks.spawn("xDS", xds.serve(token.clone()));
         let renewal = renew(certificates, settings.certificates, ensured.next, teller.clone(), token.clone());
         tasks.spawn("renewing certificates", never_fails(renewal));

@@ -113,7 +113,7 @@ impl World {
             ..Bootstrap::default()
         };
         let (events, receiver) = mpsc::channel(64);
-        tokio::spawn(engine.run(receiver, xds.events(), stop.clone()));
+        tokio::spawn(engine.run(receiver, xds.facts(), stop.clone()));
         tokio::spawn(xds.serve(stop.clone()));
         let mut directory = Directory::new(root.path().join("objects"), None);
         put(&mut directory, &events, "objects.yaml", Some(objects)).await;

@@ -12,7 +12,7 @@
 
 mod cache;
 mod client_name;
-mod events;
+mod facts;
 mod isolation;
 mod lane;
 mod listen;
@@ -35,7 +35,7 @@ mod warming;
 mod wire;
 
 pub use cache::{Cache, Snapshot};
-pub use events::{Events, NodeEvent};
+pub use facts::{Fact, Facts, Piece, Refusal};
 pub use message::Mode;
 pub use nodes::{NodeStatus, Nodes, RejectedPart, TypeStatus};
 pub use server::{Server, ServerError};
