@@ -11,7 +11,7 @@ use contour_envoy::bootstrap::Bootstrap;
 use contour_graph::model::{Action, Route, SecureHost, VirtualHost};
 use contour_objects::{Event, Kind, Object, Scope};
 use contour_resource::{Resource, ResourceType, Transaction};
-use contour_xds::{NodeEvent, NodeStatus};
+use contour_xds::{Fact, NodeStatus, Piece};
 use serde_json::{Value, json};
 
 use super::support::pipeline::Pipeline;
@@ -123,11 +123,12 @@ impl Trial {
         settled
             .with_context(|| format!("{:#?}\n{}", pipeline.nodes.snapshot(), envoy.process().log_tail()))?;
         let mut refusals = BTreeSet::new();
-        while let Some(event) = pipeline.events.try_next() {
-            if let NodeEvent::Rejected { kind, resource, part, message, .. } = event {
-                refusals
-                    .insert(Refusal { resource: format!("{} {resource} [{part}]", kind.short()), message });
-            }
+        for Fact { piece: Piece { kind, resource, part }, refusals: said, .. } in pipeline.facts.take() {
+            let resource = format!("{} {resource} [{part}]", kind.short());
+            refusals.extend(
+                said.into_iter()
+                    .map(|said| Refusal { resource: resource.clone(), message: said.message.to_string() }),
+            );
         }
         // Whatever our side makes of it, Envoy counts.
         let counted: u64 = envoy.stats("update_rejected$").await?.into_values().sum();

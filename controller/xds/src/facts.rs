@@ -153,17 +153,6 @@ impl Facts {
         }
     }
 
-    /// What a stream holds back of a type is this, whatever was noted before.
-    pub(crate) fn settle(&self, stream: u64, kind: ResourceType, held: impl Fn(&Piece) -> bool) {
-        let over: Vec<Piece> = match self.lock().streams.get(&stream) {
-            Some(pieces) => pieces.iter().filter(|p| p.kind == kind && !held(p)).cloned().collect(),
-            None => return,
-        };
-        for piece in &over {
-            self.recovered(stream, piece);
-        }
-    }
-
     /// A stream ended: nobody knows any more what its Envoy would say.
     pub(crate) fn closed(&self, stream: u64) {
         let mut state = self.lock();
@@ -313,17 +302,6 @@ mod tests {
         assert_eq!((held(&facts), told(&facts.take())), (0, vec![("a", 0, 0), ("b", 0, 0)]));
         facts.closed(2);
         assert_eq!(told(&facts.take()), []);
-    }
-
-    #[test]
-    fn what_a_stream_does_not_hold_back_is_over() {
-        let facts = Facts::default();
-        facts.refused(1, "n", piece("a"), 0, "no");
-        facts.refused(1, "n", piece("b"), 0, "no");
-        let other = Piece { kind: ResourceType::Secret, ..piece("") };
-        facts.refused(1, "n", other, 0, "no");
-        facts.settle(1, ResourceType::Route, |piece| &*piece.part == "b");
-        assert_eq!(told(&facts.present()), [("", 1, 1), ("b", 1, 1)]);
     }
 
     #[test]

@@ -27,11 +27,6 @@ pub(crate) struct Rejections {
 }
 
 impl Rejections {
-    /// The number of refused parts.
-    pub(crate) fn len(&self) -> usize {
-        self.by_resource.values().map(BTreeMap::len).sum()
-    }
-
     /// What is sent of a resource, with what was refused of it told.
     pub(crate) fn told(&self, sendable: Arc<Resource>, of: &Resource) -> Arc<Resource> {
         let Some(parts) = self.by_resource.get(of.name()) else { return sendable };

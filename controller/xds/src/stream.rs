@@ -1,6 +1,5 @@
 //! One task per stream: feeds a session with requests, news and time, and writes its responses.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -174,7 +173,6 @@ impl Open {
                 self.report(output);
             }
         }
-        self.settle();
         responses
     }
 
@@ -204,21 +202,6 @@ impl Open {
             Output::Recovered { kind, resource, part } => {
                 debug!(stream, %node, r#type = kind.short(), %resource, %part, "no longer held back");
                 facts.recovered(*stream, &Piece { kind, resource, part });
-            }
-        }
-    }
-
-    /// Compares what was noted with what is held back, for types about which nothing is on its way: a response that would have replaced
-    /// something refused may itself have been refused, for something else.
-    fn settle(&self) {
-        let session = self.stream.session();
-        for kind in ResourceType::ALL {
-            let lane = session.lane(kind);
-            if lane.in_flight.is_none() && lane.isolation.is_none() {
-                let mut held = HashSet::with_capacity(lane.rejections.len());
-                held.extend(lane.rejections.iter().map(|(name, part, _)| (name, part)));
-                let is_held = |piece: &Piece| held.contains(&(&piece.resource, &piece.part));
-                self.discovery.facts.settle(self.stream.number, kind, is_held);
             }
         }
     }
