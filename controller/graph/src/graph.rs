@@ -173,7 +173,10 @@ impl Graph {
         }
         proxies.extend(old.reports.into_keys());
         proxies.extend(built.reports.keys().cloned());
-        update.notes.extend(built.notes.into_iter().map(|(ingress, message)| IngressNote {
+        let notes = built.notes.into_iter().flat_map(|(ingress, messages)| {
+            messages.into_iter().map(move |message| (ingress.clone(), message))
+        });
+        update.notes.extend(notes.map(|(ingress, message)| IngressNote {
             ingress,
             host: Arc::clone(fqdn),
             message,

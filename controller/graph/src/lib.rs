@@ -6,6 +6,7 @@
 //!
 //! Not here: Envoy's names and messages (`contour-envoy`), endpoints (their own lane), any IO, any clock.
 
+mod annotation;
 mod build;
 mod conditions;
 mod duration;
@@ -15,6 +16,7 @@ mod host;
 mod include;
 mod ingress;
 pub mod model;
+mod owner;
 mod policy;
 mod re2;
 mod root;
@@ -28,4 +30,4 @@ mod unsupported;
 
 pub use duration::{parse_duration, parse_timeout};
 pub use graph::{Graph, IngressNote, Update};
-pub use settings::Settings;
+pub use settings::{HostOwnership, Settings};
