@@ -6,7 +6,7 @@
 mod metrics;
 mod rejections;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -43,11 +43,17 @@ pub struct News {
     pub hosts: Vec<(Arc<str>, Option<Arc<VirtualHost>>)>,
     /// What Ingresses of these hosts have to tell.
     pub notes: Vec<IngressNote>,
+    /// Hosts of which Ingresses have nothing to tell any more.
+    pub quiet: Vec<Arc<str>>,
 }
 
 impl News {
     fn is_empty(&self) -> bool {
-        self.statuses.is_empty() && self.gone.is_empty() && self.hosts.is_empty() && self.notes.is_empty()
+        self.statuses.is_empty()
+            && self.gone.is_empty()
+            && self.hosts.is_empty()
+            && self.notes.is_empty()
+            && self.quiet.is_empty()
     }
 }
 
@@ -192,11 +198,14 @@ impl Engine {
         }
         self.metrics.built(started.elapsed(), update.hosts.len());
         self.metrics.counted(&store);
-        let mut news =
-            News { statuses: update.statuses, gone: update.gone, hosts: update.hosts, notes: update.notes };
-        for note in &news.notes {
-            warn!(ingress = %note.ingress, host = %note.host, "{}", note.message);
-        }
+        log_notes(update.new_notes.iter().filter_map(|&at| update.notes.get(at)));
+        let mut news = News {
+            statuses: update.statuses,
+            gone: update.gone,
+            hosts: update.hosts,
+            notes: update.notes,
+            quiet: update.quiet,
+        };
         for status in &mut news.statuses {
             self.rejections.add_to(status);
         }
@@ -260,6 +269,24 @@ impl Engine {
             waiting = waiting.join(", "),
             seconds, "nothing is published before every kind was listed once"
         );
+    }
+}
+
+/// The most lines about one Ingress and one change.
+const MOST_LINES: usize = 8;
+
+/// Logs what Ingresses have to tell that they did not tell before.
+fn log_notes<'a>(notes: impl Iterator<Item = &'a IngressNote>) {
+    let mut counts: BTreeMap<&NamespacedName, usize> = BTreeMap::new();
+    for note in notes {
+        let count = counts.entry(&note.ingress).or_default();
+        *count += 1;
+        if *count <= MOST_LINES {
+            warn!(ingress = %note.ingress, host = %note.host, "{}", note.message);
+        }
+    }
+    for (ingress, count) in counts.into_iter().filter(|(_, count)| *count > MOST_LINES) {
+        warn!(%ingress, "there is more to tell about it, {} lines", count - MOST_LINES);
     }
 }
 
