@@ -10,6 +10,7 @@ use contour_resource::Part;
 use crate::layout::SecureParts;
 use crate::listener::Chains;
 use crate::route::Clusters;
+use crate::settings::PublicPorts;
 use crate::{Settings, names, virtual_host};
 
 /// What a host adds to the configuration.
@@ -32,18 +33,24 @@ pub(crate) struct Translator {
     chains: Chains,
     /// Whether routes tell the object they come from.
     tell_origins: bool,
+    public_ports: Option<PublicPorts>,
 }
 
 impl Translator {
     pub(crate) fn new(settings: &Settings) -> Self {
-        Self { chains: Chains::new(settings), tell_origins: settings.logs_origins() }
+        Self {
+            chains: Chains::new(settings),
+            tell_origins: settings.logs_origins(),
+            public_ports: settings.public_ports,
+        }
     }
 
     /// Translates a host.
     pub(crate) fn translate(&self, fqdn: &Arc<str>, host: &VirtualHost) -> HostParts {
         let mut out = HostParts::default();
         if !host.plain.is_empty() {
-            let bytes = virtual_host::encode(fqdn, &host.plain, self.tell_origins, &mut out.clusters);
+            let (tell, ports) = (self.tell_origins, self.public_ports);
+            let bytes = virtual_host::encode(fqdn, &host.plain, tell, ports, &mut out.clusters);
             out.plain = Some(Arc::new(Part::new(Arc::clone(fqdn), bytes)));
             out.origins.extend(host.plain.iter().map(|route| route.origin.clone()));
         }
@@ -60,7 +67,7 @@ impl Translator {
             SecureHost::Http { tls, routes } => {
                 out.secret = certificate(tls);
                 out.origins.extend(routes.iter().map(|route| route.origin.clone()));
-                let host = virtual_host::encode(fqdn, routes, self.tell_origins, &mut out.clusters);
+                let host = virtual_host::encode(fqdn, routes, self.tell_origins, None, &mut out.clusters);
                 SecureParts {
                     chain: self.chains.http(fqdn, tls),
                     routes: Some(virtual_host::secure(fqdn, &host)),
