@@ -10,6 +10,7 @@ use contour_resource::{Part, ResourceType};
 use crate::layout::SecureParts;
 use crate::listener::Chains;
 use crate::route::Clusters;
+use crate::settings::PublicPorts;
 use crate::{Settings, names, virtual_host};
 
 /// What a host adds to the configuration.
@@ -32,19 +33,25 @@ pub(crate) struct Translator {
     chains: Chains,
     /// Whether routes tell the object they come from.
     tell_origins: bool,
+    public_ports: Option<PublicPorts>,
 }
 
 impl Translator {
     pub(crate) fn new(settings: &Settings) -> Self {
-        Self { chains: Chains::new(settings), tell_origins: settings.logs_origins() }
+        Self {
+            chains: Chains::new(settings),
+            tell_origins: settings.logs_origins(),
+            public_ports: settings.public_ports,
+        }
     }
 
     /// Translates a host.
     pub(crate) fn translate(&self, fqdn: &Arc<str>, host: &VirtualHost) -> HostParts {
         let mut out = HostParts::default();
         if !host.plain.is_empty() {
+            let (tell, ports) = (self.tell_origins, self.public_ports);
             let mut clusters = Clusters::new();
-            let bytes = virtual_host::encode(fqdn, &host.plain, self.tell_origins, &mut clusters);
+            let bytes = virtual_host::encode(fqdn, &host.plain, tell, ports, &mut clusters);
             out.plain = Some(Arc::new(Part::new(Arc::clone(fqdn), bytes).using(used(&clusters))));
             out.clusters = clusters;
             out.origins.extend(host.plain.iter().map(|route| route.origin.clone()));
@@ -63,7 +70,7 @@ impl Translator {
                 out.secret = certificate(tls);
                 out.origins.extend(routes.iter().map(|route| route.origin.clone()));
                 let mut clusters = Clusters::new();
-                let host = virtual_host::encode(fqdn, routes, self.tell_origins, &mut clusters);
+                let host = virtual_host::encode(fqdn, routes, self.tell_origins, None, &mut clusters);
                 let routes = virtual_host::secure(fqdn, &host).using(used(&clusters));
                 out.clusters.extend(clusters);
                 let own = (ResourceType::Route, names::secure_routes(fqdn));

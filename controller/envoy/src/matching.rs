@@ -35,6 +35,18 @@ fn one_label(suffix: &str) -> route::HeaderMatcher {
     }
 }
 
+/// `:authority` names this port.
+pub(crate) fn port(port: u16) -> route::HeaderMatcher {
+    route::HeaderMatcher {
+        name: ":authority".to_owned(),
+        header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(string_matcher(
+            MatchPattern::Suffix(format!(":{port}")),
+            false,
+        ))),
+        ..Default::default()
+    }
+}
+
 fn path(path: &PathMatch) -> PathSpecifier {
     match path {
         PathMatch::Exact(text) => PathSpecifier::Path(text.clone()),

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use contour_envoy::{Assembly, Settings};
+use contour_envoy::{Assembly, PublicPorts, Settings};
 use contour_graph::model::*;
 use contour_objects::Store;
 use contour_resource::ResourceType;
@@ -249,6 +249,30 @@ fn redirects_and_answers() {
     assert!(answer.body.is_some());
     let Some(PbAction::DirectResponse(answer)) = &written[3].action else { panic!("an answer") };
     assert_eq!((answer.status, &answer.body), (503, &None));
+}
+
+/// For these ports: the port that each redirect leads to, 0 for that of the request, and whether it asks for a port in the request.
+#[test]
+fn redirects_to_https_know_the_port_where_it_is_known() {
+    for (http, https, expected) in [
+        (80, 443, &[(0, false)][..]),
+        (8080, 8443, &[(8443, true), (0, false)]),
+        (8080, 443, &[(443, true), (0, false)]),
+        (80, 8443, &[(8443, false), (0, false)]),
+    ] {
+        let settings = Settings { public_ports: Some(PublicPorts { http, https }), ..Settings::default() };
+        let host = plain("a.example.com", vec![route(prefix("/"), Action::UpgradeToHttps)]);
+        let served = Served::of(&mut Assembly::new(settings), &Store::default(), vec![host]);
+        let written = served.routes("ingress_http").virtual_hosts.remove(0).routes;
+        let written: Vec<(u32, bool)> = written
+            .into_iter()
+            .map(|route| {
+                let Some(PbAction::Redirect(redirect)) = route.action else { panic!("a redirect") };
+                (redirect.port_redirect, !route.r#match.expect("a match").headers.is_empty())
+            })
+            .collect();
+        assert_eq!(written, expected, "{http} and {https}");
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub(crate) struct Report {
     pub(crate) warnings: Vec<Issue>,
 }
 
-/// The most errors, and the most warnings, told about one HTTPProxy: a status has to fit into the object.
+/// The most errors, and the most warnings, told about one HTTPProxy: a status has to fit into the object. The most notes of an Ingress.
 const MOST_ISSUES: usize = 64;
 
 /// Adds an issue that is not there yet, as long as there is room; the last one then says that there are more.
@@ -55,12 +55,12 @@ pub(crate) struct Build<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) reads: BTreeSet<ObjectRef>,
     pub(crate) reports: BTreeMap<NamespacedName, Report>,
-    pub(crate) notes: Vec<(NamespacedName, String)>,
+    pub(crate) notes: BTreeMap<NamespacedName, Vec<String>>,
 }
 
 impl<'a> Build<'a> {
     pub(crate) fn new(store: &'a Store, settings: &'a Settings) -> Self {
-        Self { store, settings, reads: BTreeSet::new(), reports: BTreeMap::new(), notes: Vec::new() }
+        Self { store, settings, reads: BTreeSet::new(), reports: BTreeMap::new(), notes: BTreeMap::new() }
     }
 
     fn read(&mut self, kind: Kind, name: &NamespacedName) {
@@ -150,7 +150,14 @@ impl<'a> Build<'a> {
 
     /// Tells something about an Ingress, which has no status for it.
     pub(crate) fn note(&mut self, ingress: &NamespacedName, message: impl Into<String>) {
-        self.notes.push((ingress.clone(), message.into()));
+        let notes = self.notes.entry(ingress.clone()).or_default();
+        let message = message.into();
+        if notes.len() < MOST_ISSUES && !notes.contains(&message) {
+            notes.push(message);
+            if let Some(last) = notes.get_mut(MOST_ISSUES - 1) {
+                "there are more problems than are listed here".clone_into(last);
+            }
+        }
     }
 }
 

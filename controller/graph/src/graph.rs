@@ -1,6 +1,7 @@
 //! The incremental graph: from changed objects to the hosts to rebuild, and no others.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use contour_objects::{Changes, Kind, NamespacedName, ObjectRef, Proxy, Store};
@@ -20,6 +21,10 @@ pub struct Update {
     pub statuses: Vec<ProxyStatus>,
     /// Ingresses that have something to tell, as far as the rebuilt hosts know.
     pub notes: Vec<IngressNote>,
+    /// Which of these notes their host did not tell before, by position.
+    pub new_notes: Vec<usize>,
+    /// Rebuilt hosts that had notes and have none any more.
+    pub quiet: Vec<Arc<str>>,
     /// HTTPProxies that are no longer there, or of another class.
     pub gone: Vec<NamespacedName>,
 }
@@ -41,6 +46,8 @@ struct Entry {
     reads: Vec<ObjectRef>,
     reports: BTreeMap<NamespacedName, Report>,
     serves: bool,
+    /// Digests of its notes.
+    notes: BTreeSet<u64>,
 }
 
 /// The graph of all hosts. It remembers which host read what, never the hosts themselves.
@@ -173,18 +180,14 @@ impl Graph {
         }
         proxies.extend(old.reports.into_keys());
         proxies.extend(built.reports.keys().cloned());
-        update.notes.extend(built.notes.into_iter().map(|(ingress, message)| IngressNote {
-            ingress,
-            host: Arc::clone(fqdn),
-            message,
-        }));
+        let notes = tell(fqdn, built.notes, &old.notes, update);
         let serves = built.host.is_some();
         if serves || old.serves {
             update.hosts.push((Arc::clone(fqdn), built.host.map(Arc::new)));
         }
         if self.claimants.contains_key(fqdn) {
             let reads = built.reads.into_iter().collect();
-            self.hosts.insert(Arc::clone(fqdn), Entry { reads, reports: built.reports, serves });
+            self.hosts.insert(Arc::clone(fqdn), Entry { reads, reports: built.reports, serves, notes });
         }
     }
 
@@ -226,6 +229,32 @@ impl Graph {
         }
         status
     }
+}
+
+/// Adds the notes of a host, and returns their digests. `before` are those of its last build.
+fn tell(
+    fqdn: &Arc<str>,
+    notes: BTreeMap<NamespacedName, Vec<String>>,
+    before: &BTreeSet<u64>,
+    update: &mut Update,
+) -> BTreeSet<u64> {
+    let mut digests = BTreeSet::new();
+    for (ingress, messages) in notes {
+        for message in messages {
+            let mut hasher = DefaultHasher::new();
+            (&ingress, &message).hash(&mut hasher);
+            let digest = hasher.finish();
+            digests.insert(digest);
+            if !before.contains(&digest) {
+                update.new_notes.push(update.notes.len());
+            }
+            update.notes.push(IngressNote { ingress: ingress.clone(), host: Arc::clone(fqdn), message });
+        }
+    }
+    if digests.is_empty() && !before.is_empty() {
+        update.quiet.push(Arc::clone(fqdn));
+    }
+    digests
 }
 
 /// The hosts an object names, if it is one that can and is served here.

@@ -9,6 +9,7 @@ use crate::build::{Build, Report};
 use crate::model::{
     Action, PathMatch, PathRewrite, Route, RouteMatch, SecureHost, TcpProxy, Termination, VirtualHost,
 };
+use crate::owner::Claims;
 use crate::settings::Settings;
 use crate::{ingress, root};
 
@@ -17,7 +18,7 @@ pub(crate) struct BuiltHost {
     pub(crate) host: Option<VirtualHost>,
     pub(crate) reads: BTreeSet<ObjectRef>,
     pub(crate) reports: BTreeMap<NamespacedName, Report>,
-    pub(crate) notes: Vec<(NamespacedName, String)>,
+    pub(crate) notes: BTreeMap<NamespacedName, Vec<String>>,
 }
 
 /// What the TLS listener does for a host, while it is being put together.
@@ -92,44 +93,21 @@ pub(crate) fn build(
 ) -> BuiltHost {
     let mut b = Build::new(store, settings);
     let mut parts = HostParts::default();
-    let mut ingresses: Vec<_> = ingresses.iter().collect();
-    ingresses.sort_by(|x, y| (x.created, &x.name).cmp(&(y.created, &y.name)));
-    for one in ingresses {
-        ingress::add(&mut b, one, fqdn, &mut parts);
+    let claims = Claims::new(settings, fqdn, roots, ingresses);
+    for barred in &claims.barred {
+        root::add(&mut b, barred, &mut parts);
     }
-    add_roots(&mut b, fqdn, roots, &mut parts);
-    BuiltHost { host: parts.finish(fqdn), reads: b.reads, reports: b.reports, notes: b.notes }
-}
-
-/// Exactly one root may have a name. Roots that may not be roots where they are do not count: they harm only themselves.
-fn add_roots(b: &mut Build<'_>, fqdn: &str, roots: &[Arc<Proxy>], parts: &mut HostParts) {
-    let (allowed, barred): (Vec<_>, Vec<_>) =
-        roots.iter().partition(|r| fqdn.is_empty() || b.settings.root_allowed(&r.name.namespace));
-    for root in barred {
-        root::add(b, root, parts);
-    }
-    match allowed.as_slice() {
-        [only] => root::add(b, only, parts),
-        several if fqdn.is_empty() => several.iter().for_each(|root| root::add(b, root, parts)),
-        several => {
-            let message = format!("fqdn \"{fqdn}\" is used in multiple HTTPProxies: {}", listed(several));
-            for root in several {
-                b.error(&root.name, "VirtualHostError", "DuplicateVhost", message.as_str());
-            }
+    for one in &claims.ingresses {
+        match claims.keeps_out(&one.name.namespace) {
+            Some(owner) => b.note(&one.name, owner.note(fqdn)),
+            None => ingress::add(&mut b, one, fqdn, &mut parts),
         }
     }
-}
-
-/// The names of roots, in order. Each root is told all of them, so a long list is cut.
-fn listed(roots: &[&Arc<Proxy>]) -> String {
-    const MOST: usize = 20;
-    let mut names: Vec<&NamespacedName> = roots.iter().map(|root| &root.name).collect();
-    names.sort();
-    let shown: Vec<String> = names.iter().take(MOST).map(ToString::to_string).collect();
-    match names.len().saturating_sub(MOST) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
+    claims.refuse_roots(&mut b, fqdn);
+    for root in claims.serving_roots(fqdn) {
+        root::add(&mut b, root, &mut parts);
     }
+    BuiltHost { host: parts.finish(fqdn), reads: b.reads, reports: b.reports, notes: b.notes }
 }
 
 /// Gives every rewritten prefix its twin, with or without the trailing slash, so that neither `/foo` nor `/foo/` rewrites to a path with

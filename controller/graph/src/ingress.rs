@@ -15,7 +15,7 @@ use crate::model::{
     Termination, Timeout, TlsVersion, WeightedCluster,
 };
 use crate::root::version;
-use crate::{policy, re2, service};
+use crate::{annotation, policy, re2, service};
 
 /// Characters that make an implementation-specific path a regular expression, as Contour decides it.
 const REGEX_CHARACTERS: [char; 6] = ['^', '+', '*', '[', ']', '%'];
@@ -44,6 +44,9 @@ fn host_name(host: Option<&str>) -> Arc<str> {
 pub(crate) fn add(b: &mut Build<'_>, ingress: &Ingress, fqdn: &Arc<str>, parts: &mut HostParts) {
     if **fqdn != *ANY_HOST && !crate::root::is_fqdn(fqdn) {
         return b.note(&ingress.name, format!("spec.rules.host \"{fqdn}\" is not a DNS name"));
+    }
+    for message in annotation::of_ingress(ingress).into_iter().chain(unused_certificates(ingress)) {
+        b.note(&ingress.name, message);
     }
     let rules: Vec<_> =
         ingress.spec.rules.iter().flatten().filter(|r| host_name(r.host.as_deref()) == *fqdn).collect();
@@ -132,9 +135,9 @@ fn route(
             return None;
         }
     };
-    let annotation = |key: &str| ingress.annotations.get(&format!("projectcontour.io/{key}"));
-    let websockets = annotation("websocket-routes").is_some_and(|w| w.split(',').any(|p| p.trim() == text));
-    let timeout = annotation("response-timeout").or_else(|| annotation("request-timeout"));
+    let annotated = |key: &str| ingress.annotations.get(&format!("projectcontour.io/{key}"));
+    let websockets = annotated("websocket-routes").is_some_and(|w| w.split(',').any(|p| p.trim() == text));
+    let timeout = annotated("response-timeout").or_else(|| annotated("request-timeout"));
     let forward = Forward {
         clusters: vec![WeightedCluster {
             cluster: cluster.into(),
@@ -143,7 +146,7 @@ fn route(
             response_headers: HeaderPolicy::default(),
         }],
         websockets,
-        response_timeout: annotated_timeout(b, ingress, "response-timeout", timeout.map(String::as_str)),
+        response_timeout: annotated_timeout(timeout),
         idle_timeout: Timeout::Default,
         retry: retry(b, ingress),
         rewrite: None,
@@ -158,28 +161,35 @@ fn route(
     })
 }
 
-fn annotated_timeout(b: &mut Build<'_>, ingress: &Ingress, key: &str, value: Option<&str>) -> Timeout {
-    parse_timeout(value).unwrap_or_else(|why| {
-        b.note(&ingress.name, format!("annotation projectcontour.io/{key}: {why}; Envoy's default is used"));
-        Timeout::Default
-    })
+/// A timeout by annotation. One that cannot be read was told, and leaves Envoy's default.
+fn annotated_timeout(value: Option<&String>) -> Timeout {
+    parse_timeout(value.map(String::as_str)).unwrap_or_default()
 }
 
 fn retry(b: &mut Build<'_>, ingress: &Ingress) -> Option<Retry> {
-    let annotation = |key: &str| ingress.annotations.get(&format!("projectcontour.io/{key}"));
-    let on = annotation("retry-on").filter(|on| !on.is_empty())?;
+    let annotated = |key: &str| ingress.annotations.get(&format!("projectcontour.io/{key}"));
+    let on = annotated("retry-on").filter(|on| !on.is_empty())?;
     if on.len() > LONGEST_CONDITION || on.chars().any(char::is_control) {
         let why = "is too long or has control characters";
         b.note(&ingress.name, format!("annotation projectcontour.io/retry-on {why}; nothing is tried again"));
         return None;
     }
-    let count = annotation("num-retries").and_then(|n| n.trim().parse().ok()).unwrap_or(0);
-    let per_try = annotation("per-try-timeout").map(String::as_str);
+    let count = annotated("num-retries").and_then(|count| annotation::retries(count)).unwrap_or(0);
     Some(Retry {
         on: on.clone(),
         count: policy::retries(count),
-        per_try_timeout: annotated_timeout(b, ingress, "per-try-timeout", per_try),
+        per_try_timeout: annotated_timeout(annotated("per-try-timeout")),
         status_codes: Vec::new(),
+    })
+}
+
+/// Entries of `tls` that certify nothing.
+fn unused_certificates(ingress: &Ingress) -> impl Iterator<Item = String> {
+    let entries = ingress.spec.tls.iter().flatten().enumerate();
+    let unused = entries.filter(|(_, tls)| tls.hosts.iter().flatten().all(String::is_empty));
+    unused.map(|(at, tls)| {
+        let secret = tls.secret_name.as_deref().unwrap_or_default();
+        format!("spec.tls[{at}] names no hosts: its Secret \"{secret}\" is not used")
     })
 }
 
@@ -200,6 +210,9 @@ fn cluster(b: &mut Build<'_>, ingress: &Ingress, backend: &IngressBackend) -> Re
         },
         &wanted,
     )?;
+    for message in annotation::of_service(service) {
+        b.note(&ingress.name, message);
+    }
     let protocol = service::protocol_of(service, port);
     let sni = service.external_name.as_deref().map(str::to_owned).filter(|_| protocol.is_tls());
     Ok(Cluster {

@@ -6,6 +6,7 @@
 //!
 //! Not here: Envoy's names and messages (`contour-envoy`), endpoints (their own lane), any IO, any clock.
 
+mod annotation;
 mod build;
 mod conditions;
 mod duration;
@@ -16,6 +17,7 @@ mod include;
 mod ingress;
 pub mod limits;
 pub mod model;
+mod owner;
 mod policy;
 pub mod re2;
 mod root;
@@ -30,4 +32,4 @@ mod unsupported;
 pub use duration::{parse_duration, parse_timeout};
 pub use graph::{Graph, IngressNote, Update};
 pub use headers::is_framing_header;
-pub use settings::Settings;
+pub use settings::{HostOwnership, Settings};

@@ -95,7 +95,8 @@ pub(crate) fn load_balancer(
             (LoadBalancer::Cookie, vec![cookie], Vec::new())
         }
         "RequestHash" => request_hash(&policy.request_hash_policies),
-        _ => (LoadBalancer::RoundRobin, Vec::new(), Vec::new()),
+        "" | "RoundRobin" => (LoadBalancer::RoundRobin, Vec::new(), Vec::new()),
+        unknown => (LoadBalancer::RoundRobin, Vec::new(), vec![unknown_strategy(unknown)]),
     }
 }
 
@@ -145,7 +146,8 @@ fn hash_source(policy: &RequestHashPolicy) -> Result<HashSource, String> {
             Err("the query parameter has no name".to_owned())
         }
         (None, Some(query), false) => {
-            Ok(HashSource::QueryParameter(query.parameter_name.to_ascii_lowercase()))
+            // Unlike names of headers, these have case.
+            Ok(HashSource::QueryParameter(query.parameter_name.clone()))
         }
         (None, None, true) => Ok(HashSource::SourceIp),
         (None, None, false) => Err("it names neither header, query parameter nor source IP".to_owned()),
@@ -164,8 +166,16 @@ pub(crate) fn plain_load_balancer(policy: Option<&LoadBalancerPolicy>) -> (LoadB
                 "ignoring field loadBalancerPolicy; {hashing} load balancer policy is not supported for TCPProxies"
             )),
         ),
-        _ => (LoadBalancer::RoundRobin, None),
+        "" | "RoundRobin" => (LoadBalancer::RoundRobin, None),
+        unknown => (LoadBalancer::RoundRobin, Some(unknown_strategy(unknown))),
     }
+}
+
+fn unknown_strategy(written: &str) -> String {
+    let shown: String = written.chars().take(40).collect();
+    format!(
+        "loadBalancerPolicy.strategy {shown:?} is not known, setting load balancer strategy to default RoundRobin"
+    )
 }
 
 /// Reads an HTTP `healthCheckPolicy`.

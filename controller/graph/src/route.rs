@@ -180,30 +180,44 @@ fn rewrite(
     if replacements.is_empty() {
         return Ok(None);
     }
-    let mut error = |reason, message: &str| b.error(&proxy.name, "PrefixReplaceError", reason, message);
+    let error = |b: &mut Build<'_>, reason, message: &str| {
+        b.error(&proxy.name, "PrefixReplaceError", reason, message)
+    };
     let PathMatch::Prefix(prefix) = &matches.path else {
-        return Err(error("MustHavePrefix", "cannot specify prefix replacements without a prefix condition"));
+        return Err(error(
+            b,
+            "MustHavePrefix",
+            "cannot specify prefix replacements without a prefix condition",
+        ));
     };
     let mut seen = BTreeSet::new();
     for one in replacements {
         if !seen.insert(&one.prefix) {
             return Err(match &one.prefix {
                 Some(prefix) => error(
+                    b,
                     "DuplicateReplacement",
                     &format!("conflicting replacements for prefix \"{}\"", excerpt(prefix)),
                 ),
-                None => error("AmbiguousReplacement", "more than one replacement without a prefix"),
+                None => error(b, "AmbiguousReplacement", "more than one replacement without a prefix"),
             });
         }
         if let Err(why) = check_length("a replacement", &one.replacement, LONGEST_PATH) {
-            return Err(error("AmbiguousReplacement", &why));
+            return Err(error(b, "AmbiguousReplacement", &why));
         }
         if one.replacement.chars().any(char::is_control) {
-            return Err(error("AmbiguousReplacement", "a replacement has control characters"));
+            return Err(error(b, "AmbiguousReplacement", "a replacement has control characters"));
         }
     }
     let exact = replacements.iter().find(|r| r.prefix.as_ref() == Some(prefix));
     let chosen = exact.or_else(|| replacements.iter().find(|r| r.prefix.is_none()));
+    if chosen.is_none() {
+        let shown: String = prefix.chars().take(200).collect();
+        let message = format!(
+            "pathRewritePolicy.replacePrefix has no replacement for prefix \"{shown}\": the path stays as it is"
+        );
+        b.warn(&proxy.name, "SpecError", "IgnoredField", message);
+    }
     Ok(chosen.map(|r| PathRewrite::Prefix(r.replacement.clone())))
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use contour_crds::httpproxy::{Service as ServiceRef, UpstreamProtocol, UpstreamValidation as ValidationRef};
 use contour_objects::{NamespacedName, Proxy, Service, ServicePort};
 
+use crate::annotation;
 use crate::build::{Build, Reported, SecretProblem};
 use crate::model::{
     CircuitBreakers, Cluster, Discovery, EndpointsOf, HealthCheck, HealthPort, HostRewrite, LoadBalancer,
@@ -39,7 +40,9 @@ pub(crate) fn resolve<'a>(
         external_name(target, b.settings.external_names)
             .map_err(|why| format!("Service \"{name}\" is of type ExternalName: {why}"))?;
     }
-    let found = service.ports.iter().find(|p| port(p));
+    // TCP and UDP may have one number.
+    let matching = || service.ports.iter().filter(|p| port(p));
+    let found = matching().find(|p| p.tcp).or_else(|| matching().next());
     let found = found.ok_or_else(|| format!("port \"{wanted}\" on Service \"{name}\" not matched"))?;
     if !found.tcp {
         return Err(format!("port \"{wanted}\" on Service \"{name}\" is not a TCP port"));
@@ -106,6 +109,9 @@ pub(crate) fn cluster(
             return Ok(None);
         }
     };
+    for message in annotation::of_service(service) {
+        b.warn(&proxy.name, "ServiceError", "AnnotationNotValid", message);
+    }
     let protocol = reference.protocol.map_or_else(|| protocol_of(service, port), given_protocol);
     let validation = validation(b, proxy, reference, protocol)?;
     let sni = match host {
@@ -208,12 +214,7 @@ pub(crate) fn protocol_of(service: &Service, port: &ServicePort) -> Protocol {
 
 /// The circuit breakers in a Service's annotations; what is not a positive number is not set.
 pub(crate) fn circuit_breakers(annotations: &BTreeMap<String, String>) -> CircuitBreakers {
-    let number = |key: &str| {
-        annotations
-            .get(&format!("projectcontour.io/{key}"))
-            .and_then(|v| v.trim().parse().ok())
-            .filter(|v| *v > 0)
-    };
+    let number = |name: &str| annotation::limit_of(annotations, name);
     CircuitBreakers {
         max_connections: number("max-connections"),
         max_pending_requests: number("max-pending-requests"),

@@ -180,6 +180,17 @@ pub struct ObjectFlags {
     /// Elsewhere they can only be included. Does not restrict Ingress. Default: all namespaces.
     #[arg(long, value_name = "NAMESPACE,...")]
     pub root_namespaces: Option<String>,
+    /// Give each host name to one namespace: that of the oldest HTTPProxy or Ingress that names it
+    ///
+    /// Objects of other namespaces that name it do not contribute, and are told. An older Ingress does not keep a name from a root in
+    /// --root-namespaces. Default: false, which merges the paths of Ingresses of all namespaces, unless an HTTPProxy has the name.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub strict_host_ownership: Option<bool>,
+    /// Let Ingresses of all namespaces add paths to the hosts of HTTPProxies, as Contour does
+    ///
+    /// Default: false, which takes those of the HTTPProxy's namespace only.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub share_httpproxy_hosts: Option<bool>,
 }
 
 /// What statuses say.

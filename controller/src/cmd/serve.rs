@@ -9,8 +9,8 @@ use anyhow::Context;
 use axum::Router;
 use axum::routing::get;
 use contour_k8s::{
-    ADDRESS_GRACE, AddressSource, ClientSource, Election, LeaseSettings, Metrics, Sources, StatusWriter,
-    Statuses, always_leading, api_health, configuration, connect, identity,
+    ADDRESS_GRACE, AddressSource, ClientSource, Election, LeaseSettings, Metrics, NoteWriter, Notes, Sources,
+    StatusWriter, Statuses, always_leading, api_health, configuration, connect, identity,
 };
 use contour_objects::NamespacedName;
 use contour_runtime::{
@@ -38,13 +38,18 @@ const WAITING_EVENTS: usize = 4096;
 /// How long tasks may take to end: well within the 30 s that a pod is given.
 const GRACE: Duration = Duration::from_secs(8);
 
-/// Statuses go to the API server, through the writer.
-struct ApiServer(Arc<Statuses>);
+/// Statuses and Events go to the API server, through their writers.
+struct ApiServer {
+    statuses: Arc<Statuses>,
+    notes: Arc<Notes>,
+}
 
 impl Sink for ApiServer {
     fn tell(&self, news: News) {
-        self.0.withdraw(&news.gone);
-        self.0.offer(news.statuses);
+        self.statuses.withdraw(&news.gone);
+        self.statuses.offer(news.statuses);
+        let rebuilt = news.hosts.iter().map(|(host, _)| host).chain(&news.quiet);
+        self.notes.offer(rebuilt, &news.notes);
     }
 }
 
@@ -89,6 +94,7 @@ async fn run_until(settings: Settings, client: Client, shutdown: Shutdown) -> an
 
     let metrics = Metrics::register(&mut registry);
     let statuses = Arc::new(Statuses::new());
+    let told = Arc::new(Notes::new());
     let sources = Sources {
         client: client.clone(),
         watch_namespaces: settings.kubernetes.watch_namespaces.clone(),
@@ -101,7 +107,7 @@ async fn run_until(settings: Settings, client: Client, shutdown: Shutdown) -> an
         graph: settings.graph,
         envoy: settings.envoy,
         cache,
-        sink: Arc::new(ApiServer(Arc::clone(&statuses))),
+        sink: Arc::new(ApiServer { statuses: Arc::clone(&statuses), notes: Arc::clone(&told) }),
         scopes: sources.scopes(),
         ready: readiness.handle("the first complete configuration"),
     };
@@ -114,6 +120,8 @@ async fn run_until(settings: Settings, client: Client, shutdown: Shutdown) -> an
     let pointing = point(settings.kubernetes, &client, &statuses, &metrics, readiness.clone(), token.clone());
     tasks.spawn("the addresses of statuses", never_fails(pointing));
     let leading = elect(&mut tasks, &client, settings.leader_election, &metrics, &token)?;
+    let note_writer = NoteWriter::new(client.clone(), told, leading.clone());
+    tasks.spawn("writing Events", never_fails(note_writer.run(token.clone())));
     let writer = StatusWriter::new(client.clone(), statuses, leading, metrics);
     tasks.spawn("writing statuses", never_fails(writer.run(token.clone())));
     tasks.spawn("xDS", serve_xds(xds, readiness.clone(), token.clone()));

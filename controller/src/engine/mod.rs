@@ -51,12 +51,14 @@ pub struct News {
     pub notes: Vec<IngressNote>,
     /// Hosts that were not built again, and of which these are all the notes now.
     pub noted: Vec<Arc<str>>,
+    /// Hosts of which Ingresses have nothing to tell any more.
+    pub quiet: Vec<Arc<str>>,
 }
 
 impl News {
     fn is_empty(&self) -> bool {
         let told = self.hosts.is_empty() && self.notes.is_empty() && self.noted.is_empty();
-        told && self.statuses.is_empty() && self.gone.is_empty()
+        told && self.statuses.is_empty() && self.gone.is_empty() && self.quiet.is_empty()
     }
 }
 
@@ -208,12 +210,14 @@ impl Engine {
         }
         self.metrics.built(started.elapsed(), update.hosts.len());
         self.metrics.counted(&store);
+        log_notes(update.new_notes.iter().filter_map(|&at| update.notes.get(at)));
         let mut news = News {
             statuses: update.statuses,
             gone: update.gone,
             hosts: update.hosts,
             notes: update.notes,
             noted: Vec::new(),
+            quiet: update.quiet,
         };
         self.note(&mut news);
         for status in &mut news.statuses {
@@ -310,6 +314,24 @@ fn objects(owners: &[Owner]) -> String {
     match origins.len().saturating_sub(MOST_NAMED) {
         0 => named,
         more => format!("{named} and {more} more"),
+    }
+}
+
+/// The most lines about one Ingress and one change.
+const MOST_LINES: usize = 8;
+
+/// Logs what Ingresses have to tell that they did not tell before.
+fn log_notes<'a>(notes: impl Iterator<Item = &'a IngressNote>) {
+    let mut counts: BTreeMap<&NamespacedName, usize> = BTreeMap::new();
+    for note in notes {
+        let count = counts.entry(&note.ingress).or_default();
+        *count += 1;
+        if *count <= MOST_LINES {
+            warn!(ingress = %note.ingress, host = %note.host, "{}", note.message);
+        }
+    }
+    for (ingress, count) in counts.into_iter().filter(|(_, count)| *count > MOST_LINES) {
+        warn!(%ingress, "there is more to tell about it, {} lines", count - MOST_LINES);
     }
 }
 

@@ -135,6 +135,9 @@ impl Console {
         for note in news.notes {
             notes.entry(Arc::clone(&note.host)).or_default().push(note);
         }
+        for host in news.quiet {
+            notes.entry(host).or_default();
+        }
         for (name, host) in news.hosts {
             notes.entry(Arc::clone(&name)).or_default();
             self.host(name, host.as_deref());
