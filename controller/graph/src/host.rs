@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use contour_objects::{Ingress, NamespacedName, ObjectRef, Proxy, Store};
+use contour_objects::{NamespacedName, ObjectRef, Proxy, Store};
 
+use crate::budget::{Account, Elsewhere};
 use crate::build::{Build, Report};
+use crate::ingress::Indexed;
+use crate::kept::Versions;
 use crate::model::{
     Action, PathMatch, PathRewrite, Route, RouteMatch, SecureHost, TcpProxy, Termination, VirtualHost,
 };
 use crate::settings::Settings;
+use crate::status::Issue;
 use crate::{ingress, root};
 
 /// The result of building a host: what it serves, what was read for it, and what there is to say.
@@ -18,6 +22,11 @@ pub(crate) struct BuiltHost {
     pub(crate) reads: BTreeSet<ObjectRef>,
     pub(crate) reports: BTreeMap<NamespacedName, Report>,
     pub(crate) notes: Vec<(NamespacedName, String)>,
+    /// The versions of objects it was built from.
+    pub(crate) used: Versions,
+    /// What exceeds budgets, not told yet.
+    pub(crate) complaints: BTreeMap<ObjectRef, Issue>,
+    pub(crate) account: Account,
 }
 
 /// What the TLS listener does for a host, while it is being put together.
@@ -82,23 +91,36 @@ impl HostParts {
     }
 }
 
-/// Builds a host from its roots and Ingresses. Pure: equal objects give an equal result.
+/// Builds a host from its roots and Ingresses, or the versions of them that are given instead. Pure: equal objects give an equal result,
+/// as far as the budgets of their namespaces, which `elsewhere` is spent from, cover them.
 pub(crate) fn build(
     store: &Store,
     settings: &Settings,
     fqdn: &Arc<str>,
     roots: &[Arc<Proxy>],
-    ingresses: &[Arc<Ingress>],
+    ingresses: &[Indexed],
+    elsewhere: Elsewhere<'_>,
+    instead: &Versions,
 ) -> BuiltHost {
-    let mut b = Build::new(store, settings);
+    let mut b = Build::new(store, settings, elsewhere, instead);
     let mut parts = HostParts::default();
     let mut ingresses: Vec<_> = ingresses.iter().collect();
     ingresses.sort_by(|x, y| (x.created, &x.name).cmp(&(y.created, &y.name)));
     for one in ingresses {
-        ingress::add(&mut b, one, fqdn, &mut parts);
+        b.ledger.pays(&one.name.namespace);
+        let version = b.ingress_version(one);
+        ingress::add(&mut b, &version, fqdn, &mut parts);
     }
     add_roots(&mut b, fqdn, roots, &mut parts);
-    BuiltHost { host: parts.finish(fqdn), reads: b.reads, reports: b.reports, notes: b.notes }
+    BuiltHost {
+        host: parts.finish(fqdn),
+        reads: b.reads,
+        reports: b.reports,
+        notes: b.notes,
+        used: b.used,
+        complaints: b.complaints,
+        account: b.ledger.close(),
+    }
 }
 
 /// Exactly one root may have a name. Roots that may not be roots where they are do not count: they harm only themselves.

@@ -6,16 +6,20 @@
 //!
 //! Not here: Envoy's names and messages (`contour-envoy`), endpoints (their own lane), any IO, any clock.
 
+mod budget;
 mod build;
 mod conditions;
+mod cost;
 mod duration;
 mod graph;
 mod headers;
 mod host;
 mod include;
 mod ingress;
+mod kept;
 pub mod model;
 mod policy;
+mod queue;
 mod re2;
 mod root;
 mod route;
@@ -26,6 +30,8 @@ mod tcp;
 mod text;
 mod unsupported;
 
+pub use budget::Budgets;
+pub use cost::cost;
 pub use duration::{parse_duration, parse_timeout};
 pub use graph::{Graph, IngressNote, Update};
 pub use settings::Settings;
