@@ -26,7 +26,7 @@ const WORKED_THROUGH: u64 = 4;
 
 impl Default for Budgets {
     fn default() -> Self {
-        Self { object: 128 * MIB, host: 256 * MIB, namespace: 1024 * MIB }
+        Self { object: 128 * MIB, host: 256 * MIB, namespace: 2048 * MIB }
     }
 }
 

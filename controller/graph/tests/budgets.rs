@@ -64,7 +64,9 @@ impl World {
 
     fn apply(&mut self, events: Vec<Event>) -> Update {
         let mut changes = Changes::default();
-        events.into_iter().for_each(|event| self.store.apply(event, &mut changes));
+        for event in events {
+            self.store.apply(event, &mut changes);
+        }
         let update = self.graph.update(&self.store, &changes);
         for (fqdn, host) in update.hosts.clone() {
             match host {

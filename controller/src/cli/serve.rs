@@ -180,6 +180,11 @@ pub struct ObjectFlags {
     /// Elsewhere they can only be included. Does not restrict Ingress. Default: all namespaces.
     #[arg(long, value_name = "NAMESPACE,...")]
     pub root_namespaces: Option<String>,
+    /// Most memory that the hosts of one namespace may take in every Envoy, in MiB as estimated from their routes and services
+    ///
+    /// What exceeds it is told in statuses and serves as it last did. docs/limits.md says how it is estimated.
+    #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    pub namespace_memory: u64,
 }
 
 /// What statuses say.

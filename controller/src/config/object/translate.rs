@@ -90,6 +90,7 @@ pub(super) fn translate(args: &ServeArgs, spec: &ContourConfigurationSpec) -> (S
         objects: ObjectFlags {
             ingress_class_name: list(&ingress.class_names),
             root_namespaces: list(&httpproxy.root_namespaces),
+            namespace_memory: args.objects.namespace_memory,
         },
         status: StatusFlags {
             envoy_service_name: Some(service.name),
