@@ -160,6 +160,34 @@ fn a_host_under_a_wildcard_changes_the_wildcard() {
     assert_eq!(hosts(&served), ["*.example.com", "*"]);
 }
 
+/// A host is in the table of the nearest wildcard only: that one's domain stands for it in the tables of those above.
+#[test]
+fn wildcards_above_wildcards_make_no_products() {
+    let all = |fqdn: &str| secure(fqdn, "default/cert", to_root("all"));
+    let (mut assembly, mut served) =
+        start(vec![all("*.x"), all("a.x"), all("b-c.x"), all("d.b.x"), all("e.d.b.x")]);
+    let domains = |served: &Served, wildcard: &str| {
+        let table = served.routes(&format!("https/{wildcard}"));
+        table.virtual_hosts.iter().skip(2).map(|h| h.domains[0].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(domains(&served, "*.x"), ["a.x", "d.b.x", "e.d.b.x", "b-c.x"]);
+    served.apply(&assembly.hosts(&Store::default(), [set(all("*.b.x"))]));
+    assert_eq!(domains(&served, "*.x"), ["a.x", "*.b.x", "b-c.x"]);
+    assert_eq!(domains(&served, "*.b.x"), ["d.b.x", "e.d.b.x"]);
+    served.apply(&assembly.hosts(&Store::default(), [gone("d.b.x"), set(all("f.b.x"))]));
+    assert_eq!(domains(&served, "*.x"), ["a.x", "*.b.x", "b-c.x"]);
+    assert_eq!(domains(&served, "*.b.x"), ["e.d.b.x", "f.b.x"]);
+    served.apply(&assembly.hosts(&Store::default(), [gone("*.b.x")]));
+    assert_eq!(domains(&served, "*.x"), ["a.x", "e.d.b.x", "f.b.x", "b-c.x"]);
+
+    let deep = |depth: usize| "w.".repeat(depth) + "x";
+    let wildcards = (0..60).map(|depth| set(all(&format!("*.{}", deep(depth)))));
+    let hosts = (0..300).map(|n| set(all(&format!("h{n}.{}", deep(60)))));
+    served.apply(&assembly.hosts(&Store::default(), wildcards.chain(hosts)));
+    let tables = (0..60).map(|depth| domains(&served, &format!("*.{}", deep(depth))).len());
+    assert_eq!(tables.sum::<usize>(), 4 + 59 + 300, "each is listed once");
+}
+
 #[test]
 fn a_wildcard_without_routes_has_no_table() {
     let (mut assembly, served) = start(vec![passthrough("*.example.com", "tcp")]);

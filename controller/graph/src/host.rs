@@ -3,14 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use contour_objects::{Ingress, NamespacedName, ObjectRef, Proxy, Store};
+use contour_objects::{NamespacedName, ObjectRef, Proxy, Store};
 
+use crate::budget::{Account, Elsewhere};
 use crate::build::{Build, Report};
+use crate::ingress::Indexed;
+use crate::kept::Versions;
 use crate::model::{
     Action, PathMatch, PathRewrite, Route, RouteMatch, SecureHost, TcpProxy, Termination, VirtualHost,
 };
 use crate::owner::Claims;
 use crate::settings::Settings;
+use crate::status::Issue;
 use crate::{ingress, root};
 
 /// The result of building a host: what it serves, what was read for it, and what there is to say.
@@ -19,6 +23,11 @@ pub(crate) struct BuiltHost {
     pub(crate) reads: BTreeSet<ObjectRef>,
     pub(crate) reports: BTreeMap<NamespacedName, Report>,
     pub(crate) notes: BTreeMap<NamespacedName, Vec<String>>,
+    /// The versions of objects it was built from.
+    pub(crate) used: Versions,
+    /// What exceeds budgets, not told yet.
+    pub(crate) complaints: BTreeMap<ObjectRef, Issue>,
+    pub(crate) account: Account,
 }
 
 /// What the TLS listener does for a host, while it is being put together.
@@ -83,15 +92,18 @@ impl HostParts {
     }
 }
 
-/// Builds a host from its roots and Ingresses. Pure: equal objects give an equal result.
+/// Builds a host from its roots and Ingresses, or the versions of them that are given instead. Pure: equal objects give an equal result,
+/// as far as the budgets of their namespaces, which `elsewhere` is spent from, cover them.
 pub(crate) fn build(
     store: &Store,
     settings: &Settings,
     fqdn: &Arc<str>,
     roots: &[Arc<Proxy>],
-    ingresses: &[Arc<Ingress>],
+    ingresses: &[Indexed],
+    elsewhere: Elsewhere<'_>,
+    instead: &Versions,
 ) -> BuiltHost {
-    let mut b = Build::new(store, settings);
+    let mut b = Build::new(store, settings, elsewhere, instead);
     let mut parts = HostParts::default();
     let claims = Claims::new(settings, fqdn, roots, ingresses);
     for barred in &claims.barred {
@@ -100,14 +112,26 @@ pub(crate) fn build(
     for one in &claims.ingresses {
         match claims.keeps_out(&one.name.namespace) {
             Some(owner) => b.note(&one.name, owner.note(fqdn)),
-            None => ingress::add(&mut b, one, fqdn, &mut parts),
+            None => {
+                b.ledger.pays(&one.name.namespace);
+                let version = b.ingress_version(one);
+                ingress::add(&mut b, &version, fqdn, &mut parts);
+            }
         }
     }
     claims.refuse_roots(&mut b, fqdn);
     for root in claims.serving_roots(fqdn) {
         root::add(&mut b, root, &mut parts);
     }
-    BuiltHost { host: parts.finish(fqdn), reads: b.reads, reports: b.reports, notes: b.notes }
+    BuiltHost {
+        host: parts.finish(fqdn),
+        reads: b.reads,
+        reports: b.reports,
+        notes: b.notes,
+        used: b.used,
+        complaints: b.complaints,
+        account: b.ledger.close(),
+    }
 }
 
 /// Gives every rewritten prefix its twin, with or without the trailing slash, so that neither `/foo` nor `/foo/` rewrites to a path with

@@ -1,12 +1,15 @@
 //! Ingress v1 (reference 3).
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
-use contour_objects::{Ingress, NamespacedName};
-use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressBackend};
+use contour_objects::{Ingress, Kind, NamespacedName, ObjectRef};
+use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressBackend, IngressRule, IngressTLS};
 
-use crate::build::{Build, SecretProblem};
+use crate::budget::Bill;
+use crate::build::{Build, Reported, SecretProblem};
+use crate::cost::{self, cost};
 use crate::duration::parse_timeout;
 use crate::host::HostParts;
 use crate::limits::{LONGEST_CONDITION, LONGEST_PATH, check_length, excerpt};
@@ -23,17 +26,73 @@ const REGEX_CHARACTERS: [char; 6] = ['^', '+', '*', '[', ']', '%'];
 /// The host name of rules without one.
 const ANY_HOST: &str = "*";
 
-/// The host names an Ingress contributes to: `*` for its default backend and for rules without a host; and those it only has a certificate
-/// for, since other Ingresses may route them.
-pub(crate) fn hosts(ingress: &Ingress) -> Vec<Arc<str>> {
-    let rules = ingress.spec.rules.iter().flatten().map(|rule| host_name(rule.host.as_deref()));
-    let default = ingress.spec.default_backend.iter().map(|_| Arc::from(ANY_HOST));
-    let certified = ingress.spec.tls.iter().flatten().flat_map(|tls| tls.hosts.iter().flatten());
-    let certified = certified.filter(|host| !host.is_empty()).map(|host| host_name(Some(host)));
-    let mut hosts: Vec<Arc<str>> = rules.chain(default).chain(certified).collect();
-    hosts.sort();
-    hosts.dedup();
-    hosts
+/// An Ingress, and where in it each host stands: one with thousands of hosts is not searched for each of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Indexed {
+    ingress: Arc<Ingress>,
+    hosts: Arc<BTreeMap<Arc<str>, Places>>,
+}
+
+/// Where a host stands in an Ingress.
+#[derive(Debug, Default)]
+struct Places {
+    rules: Vec<usize>,
+    tls: Vec<usize>,
+}
+
+impl Deref for Indexed {
+    type Target = Ingress;
+
+    fn deref(&self) -> &Ingress {
+        &self.ingress
+    }
+}
+
+impl Indexed {
+    pub(crate) fn new(ingress: &Arc<Ingress>) -> Self {
+        let mut hosts: BTreeMap<Arc<str>, Places> = BTreeMap::new();
+        if ingress.spec.default_backend.is_some() {
+            hosts.entry(ANY_HOST.into()).or_default();
+        }
+        for (at, rule) in ingress.spec.rules.iter().flatten().enumerate() {
+            hosts.entry(host_name(rule.host.as_deref())).or_default().rules.push(at);
+        }
+        for (at, tls) in ingress.spec.tls.iter().flatten().enumerate() {
+            for host in tls.hosts.iter().flatten().filter(|host| !host.is_empty()) {
+                let places = hosts.entry(host_name(Some(host))).or_default();
+                if places.tls.last() != Some(&at) {
+                    places.tls.push(at);
+                }
+            }
+        }
+        Self { ingress: Arc::clone(ingress), hosts: Arc::new(hosts) }
+    }
+
+    /// Whether this is the same version.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.ingress, &other.ingress)
+    }
+
+    /// The host names it contributes to, in order: `*` for its default backend and for rules without a host; and those it only has a
+    /// certificate for, since other Ingresses may route them.
+    pub(crate) fn hosts(&self) -> Vec<Arc<str>> {
+        self.hosts.keys().cloned().collect()
+    }
+
+    fn rules(&self, fqdn: &Arc<str>) -> impl Iterator<Item = &IngressRule> {
+        let places = self.hosts.get(fqdn).into_iter().flat_map(|places| &places.rules);
+        places.filter_map(|at| self.spec.rules.as_ref()?.get(*at))
+    }
+
+    fn tls(&self, fqdn: &Arc<str>) -> impl Iterator<Item = &IngressTLS> {
+        let places = self.hosts.get(fqdn).into_iter().flat_map(|places| &places.tls);
+        places.filter_map(|at| self.spec.tls.as_ref()?.get(*at))
+    }
+
+    /// Whether it has, or wants, a certificate for a host.
+    fn certifies(&self, fqdn: &Arc<str>) -> bool {
+        **fqdn != *ANY_HOST && self.hosts.get(fqdn).is_some_and(|places| !places.tls.is_empty())
+    }
 }
 
 fn host_name(host: Option<&str>) -> Arc<str> {
@@ -41,38 +100,57 @@ fn host_name(host: Option<&str>) -> Arc<str> {
 }
 
 /// Adds what an Ingress serves for one host. An Ingress has no conditions: problems become notes.
-pub(crate) fn add(b: &mut Build<'_>, ingress: &Ingress, fqdn: &Arc<str>, parts: &mut HostParts) {
+pub(crate) fn add(b: &mut Build<'_>, ingress: &Indexed, fqdn: &Arc<str>, parts: &mut HostParts) {
     if **fqdn != *ANY_HOST && !crate::root::is_fqdn(fqdn) {
         return b.note(&ingress.name, format!("spec.rules.host \"{fqdn}\" is not a DNS name"));
     }
     for message in annotation::of_ingress(ingress).into_iter().chain(unused_certificates(ingress)) {
         b.note(&ingress.name, message);
     }
-    let rules: Vec<_> =
-        ingress.spec.rules.iter().flatten().filter(|r| host_name(r.host.as_deref()) == *fqdn).collect();
-    let mut routes: BTreeMap<RouteMatch, Route> = BTreeMap::new();
-    if **fqdn == *ANY_HOST
-        && let Some(backend) = &ingress.spec.default_backend
-    {
-        let path = PathMatch::Prefix("/".to_owned());
-        insert(&mut routes, route(b, ingress, "/", path, backend));
-    }
-    for path in rules.iter().filter_map(|r| r.http.as_ref()).flat_map(|http| &http.paths) {
-        match path_match(path) {
-            Ok(matches) => {
-                let text = path.path.as_deref().filter(|p| !p.is_empty()).unwrap_or("/");
-                insert(&mut routes, route(b, ingress, text, matches, &path.backend));
-            }
-            Err(why) => b.note(&ingress.name, format!("spec.rules of host \"{fqdn}\": {why}")),
-        }
-    }
-    let routes: Vec<Route> = routes.into_values().collect();
+    let bill = Bill { writer: ObjectRef::new(Kind::Ingress, ingress.name.clone()), includer: None };
+    let before = b.mark(&bill);
+    let Ok(routes) = routes(b, ingress, fqdn, &bill) else { return b.refund(&bill, before) };
     if **fqdn == *ANY_HOST {
         // There is no TLS without a name to select the certificate by.
         return parts.add_ingress(plain(ingress, routes), None, Vec::new());
     }
     let tls = termination(b, ingress, fqdn);
     parts.add_ingress(plain(ingress, routes.clone()), tls, routes);
+}
+
+/// The routes of an Ingress for one host: all, or an error if they exceed a budget.
+fn routes(
+    b: &mut Build<'_>,
+    ingress: &Indexed,
+    fqdn: &Arc<str>,
+    bill: &Bill,
+) -> Result<Vec<Route>, Reported> {
+    let mut routes: BTreeMap<RouteMatch, Route> = BTreeMap::new();
+    let certified = ingress.certifies(fqdn);
+    if certified {
+        b.charge(bill, cost::TLS, "TLSError")?;
+    }
+    if **fqdn == *ANY_HOST
+        && let Some(backend) = &ingress.spec.default_backend
+    {
+        let path = PathMatch::Prefix("/".to_owned());
+        insert(&mut routes, route(b, ingress, "/", path, backend));
+    }
+    for path in ingress.rules(fqdn).filter_map(|r| r.http.as_ref()).flat_map(|http| &http.paths) {
+        let text = path.path.as_deref().filter(|p| !p.is_empty()).unwrap_or("/");
+        b.work(bill, cost::text(text))?;
+        match path_match(path) {
+            Ok(matches) => {
+                let route = route(b, ingress, text, matches, &path.backend);
+                if let Some(route) = &route {
+                    b.charge(bill, cost(route) * if certified { 2 } else { 1 }, "RouteError")?;
+                }
+                insert(&mut routes, route);
+            }
+            Err(why) => b.note(&ingress.name, format!("spec.rules of host \"{fqdn}\": {why}")),
+        }
+    }
+    Ok(routes.into_values().collect())
 }
 
 fn insert(routes: &mut BTreeMap<RouteMatch, Route>, route: Option<Route>) {
@@ -140,7 +218,7 @@ fn route(
     let timeout = annotated("response-timeout").or_else(|| annotated("request-timeout"));
     let forward = Forward {
         clusters: vec![WeightedCluster {
-            cluster: cluster.into(),
+            cluster: b.share(cluster),
             weight: 0,
             request_headers: HeaderPolicy::default(),
             response_headers: HeaderPolicy::default(),
@@ -230,10 +308,9 @@ fn cluster(b: &mut Build<'_>, ingress: &Ingress, backend: &IngressBackend) -> Re
 }
 
 /// The certificate for a host that the Ingress lists under `tls`: of the last Secret that can be used.
-fn termination(b: &mut Build<'_>, ingress: &Ingress, fqdn: &str) -> Option<Termination> {
-    let lists = |hosts: &Option<Vec<String>>| hosts.iter().flatten().any(|h| h.eq_ignore_ascii_case(fqdn));
+fn termination(b: &mut Build<'_>, ingress: &Indexed, fqdn: &Arc<str>) -> Option<Termination> {
     let mut found = None;
-    for tls in ingress.spec.tls.iter().flatten().filter(|tls| lists(&tls.hosts)) {
+    for tls in ingress.tls(fqdn) {
         match certificate(b, ingress, tls.secret_name.as_deref().unwrap_or_default()) {
             Ok(termination) => found = Some(termination),
             Err(why) => b.note(&ingress.name, format!("tls for host \"{fqdn}\" is ignored: {why}")),

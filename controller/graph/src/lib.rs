@@ -7,18 +7,22 @@
 //! Not here: Envoy's names and messages (`contour-envoy`), endpoints (their own lane), any IO, any clock.
 
 mod annotation;
+mod budget;
 mod build;
 mod conditions;
+mod cost;
 mod duration;
 mod graph;
 mod headers;
 mod host;
 mod include;
 mod ingress;
+mod kept;
 pub mod limits;
 pub mod model;
 mod owner;
 mod policy;
+mod queue;
 pub mod re2;
 mod root;
 mod route;
@@ -29,6 +33,8 @@ mod tcp;
 mod text;
 mod unsupported;
 
+pub use budget::Budgets;
+pub use cost::cost;
 pub use duration::{parse_duration, parse_timeout};
 pub use graph::{Graph, IngressNote, Update};
 pub use headers::is_framing_header;

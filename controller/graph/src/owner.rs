@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
-use contour_objects::{Ingress, NamespacedName, Proxy};
+use contour_objects::{NamespacedName, Proxy};
 
 use crate::build::Build;
+use crate::ingress::Indexed;
 use crate::settings::{HostOwnership, Settings};
 
 /// The most objects that are named in, or rely on, the same message: with one contender more, only so many statuses change.
@@ -37,7 +38,7 @@ pub(crate) struct Claims<'o> {
     /// Roots where no roots may be. They harm only themselves.
     pub(crate) barred: Vec<&'o Arc<Proxy>>,
     /// Those of all namespaces.
-    pub(crate) ingresses: Vec<&'o Arc<Ingress>>,
+    pub(crate) ingresses: Vec<&'o Indexed>,
     roots: Vec<&'o Arc<Proxy>>,
     owner: Option<Owner<'o>>,
     strict: bool,
@@ -49,7 +50,7 @@ impl<'o> Claims<'o> {
         settings: &Settings,
         fqdn: &str,
         roots: &'o [Arc<Proxy>],
-        ingresses: &'o [Arc<Ingress>],
+        ingresses: &'o [Indexed],
     ) -> Self {
         let (mut roots, barred): (Vec<_>, Vec<_>) =
             roots.iter().partition(|r| fqdn.is_empty() || settings.root_allowed(&r.name.namespace));

@@ -282,7 +282,12 @@ fn clusters(
             continue;
         };
         let weight = weight(b, proxy, reference.weight)?;
-        clusters.push(WeightedCluster { cluster: cluster.into(), weight, request_headers, response_headers });
+        clusters.push(WeightedCluster {
+            cluster: b.share(cluster),
+            weight,
+            request_headers,
+            response_headers,
+        });
     }
     check_sum(b, proxy, &clusters)?;
     Ok(clusters)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::budget::Budgets;
 use crate::model::TlsVersion;
 
 /// Who contributes to a host that objects of several namespaces name.
@@ -33,6 +34,8 @@ pub struct Settings {
     pub tls_minimum: TlsVersion,
     /// `tls.maximum-protocol-version` (1.3).
     pub tls_maximum: TlsVersion,
+    /// What may be served for an object, a host and a namespace.
+    pub budgets: Budgets,
 }
 
 impl Default for Settings {
@@ -45,6 +48,7 @@ impl Default for Settings {
             external_names: false,
             tls_minimum: TlsVersion::V1_2,
             tls_maximum: TlsVersion::V1_3,
+            budgets: Budgets::default(),
         }
     }
 }

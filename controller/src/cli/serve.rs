@@ -191,6 +191,11 @@ pub struct ObjectFlags {
     /// Default: false, which takes those of the HTTPProxy's namespace only.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub share_httpproxy_hosts: Option<bool>,
+    /// Most memory that the hosts of one namespace may take in every Envoy, in MiB as estimated from their routes and services
+    ///
+    /// What exceeds it is told in statuses and serves as it last did. docs/limits.md says how it is estimated.
+    #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    pub namespace_memory: u64,
 }
 
 /// What statuses say.

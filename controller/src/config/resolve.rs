@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use contour_graph::HostOwnership;
+use contour_graph::{Budgets, HostOwnership};
 use contour_k8s::parse_addresses;
 use contour_objects::NamespacedName;
 use contour_runtime::{AdminAddresses, Listen};
@@ -255,6 +255,7 @@ fn graph(args: &ServeArgs, file: &ConfigFile) -> Result<contour_graph::Settings,
         external_names: file.enable_external_name_service.unwrap_or_default(),
         tls_minimum,
         tls_maximum,
+        budgets: Budgets { namespace: args.objects.namespace_memory << 20, ..Budgets::default() },
     };
     findings.conclude(settings)
 }

@@ -1,13 +1,15 @@
 //! The engine: events in; resources to the xDS cache and news to the owners of objects out.
 //!
-//! One task owns the store, the graph and the assembly. It takes all events that are waiting as one batch, so that a burst costs one build,
-//! and never waits for anybody downstream: streams read the cache at their own pace, and a [`Sink`] must not block.
+//! One task owns the store, the graph and the assembly; it has a thread of its own, since it computes and nobody should wait for that. It takes
+//! all events that are waiting as one batch, so that a burst costs one build, and builds in slices, so that a change of one namespace waits for
+//! one slice of another's and not for all. It never waits for anybody downstream: streams read the cache at their own pace, and a [`Sink`]
+//! must not block.
 
 mod metrics;
 mod rejections;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock, TryLockError};
 use std::time::{Duration, Instant};
 
 use contour_envoy::{Assembly, Owner};
@@ -28,6 +30,12 @@ use rejections::{Affected, Rejections, names};
 
 /// The most events taken in one batch. More only wait for the next.
 const BATCH: usize = 4096;
+
+/// The work of one slice, in the unit of the graph's budgets: a few hundred hosts, some milliseconds.
+const SLICE: u64 = 32 << 20;
+
+/// The longest text that a look at all hosts gives, in bytes.
+const LONGEST_LOOK: usize = 64 << 20;
 
 /// How long a start may be silent about what it waits for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -89,15 +97,31 @@ pub struct Engine {
 pub struct Inspector {
     store: Arc<RwLock<Store>>,
     settings: contour_graph::Settings,
+    looking: Arc<Mutex<()>>,
 }
 
 impl Inspector {
-    /// Every host and what it serves, built for this call, as text.
+    /// Every host and what it serves, built for this call, as text. One look at a time.
     pub fn hosts(&self) -> String {
-        let store = self.store.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let looking = self.looking.try_lock();
+        if matches!(looking, Err(TryLockError::WouldBlock)) {
+            return "another look at the hosts is under way: try again later\n".to_owned();
+        }
+        // Only pointers are copied: the engine must not wait for the build.
+        let store = self.store.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let mut graph = Graph::new(self.settings.clone());
-        let update = graph.update(&store, &everything(&store));
-        update.hosts.iter().filter_map(|(_, host)| host.as_ref()).map(ToString::to_string).collect()
+        graph.take_in(&store, &everything(&store));
+        let mut length = 0;
+        let mut hosts: BTreeMap<Arc<str>, String> = BTreeMap::new();
+        while !graph.is_settled() && length < LONGEST_LOOK {
+            for (fqdn, host) in graph.build_some(&store, SLICE).hosts {
+                let text = host.map(|host| host.to_string()).unwrap_or_default();
+                length += text.len();
+                hosts.insert(fqdn, text);
+            }
+        }
+        let rest = if graph.is_settled() { "" } else { "... and more hosts\n" };
+        hosts.into_values().chain([rest.to_owned()]).collect()
     }
 }
 
@@ -129,7 +153,8 @@ impl Engine {
     /// An engine that has seen nothing yet.
     pub fn new(wiring: Wiring, registry: &mut Registry) -> (Self, Inspector) {
         let store = Arc::new(RwLock::new(Store::default()));
-        let inspector = Inspector { store: Arc::clone(&store), settings: wiring.graph.clone() };
+        let inspector =
+            Inspector { store: Arc::clone(&store), settings: wiring.graph.clone(), looking: Arc::default() };
         let engine = Self {
             store,
             graph: Graph::new(wiring.graph),
@@ -156,10 +181,12 @@ impl Engine {
                 () = token.cancelled() => return,
                 count = events.recv_many(&mut batch, BATCH) => {
                     if count == 0 {
-                        return;
+                        return self.publish_some(u64::MAX);
                     }
-                    self.step(batch.drain(..));
+                    self.take_in(batch.drain(..));
+                    self.publish_some(SLICE);
                 }
+                () = tokio::task::yield_now(), if !self.graph.is_settled() => self.publish_some(SLICE),
                 facts = paced(&facts, heard) => {
                     self.heard(&facts);
                     heard = Some(tokio::time::Instant::now());
@@ -169,32 +196,42 @@ impl Engine {
         }
     }
 
-    /// Takes in a batch of events and publishes what they change.
+    /// Takes in a batch of events and publishes all that they change.
     pub fn step(&mut self, events: impl IntoIterator<Item = Event>) {
-        {
-            let mut store = self.store.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-            for event in events {
-                self.metrics.event(&event);
-                if let Event::Replace(scope, _) = &event {
-                    self.awaiting.remove(scope);
-                }
-                store.apply(event, &mut self.pending);
+        self.take_in(events);
+        self.publish_some(u64::MAX);
+    }
+
+    fn take_in(&mut self, events: impl IntoIterator<Item = Event>) {
+        let mut store = self.store.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for event in events {
+            self.metrics.event(&event);
+            if let Event::Replace(scope, _) = &event {
+                self.awaiting.remove(scope);
             }
+            store.apply(event, &mut self.pending);
         }
-        if !self.awaiting.is_empty() || (self.pending.is_empty() && self.ready.is_none()) {
+    }
+
+    /// Publishes what changed, up to so much work; the first time, everything.
+    fn publish_some(&mut self, most: u64) {
+        let nothing = self.pending.is_empty() && self.graph.is_settled() && self.ready.is_none();
+        if !self.awaiting.is_empty() || nothing {
             return;
         }
         let changes = std::mem::take(&mut self.pending);
-        self.publish(&changes);
+        let most = if self.ready.is_some() { u64::MAX } else { most };
+        self.publish(&changes, most);
     }
 
-    fn publish(&mut self, changes: &Changes) {
+    fn publish(&mut self, changes: &Changes, most: u64) {
         let started = Instant::now();
         let store = Arc::clone(&self.store);
         let store = store.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let first = self.ready.take();
         let mut transaction = if first.is_some() { self.assembly.initial() } else { Transaction::default() };
-        let update = self.graph.update(&store, changes);
+        self.graph.take_in(&store, changes);
+        let update = self.graph.build_some(&store, most);
         let built = Instant::now();
         extend(&mut transaction, self.assembly.hosts(&store, update.hosts.iter().cloned()));
         extend(&mut transaction, self.assembly.endpoints(&store, &changes.endpoints));

@@ -44,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 pub use args::{Output, StandaloneArgs};
 pub use settings::{Settings, SettingsError};
 
-use crate::cmd::serve::debug_router;
+use crate::cmd::serve::{debug_router, dedicated};
 use crate::engine::{Engine, Wiring};
 use console::{Console, Teller};
 use envoy::Launch;
@@ -189,7 +189,9 @@ impl Session {
         register_process_metrics(&mut registry, &BuildInfo::current());
         let own = Listen::new("127.0.0.1", settings.controller);
         let admin = AdminAddresses { metrics: own.clone(), health: own.clone(), debug: Some(own) };
-        let admin = AdminServers::bind(&admin).await;
+        // Probes and metrics do not wait for what the rest is busy with, nor does anything wait for the engine.
+        let (control, building) = (dedicated("control")?, dedicated("engine")?);
+        let admin = control.run(async move { AdminServers::bind(&admin).await }).await;
         let admin = admin.context("the controller's own endpoints; --controller-port moves them")?;
 
         let cache = Cache::new();
@@ -217,14 +219,15 @@ impl Session {
         let directory = Directory::new(&settings.directory, Some(settings.state.clone()));
         let watching = contour_files::watch(directory, sender, self.reports.clone(), token.clone());
         tasks.spawn("watching files", never_fails(watching));
-        tasks.spawn("the engine", never_fails(engine.run(receiver, facts, token.clone())));
+        let engine = building.run(engine.run(receiver, facts, token.clone()));
+        tasks.spawn("the engine", never_fails(engine));
         tasks.spawn("xDS", xds.serve(token.clone()));
         let renewal = renew(certificates, settings.certificates, ensured.next, teller.clone(), token.clone());
         tasks.spawn("renewing certificates", never_fails(renewal));
         tasks.spawn("Envoy", on_own_thread(launch, teller.clone(), token.clone()));
         let health = health_router(readiness, HealthCheck::always());
         let admin = admin.serve(metrics_router(registry), health, debug_router(inspector, nodes), token);
-        tasks.spawn("the controller's endpoints", admin);
+        tasks.spawn("the controller's endpoints", control.run(admin));
         tasks.join(GRACE).await?;
         teller.line(Line::note("stopped"));
         Ok(())
