@@ -94,7 +94,7 @@ impl Built {
     /// The resources that depend on the input, by type and name.
     pub(crate) fn resources(&self) -> Vec<(ResourceType, Arc<Resource>)> {
         let mut resources: BTreeMap<(ResourceType, Arc<str>), Arc<Resource>> = BTreeMap::new();
-        let always = ["envoy-admin", "stats-health", "dynamic"];
+        let always = ["envoy-admin", "stats-health", "dynamic", "trial"];
         for (kind, resource) in &self.transaction.set {
             if !always.contains(&&**resource.name()) {
                 resources.insert((*kind, Arc::clone(resource.name())), Arc::clone(resource));
