@@ -389,6 +389,13 @@ impl Lane {
             self.dirty.extend(draft.removed.iter().cloned());
         }
         self.cautious = true;
+        for resource in draft.set.iter().filter(|resource| resource.varies()) {
+            // It has mixed up what it had with what it refused. What is known in full is sent once more in the end.
+            if let Some(known @ (Known::Version(_) | Known::Lacking(_))) = self.known.get_mut(resource.name())
+            {
+                *known = Known::Version(None);
+            }
+        }
         let mut isolation = self.isolation.take();
         let known = &self.known;
         let base: Base<'_> = &|name| sent(known, name);

@@ -107,7 +107,7 @@ impl Session {
     }
 
     /// The state that a type is served from.
-    fn source(&self, kind: ResourceType) -> &Snapshot {
+    pub(crate) fn source(&self, kind: ResourceType) -> &Snapshot {
         if matches!(kind, Listener | Route) { &self.view } else { &self.latest }
     }
 
@@ -157,6 +157,9 @@ impl Session {
             lane.known.insert(name, Known::Version(None));
             return;
         };
+        if self.recall.has_variants(kind, &name) {
+            lane.restore(&name);
+        }
         let is_current = current.as_ref().is_some_and(|current| current.version() == version);
         if !is_current && let Some(memory) = self.recall.find(kind, &name, version) {
             for (part, rejection) in memory.refused {
@@ -171,9 +174,6 @@ impl Session {
             }
             lane.known.insert(name, Known::Sent(memory.resource));
             return;
-        }
-        if self.recall.has_variants(kind, &name) {
-            lane.restore(&name);
         }
         for Suspect { resource, part, hash } in lane.learn(&name, current.as_ref(), version, &withheld) {
             let message = EARLIER.to_owned();

@@ -106,11 +106,10 @@ impl Peer {
         // A process that ends in the middle of a search leaves a peer that takes what it has refused without a word. It harms
         // nobody but its owner, and ends with the next change.
         let convicted = &self.session.lane(ResourceType::Secret).rejections;
-        let unfinished = |name: &Arc<str>| !self.works.contains_key(name) && !convicted.contains(name);
-        let unfinished: Vec<Arc<str>> =
-            self.looked_at.keys().filter(|name| unfinished(name)).cloned().collect();
-        self.looked_at.retain(|name, _| !unfinished.contains(name));
-        self.confused.extend(unfinished);
+        let broken: Vec<Arc<str>> =
+            self.looked_at.keys().filter(|name| !self.works.contains_key(*name)).cloned().collect();
+        self.looked_at.retain(|name, _| self.works.contains_key(name) || convicted.contains(name));
+        self.confused.extend(broken);
     }
 
     /// Opens a new stream, keeping what it has, and asks for the same again.

@@ -98,6 +98,11 @@ impl Refused {
                 }
                 Output::Rejected { kind, resource, part, hash, .. } => {
                     let Some(present) = cache.get(*kind, resource) else { continue };
+                    // The search may have been about an earlier state than the one that is looked at next: that is a new try.
+                    let viewed = peer.session.source(*kind).get(*kind, resource);
+                    if viewed.is_none_or(|viewed| viewed.version() != present.version()) {
+                        continue;
+                    }
                     // Of a composite of which nothing was accepted, what was refused may be another content.
                     let plain = !matches!(kind, Listener | Route);
                     let refused = (*kind, Arc::clone(resource), present.version());
