@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use contour_e2e::client::{Connection, Request};
-use futures::future::try_join_all;
+use futures::future::join_all;
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
@@ -109,7 +109,8 @@ impl Changer {
         let tls = turn % 3 == 1;
         self.victim.prepare(host, tls).await?;
         let kind = if tls { Kind::AddTls } else { Kind::Add };
-        self.timed(kind, self.victim.publish(host, tls), |seen| seen.status == 200, host, tls).await?;
+        let own = |seen: &Seen| seen.status == 200 && seen.is_victims();
+        self.timed(kind, self.victim.publish(host, tls), own, host, tls).await?;
 
         let upstream = (turn + 1) % 2;
         let wanted = self.world.upstreams[upstream].instance().to_owned();
@@ -117,10 +118,13 @@ impl Changer {
         let from_new = |seen: &Seen| seen.status == 200 && seen.body.contains(&wanted);
         self.timed(Kind::Swap, async { swapped.await.map(drop) }, from_new, SWAPPED, false).await?;
 
-        // What is the victim's no more may be somebody's: a wildcard takes what nobody else has.
-        let gone =
-            |seen: &Seen| seen.status == 404 || (seen.status == 200 && !seen.body.contains("\"victim\""));
-        self.timed(Kind::Remove, self.victim.unpublish(host), gone, host, false).await?;
+        // What is the victim's no more may be somebody's: a wildcard takes what nobody else has. TLS without a certificate has no answer.
+        let gone = |seen: &Seen| match seen.status {
+            0 => tls,
+            200 => !seen.is_victims(),
+            status => status != 503,
+        };
+        self.timed(Kind::Remove, self.victim.unpublish(host), gone, host, tls).await?;
         self.victim.clear(host, tls).await
     }
 
@@ -135,7 +139,7 @@ impl Changer {
         let started = Instant::now();
         write.await?;
         let requests = self.world.proxies().iter().map(|proxy| self.victim.request(proxy, host, "/", tls));
-        let all = try_join_all(requests.map(|request| until(request, &accept)));
+        let all = join_all(requests.map(|request| until(request, tls, &accept)));
         let seen = tokio::time::timeout(NEVER, all).await;
         let change = Change { kind, took: started.elapsed().as_secs_f64() * 1e3, seen: seen.is_ok() };
         let _ = self.record.send(change);
@@ -145,28 +149,38 @@ impl Changer {
 }
 
 struct Seen {
+    /// 0: no answer.
     status: u16,
     body: String,
 }
 
-/// Polls until an answer is accepted. Over one connection where that can be.
-async fn until(request: Request, accept: impl Fn(&Seen) -> bool) -> Result<()> {
+impl Seen {
+    fn is_victims(&self) -> bool {
+        self.body.contains("\"victim\"")
+    }
+}
+
+/// Polls until an answer is accepted. Without TLS over one connection; with TLS every time anew, because the certificate is what changes.
+async fn until(request: Request, tls: bool, accept: impl Fn(&Seen) -> bool) {
     let mut open: Option<Connection> = None;
     loop {
         let answer = async {
-            let mut connection = match open.take() {
+            let mut connection = match open.take().filter(|_| !tls) {
                 Some(connection) => connection,
                 None => request.connect().await?,
             };
             let answer = connection.send(&request).await?;
             anyhow::Ok((connection, answer))
         };
-        // What cannot connect yet, as TLS without its certificate, has not been seen yet.
-        if let Ok((connection, answer)) = answer.await {
-            if accept(&Seen { status: answer.status, body: answer.text() }) {
-                return Ok(());
+        let seen = match answer.await {
+            Ok((connection, answer)) => {
+                open = Some(connection);
+                Seen { status: answer.status, body: answer.text() }
             }
-            open = Some(connection);
+            Err(_) => Seen { status: 0, body: String::new() },
+        };
+        if accept(&seen) {
+            return;
         }
         tokio::time::sleep(POLL).await;
     }

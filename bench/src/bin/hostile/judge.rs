@@ -27,6 +27,14 @@ impl Form {
         }
     }
 
+    /// How many requests are sent during an attack at least.
+    pub(crate) fn requests(self) -> u64 {
+        match self {
+            Self::Short => 500,
+            Self::Long => 2_000,
+        }
+    }
+
     /// Hosts of the victim.
     pub(crate) fn hosts(self) -> usize {
         match self {

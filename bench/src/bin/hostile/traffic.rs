@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use contour_e2e::client::{Connection, Request};
+use contour_e2e::wait::eventually;
 use std::sync::{Mutex, PoisonError};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::victim::{PATHS, Victim, accept};
-use crate::world::World;
+use crate::world::{PATIENCE, World};
 
 /// Hosts of each kind that are asked for.
 const SAMPLE: usize = 24;
@@ -70,6 +71,16 @@ impl Traffic {
             tasks.spawn(kept(plain, proxy.name.clone(), Arc::clone(&seen)));
         }
         Self { seen, _tasks: tasks }
+    }
+
+    /// Waits until so many requests have ended.
+    pub(crate) async fn until(&self, requests: u64) -> Result<()> {
+        eventually(PATIENCE, || async {
+            let ended = self.seen.requests.load(Ordering::SeqCst);
+            ensure!(ended >= requests, "{ended} requests");
+            Ok(())
+        })
+        .await
     }
 
     /// What was counted so far.

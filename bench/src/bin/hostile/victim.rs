@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::world::{PATIENCE, Proxy, World};
+use crate::world::{Proxy, START, World};
 
 /// The victim's namespace.
 pub(crate) const NAMESPACE: &str = "victim";
@@ -68,7 +68,7 @@ impl Victim {
     /// Waits until an Envoy serves a host.
     pub(crate) async fn until_answered(&self, proxy: &Proxy, host: &str) -> Result<()> {
         let request = self.request(proxy, host, "/", self.has_tls(host));
-        let served = eventually(PATIENCE, || async { accept(&request.send().await?) }).await;
+        let served = eventually(START, || async { accept(&request.send().await?) }).await;
         served.with_context(|| format!("{} does not serve {host}", proxy.name))
     }
 

@@ -22,8 +22,11 @@ use tokio::sync::Mutex;
 
 use crate::network::{self, DNS_PORT, EVIL_PORT, HERE, Network, Silence};
 
-/// How long the whole may take to come to rest.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
+/// How long a large installation may take to be served.
+pub(crate) const START: Duration = Duration::from_mins(5);
+
+/// How long the whole may take to come to rest, and an attacker to be told.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// An Envoy and where it is.
 pub(crate) struct Proxy {
