@@ -1,5 +1,7 @@
 //! The command line of `hostile`. What it does is a step of `.ci/run`, which takes the binary that this test has built.
 
+#![allow(clippy::unwrap_used)]
+
 use std::process::{Command, Output};
 
 fn hostile(arguments: &[&str]) -> Output {

@@ -42,9 +42,9 @@ pub(crate) fn scope<'a>(certificates: &'a Path, attack: &Attack) -> Scope<'a> {
         .with("namespace", namespace(attack))
         .with("host", format!("{}.evil.example.com", attack.name))
         .with("victim", DOMAIN)
-        .with("ip", HERE)
-        .with("port", EVIL_PORT)
-        .with("hole", HOLE_PORT)
+        .with("ip", HERE.to_string())
+        .with("port", EVIL_PORT.to_string())
+        .with("hole", HOLE_PORT.to_string())
 }
 
 fn namespace(attack: &Attack) -> String {
@@ -87,16 +87,16 @@ impl<'a> Attacker<'a> {
 
     async fn step(&self, step: &Step, changes: &Changes) -> Result<()> {
         for round in 0..step.rounds {
-            let scope = self.scope.with("round", round);
+            let scope = self.scope.with("round", round.to_string());
             let all = (0..step.repeat).flat_map(|i| step.apply.iter().map(move |object| (i, object)));
             let all: Vec<(usize, &Value)> = all.collect();
             let writes = stream::iter(all).map(|(i, object)| {
-                let scope = scope.with("i", i);
+                let scope = scope.with("i", i.to_string());
                 async move { self.apply(scope.expand(object)?, step.may_be_refused).await }
             });
             writes.buffer_unordered(CONCURRENT).try_collect::<Vec<()>>().await?;
             for (i, object) in (0..step.repeat).flat_map(|i| step.delete.iter().map(move |o| (i, o))) {
-                let object = object_of(scope.with("i", i).expand(object)?)?;
+                let object = object_of(scope.with("i", i.to_string()).expand(object)?)?;
                 let name = object.metadata.name.clone().unwrap_or_default();
                 self.api(&object)?.delete(&name, &DeleteParams::default()).await?;
             }

@@ -201,7 +201,7 @@ impl Attempt<'_> {
         let contour = self.world.contour().await;
         let envoys = self.world.proxies().iter().map(|proxy| proxy.envoy.process().ensure_running());
         let all = std::iter::once(contour.ensure_running()).chain(envoys);
-        broken.extend(all.filter_map(|one| one.err()).map(|error| format!("{error:#}")));
+        broken.extend(all.filter_map(Result::err).map(|error| format!("{error:#}")));
     }
 
     async fn rest(&self) -> Result<Rest> {

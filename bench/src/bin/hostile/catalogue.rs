@@ -207,7 +207,10 @@ fn attack(directory: &Path) -> Result<Attack> {
     for path in sorted(directory)? {
         match path.file_name().and_then(|name| name.to_str()) {
             Some("attack.yaml") => about = Some(parse(&path)?),
-            Some(step) if step.starts_with(|c: char| c.is_ascii_digit()) && step.ends_with(".yaml") => {
+            Some(step)
+                if step.starts_with(|c: char| c.is_ascii_digit())
+                    && path.extension().is_some_and(|end| end == "yaml") =>
+            {
                 let step: Step = parse(&path)?;
                 step.check().with_context(|| path.display().to_string())?;
                 steps.push(step);
@@ -242,7 +245,7 @@ mod tests {
         let catalogue = Catalogue::read(&directory).unwrap();
         assert!(catalogue.attacks.len() >= 30, "{} attacks", catalogue.attacks.len());
         for attack in &catalogue.attacks {
-            let scope = scope(&catalogue.certificates, attack).with("i", 0).with("round", 0);
+            let scope = scope(&catalogue.certificates, attack).with("i", "0").with("round", "0");
             for step in &attack.steps {
                 for object in step.apply.iter().chain(&step.delete) {
                     let object =

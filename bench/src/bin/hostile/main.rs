@@ -142,12 +142,11 @@ async fn attempts(
     let mut installation: Option<(Arc<World>, Arc<Victim>)> = None;
     let mut quiet = None;
     for attack in attacks {
-        let (world, victim) = match installation.take() {
-            Some(present) => present,
-            None => {
-                quiet = None;
-                install(contour, form).await.context("cannot start the installation")?
-            }
+        let (world, victim) = if let Some(present) = installation.take() {
+            present
+        } else {
+            quiet = None;
+            install(contour, form).await.context("cannot start the installation")?
         };
         let certificates = &catalogue.certificates;
         let attempt =

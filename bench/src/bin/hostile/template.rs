@@ -36,9 +36,9 @@ impl<'a> Scope<'a> {
 
     /// With this variable besides, or instead of the one of this name.
     #[must_use]
-    pub(crate) fn with(&self, name: &'static str, value: impl ToString) -> Self {
+    pub(crate) fn with(&self, name: &'static str, value: impl Into<String>) -> Self {
         let mut scope = self.clone();
-        scope.variables.insert(name, value.to_string());
+        scope.variables.insert(name, value.into());
         scope
     }
 
@@ -77,12 +77,12 @@ impl<'a> Scope<'a> {
                 Ok(Value::String(parts.concat()))
             }
             "$list" => {
-                let one = |j: usize| self.with("j", j).expand(&argument["of"]);
+                let one = |j: usize| self.with("j", j.to_string()).expand(&argument["of"]);
                 Ok(Value::Array((0..self.times(argument)?).map(one).collect::<Result<_>>()?))
             }
             "$map" => {
                 let one = |j: usize| {
-                    let scope = self.with("j", j);
+                    let scope = self.with("j", j.to_string());
                     Ok((scope.string(&argument["key"])?, scope.expand(&argument["value"])?))
                 };
                 Ok(Value::Object((0..self.times(argument)?).map(one).collect::<Result<Map<_, _>>>()?))
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     fn expand(value: &Value) -> Result<Value> {
-        Scope::new(Path::new("nowhere")).with("i", 503).with("port", 8080).expand(value)
+        Scope::new(Path::new("nowhere")).with("i", "503").with("port", "8080").expand(value)
     }
 
     #[test]
