@@ -4,7 +4,7 @@ CARGO ?= cargo
 XTASK = $(CARGO) run --quiet -p contour-xtask --
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test fuzz-regex fuzz bench e2e cluster-up cluster-down images envoy kube generate check-generate check-schema \
+.PHONY: help run build test fuzz-regex fuzz bench hostile e2e cluster-up cluster-down images envoy kube generate check-generate check-schema \
 	fmt fmt-check clippy deny advisories cargo-deny completions clean-cache
 
 help: ## List the targets
@@ -30,6 +30,10 @@ bench: envoy kube ## Measure the controller, and from object to traffic; writes 
 	$(CARGO) bench -p contour-bench
 	$(CARGO) build --release -p contour -p contour-bench --bin contour --bin propagation
 	hack/netns.py $${CARGO_TARGET_DIR:-target}/release/propagation
+
+hostile: envoy kube ## Attack an installation as one of its tenants; writes bench/HOSTILE.md (optimized, takes a while; Linux, root)
+	$(CARGO) build --release -p contour -p contour-bench --bin contour --bin hostile
+	hack/netns.py $${CARGO_TARGET_DIR:-target}/release/hostile
 
 cluster-up: ## Start a Kubernetes cluster of two nodes on this machine (needs root, Linux, Go; see hack/cluster)
 	@hack/cluster/up.sh
