@@ -168,17 +168,19 @@ fn wildcards_above_wildcards_make_no_products() {
         start(vec![all("*.x"), all("a.x"), all("b-c.x"), all("d.b.x"), all("e.d.b.x")]);
     let domains = |served: &Served, wildcard: &str| {
         let table = served.routes(&format!("https/{wildcard}"));
-        table.virtual_hosts.iter().skip(2).map(|h| h.domains[0].clone()).collect::<Vec<_>>()
+        let mut domains: Vec<_> = table.virtual_hosts.iter().skip(2).map(|h| h.domains[0].clone()).collect();
+        domains.sort();
+        domains
     };
-    assert_eq!(domains(&served, "*.x"), ["a.x", "d.b.x", "e.d.b.x", "b-c.x"]);
+    assert_eq!(domains(&served, "*.x"), ["a.x", "b-c.x", "d.b.x", "e.d.b.x"]);
     served.apply(&assembly.hosts(&Store::default(), [set(all("*.b.x"))]));
-    assert_eq!(domains(&served, "*.x"), ["a.x", "*.b.x", "b-c.x"]);
+    assert_eq!(domains(&served, "*.x"), ["*.b.x", "a.x", "b-c.x"]);
     assert_eq!(domains(&served, "*.b.x"), ["d.b.x", "e.d.b.x"]);
     served.apply(&assembly.hosts(&Store::default(), [gone("d.b.x"), set(all("f.b.x"))]));
-    assert_eq!(domains(&served, "*.x"), ["a.x", "*.b.x", "b-c.x"]);
+    assert_eq!(domains(&served, "*.x"), ["*.b.x", "a.x", "b-c.x"]);
     assert_eq!(domains(&served, "*.b.x"), ["e.d.b.x", "f.b.x"]);
     served.apply(&assembly.hosts(&Store::default(), [gone("*.b.x")]));
-    assert_eq!(domains(&served, "*.x"), ["a.x", "e.d.b.x", "f.b.x", "b-c.x"]);
+    assert_eq!(domains(&served, "*.x"), ["a.x", "b-c.x", "e.d.b.x", "f.b.x"]);
 
     let deep = |depth: usize| "w.".repeat(depth) + "x";
     let wildcards = (0..60).map(|depth| set(all(&format!("*.{}", deep(depth)))));
