@@ -121,13 +121,13 @@ impl Graph {
     /// change reached may come in several steps. The status of an HTTPProxy waits for the hosts that are known to reach it.
     pub fn build_some(&mut self, store: &Store, most: u64) -> Update {
         let mut update = Update::default();
-        let mut noted = BTreeMap::new();
+        let mut told = BTreeMap::new();
         let mut touched: BTreeSet<NamespacedName> = BTreeSet::new();
         let mut work: u64 = 0;
         while work < most
             && let Some((fqdn, namespace)) = self.queue.take()
         {
-            let done = self.rebuild(store, &fqdn, &mut touched, &mut noted, &mut update).max(LEAST_WORK);
+            let done = self.rebuild(store, &fqdn, &mut touched, &mut told, &mut update).max(LEAST_WORK);
             self.queue.worked_for(&namespace, done);
             work = work.saturating_add(done);
         }
@@ -282,7 +282,7 @@ impl Graph {
         store: &Store,
         fqdn: &Arc<str>,
         proxies: &mut BTreeSet<NamespacedName>,
-        noted: &mut BTreeMap<NamespacedName, usize>,
+        told: &mut BTreeMap<NamespacedName, usize>,
         update: &mut Update,
     ) -> u64 {
         let mut built = self.fit(store, fqdn);
@@ -301,7 +301,7 @@ impl Graph {
         proxies.extend(old.reports.keys().cloned());
         proxies.extend(built.reports.keys().cloned());
         let host = built.host.take();
-        let notes = tell(fqdn, std::mem::take(&mut built.notes), &old.notes, noted, update);
+        let notes = tell(fqdn, std::mem::take(&mut built.notes), &old.notes, told, update);
         let mut entry = Entry::of(&mut built, host.is_some());
         entry.notes = notes;
         self.settle(fqdn, &old, &entry);
@@ -391,7 +391,7 @@ fn tell(
     fqdn: &Arc<str>,
     notes: BTreeMap<NamespacedName, Vec<String>>,
     before: &BTreeSet<u64>,
-    noted: &mut BTreeMap<NamespacedName, usize>,
+    told: &mut BTreeMap<NamespacedName, usize>,
     update: &mut Update,
 ) -> BTreeSet<u64> {
     let mut digests = BTreeSet::new();
@@ -401,7 +401,7 @@ fn tell(
             (&ingress, &message).hash(&mut hasher);
             let digest = hasher.finish();
             digests.insert(digest);
-            let count = noted.entry(ingress.clone()).or_insert(0);
+            let count = told.entry(ingress.clone()).or_insert(0);
             *count += 1;
             // An Ingress of thousands of hosts has the same to tell about each.
             if *count > MOST_ISSUES {

@@ -110,13 +110,12 @@ pub(crate) fn build(
         root::add(&mut b, barred, &mut parts);
     }
     for one in &claims.ingresses {
-        match claims.keeps_out(&one.name.namespace) {
-            Some(owner) => b.note(&one.name, owner.note(fqdn)),
-            None => {
-                b.ledger.pays(&one.name.namespace);
-                let version = b.ingress_version(one);
-                ingress::add(&mut b, &version, fqdn, &mut parts);
-            }
+        if let Some(owner) = claims.keeps_out(&one.name.namespace) {
+            b.note(&one.name, owner.note(fqdn));
+        } else {
+            b.ledger.pays(&one.name.namespace);
+            let version = b.ingress_version(one);
+            ingress::add(&mut b, &version, fqdn, &mut parts);
         }
     }
     claims.refuse_roots(&mut b, fqdn);

@@ -38,7 +38,7 @@ fn root(rest: &str) -> Object {
     proxy("a/root", &format!("virtualhost: {{fqdn: www.example.com}}\n{rest}"))
 }
 
-fn ingress_with(spec: Value) -> Vec<Object> {
+fn ingress_with(spec: &Value) -> Vec<Object> {
     vec![ingress(json!({"metadata": {"name": "i", "namespace": "a"}, "spec": spec})), service("a/s", None)]
 }
 
@@ -48,17 +48,17 @@ fn path(path: &str) -> Value {
 
 fn ingress_of_hosts(size: usize) -> Vec<Object> {
     let rule = |n: usize| json!({"host": format!("h{n}.example.com"), "http": {"paths": [path("/")]}});
-    ingress_with(json!({"rules": (0..size).map(rule).collect::<Vec<_>>()}))
+    ingress_with(&json!({"rules": (0..size).map(rule).collect::<Vec<_>>()}))
 }
 
 fn ingress_of_paths(size: usize) -> Vec<Object> {
     let paths: Vec<Value> = (0..size).map(|n| path(&format!("/{n}"))).collect();
-    ingress_with(json!({"rules": [{"host": "www.example.com", "http": {"paths": paths}}]}))
+    ingress_with(&json!({"rules": [{"host": "www.example.com", "http": {"paths": paths}}]}))
 }
 
 fn ingress_of_certificates(size: usize) -> Vec<Object> {
     let hosts: Vec<String> = (0..size).map(|n| format!("h{n}.example.com")).collect();
-    ingress_with(json!({"tls": hosts.iter().map(|host| json!({"hosts": [host]})).collect::<Vec<_>>()}))
+    ingress_with(&json!({"tls": hosts.iter().map(|host| json!({"hosts": [host]})).collect::<Vec<_>>()}))
 }
 
 fn routes(size: usize) -> Vec<Object> {
