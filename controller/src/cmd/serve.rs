@@ -48,8 +48,9 @@ impl Sink for ApiServer {
     fn tell(&self, news: News) {
         self.statuses.withdraw(&news.gone);
         self.statuses.offer(news.statuses);
-        let rebuilt = news.hosts.iter().map(|(host, _)| host).chain(&news.quiet);
-        self.notes.offer(rebuilt, &news.notes);
+        // Of the hosts that are noted these are all the notes, too, though they were not built again.
+        let complete = news.hosts.iter().map(|(host, _)| host).chain(&news.quiet).chain(&news.noted);
+        self.notes.offer(complete, &news.notes);
     }
 }
 

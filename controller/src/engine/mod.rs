@@ -301,12 +301,11 @@ impl Engine {
     /// Remembers what builds had to say about their hosts' Ingresses, and adds what Envoys say.
     fn note(&mut self, news: &mut News) {
         let mut hosts: BTreeSet<Arc<str>> = news.hosts.iter().map(|(host, _)| Arc::clone(host)).collect();
-        hosts.extend(news.notes.iter().map(|note| Arc::clone(&note.host)));
+        hosts.extend(news.notes.iter().map(|note| Arc::clone(&note.host)).chain(news.quiet.iter().cloned()));
         for host in &hosts {
             self.notes.remove(host);
         }
         for note in &news.notes {
-            warn!(ingress = %note.ingress, host = %note.host, "{}", note.message);
             self.notes.entry(Arc::clone(&note.host)).or_default().push(note.clone());
         }
         news.notes.extend(hosts.iter().flat_map(|host| self.rejections.notes(host)));
