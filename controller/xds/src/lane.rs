@@ -335,10 +335,17 @@ impl Lane {
         if aside.is_none() {
             return;
         }
-        let mut suspects = match sent(&self.known, resource.name()) {
-            Some(base) if self.cautious => unknown(resource, Some(&base)),
+        let base = sent(&self.known, resource.name());
+        let mut suspects = match &base {
+            Some(base) if self.cautious => unknown(resource, Some(base)),
             _ => context.recall.offenders(kind, resource),
         };
+        // What this peer has accepted it keeps, whatever others say.
+        let has = |s: &Suspect| {
+            let parts = base.iter().flat_map(|base| base.parts());
+            parts.into_iter().any(|part| part.hash == s.hash && part.id == s.part)
+        };
+        suspects.retain(|s| !has(s));
         let on_trial = self.isolation.as_ref().map(|i| i.withheld(resource.name())).unwrap_or_default();
         suspects.retain(|s| {
             let open = on_trial.contains(&(Arc::clone(&s.part), s.hash));

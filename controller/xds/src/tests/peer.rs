@@ -99,6 +99,14 @@ impl Peer {
         }
     }
 
+    /// Another peer of the same server.
+    pub(super) fn beside(&self, snapshot: Snapshot, now: Instant) -> Self {
+        let mut other = Self::new(self.mode, snapshot.clone(), now);
+        other.recall = self.recall.clone();
+        other.session = Session::new(self.mode, None, self.recall.clone(), snapshot, now);
+        other
+    }
+
     /// Makes the server forget, as a restart does.
     pub(super) fn restart(&mut self) {
         self.restarts += 1;
