@@ -10,7 +10,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use contour_e2e::envoy::{Envoy, Launch};
 use contour_e2e::wait::eventually;
-use contour_envoy::bootstrap::Bootstrap;
 use contour_resource::{Resource, ResourceType, Transaction};
 use contour_xds::Snapshot;
 use serde_json::Value;
@@ -151,13 +150,7 @@ async fn accept(pipeline: &mut Pipeline, envoy: &Envoy, directory: &Path) -> Res
 
 async fn envoy_for(pipeline: &Pipeline) -> Result<(tempfile::TempDir, Envoy)> {
     let home = tempfile::tempdir()?;
-    let bootstrap = Bootstrap {
-        admin_socket: home.path().join("admin.sock").display().to_string(),
-        xds_address: pipeline.address.ip().to_string(),
-        xds_port: pipeline.address.port(),
-        ..Bootstrap::default()
-    };
-    let files = bootstrap.render()?;
+    let files = pipeline.bootstrap(home.path()).render()?;
     let launch = Launch::bootstrap(files.bootstrap.to_string()).node("accepted", "contour");
     // What was removed is to go away while the test looks.
     let envoy = launch.args(["--drain-time-s", "1", "--parent-shutdown-time-s", "2"]).start().await?;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use contour_e2e::envoy::{Envoy, Launch};
 use contour_e2e::wait::eventually;
-use contour_envoy::bootstrap::Bootstrap;
 use contour_graph::model::{Action, Route, SecureHost, VirtualHost};
 use contour_objects::{Event, Kind, Object, Scope};
 use contour_resource::{Resource, ResourceType, Transaction};
@@ -56,13 +55,8 @@ impl Trial {
         let mut pipeline = Pipeline::start();
         pipeline.step([]);
         let home = tempfile::tempdir()?;
-        let bootstrap = Bootstrap {
-            admin_socket: home.path().join("admin.sock").display().to_string(),
-            xds_address: pipeline.address.ip().to_string(),
-            xds_port: pipeline.address.port(),
-            ..Bootstrap::default()
-        };
-        let mut bootstrap: Value = serde_json::from_str(&bootstrap.render()?.bootstrap.to_string())?;
+        let files = pipeline.bootstrap(home.path()).render()?;
+        let mut bootstrap: Value = serde_json::from_str(&files.bootstrap.to_string())?;
         bootstrap["typed_dns_resolver_config"] = no_names();
         let launch = Launch::bootstrap(bootstrap.to_string()).node("parity", "contour");
         // What was removed is to go away while the test looks.

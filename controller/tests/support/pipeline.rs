@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use contour::engine::{Engine, News, Sink, Wiring};
+use contour_envoy::bootstrap::Bootstrap;
 use contour_envoy::{Settings, Socket};
 use contour_files::Directory;
 use contour_objects::Event;
@@ -49,6 +50,16 @@ pub(crate) fn envoy_settings() -> Settings {
 }
 
 impl Pipeline {
+    /// The bootstrap of an Envoy that follows this server; its administration socket is in `home`.
+    pub(crate) fn bootstrap(&self, home: &Path) -> Bootstrap {
+        Bootstrap {
+            admin_socket: home.join("admin.sock").display().to_string(),
+            xds_address: self.address.ip().to_string(),
+            xds_port: self.address.port(),
+            ..Bootstrap::default()
+        }
+    }
+
     /// Starts without objects: the first step publishes.
     pub(crate) fn start() -> Self {
         let cache = Cache::new();
