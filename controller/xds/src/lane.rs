@@ -6,35 +6,24 @@ use std::time::Instant;
 
 use contour_resource::{Part, Resource, ResourceType, Trial, Withheld, version_of};
 
+use crate::batch::Batch;
+use crate::holdings::{Holdings, Known, Wants};
 use crate::isolation::{Base, Isolation, Offender, Suspect, unknown};
-use crate::message::Mode;
+use crate::message::{Mode, Text};
 use crate::recall::Recall;
 use crate::rejection::{Rejection, Rejections, compose};
+use crate::sharded::{Names, SHARDS, index_of_name};
 use crate::subscription::Subscription;
 use crate::table::Table;
 
 /// What is said of a part that an Envoy had refused before this process knew it.
 pub(crate) const EARLIER: &str = "this Envoy refused it before; it is not sent again until it changes";
 
-/// What the peer has under a name, as far as it has said so.
-#[derive(Clone, Debug)]
-pub(crate) enum Known {
-    /// A version from an earlier stream; None for one that is not ours.
-    Version(Option<u64>),
-    /// A version from an earlier stream that lacks what the peer refused of the resource in this version, and nothing else.
-    /// What stands in place of the refused parts is not known.
-    Lacking(u64),
-    /// What was sent on this stream and accepted.
-    Sent(Arc<Resource>),
-    /// It was told that there is no such resource.
-    Absent,
-}
-
 /// What a response changes at the peer.
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
     /// New or changed resources, or such as were asked for again.
-    pub(crate) set: Vec<Arc<Resource>>,
+    pub(crate) set: Batch,
     /// Names that are gone or never were.
     pub(crate) removed: Vec<Arc<str>>,
     /// Names that were looked at and need nothing, or must be held back.
@@ -48,6 +37,13 @@ impl Draft {
     pub(crate) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.set.iter().map(|r| r.name()).chain(&self.removed)
     }
+
+    /// Puts what it speaks of name by name in the order of names.
+    fn sort(&mut self) {
+        self.set.sort();
+        self.removed.sort();
+        self.skipped.sort();
+    }
 }
 
 /// A response on the wire, not yet answered.
@@ -59,12 +55,12 @@ pub(crate) struct InFlight {
     /// When the oldest change in it was committed, if it carries a change rather than a first load.
     pub(crate) committed: Option<Instant>,
     /// Once it is overdue: what was known before it was taken for accepted.
-    before: Vec<(Arc<str>, Option<Known>)>,
+    before: Option<Holdings>,
 }
 
 impl InFlight {
     pub(crate) fn new(nonce: String, version: String, draft: Draft, committed: Option<Instant>) -> Self {
-        Self { nonce, version, draft, committed, before: Vec::new() }
+        Self { nonce, version, draft, committed, before: None }
     }
 }
 
@@ -82,11 +78,11 @@ pub(crate) struct Context<'c> {
 #[derive(Default)]
 pub(crate) struct Lane {
     pub(crate) subscription: Subscription,
-    pub(crate) known: HashMap<Arc<str>, Known>,
+    pub(crate) known: Holdings,
     /// Names to look at when the next response is made.
-    pub(crate) dirty: BTreeSet<Arc<str>>,
+    pub(crate) dirty: Names,
     /// Names to send even when the peer has their version.
-    pub(crate) forced: BTreeSet<Arc<str>>,
+    pub(crate) forced: Names,
     /// Names that are gone, but whose removal must wait until nothing refers to them.
     pub(crate) leaving: BTreeSet<Arc<str>>,
     /// An answer is owed even if there is nothing to say.
@@ -128,8 +124,7 @@ impl Lane {
 
     /// Whether something is on trial of which it is not known what the peer has.
     fn searches_in_the_dark(&self) -> bool {
-        let unknown =
-            |name: &Arc<str>| self.has(name) && !matches!(self.known.get(name), Some(Known::Sent(_)));
+        let unknown = |name: &Arc<str>| self.has(name) && self.known.sent(name).is_none();
         self.isolation.as_ref().is_some_and(|isolation| isolation.names().any(unknown))
     }
 
@@ -156,7 +151,7 @@ impl Lane {
 
     /// What the peer needs for what it has under this name.
     pub(crate) fn needs(&self, name: &str) -> Option<Arc<str>> {
-        sent(&self.known, name)?.needs().cloned()
+        self.known.sent(name)?.needs().cloned()
     }
 
     /// The parts that were refused, have changed, and are not refused any more: resource and id.
@@ -184,7 +179,7 @@ impl Lane {
 
     /// The names that are known or under way and that the subscription does not cover.
     pub(crate) fn unwanted(&self) -> BTreeSet<Arc<str>> {
-        let all = self.known.keys().chain(&self.dirty).chain(&self.leaving);
+        let all = self.known.names().chain(self.dirty.iter()).chain(&self.leaving);
         all.filter(|name| !self.subscription.contains(name)).cloned().collect()
     }
 
@@ -224,6 +219,38 @@ impl Lane {
         refused
     }
 
+    /// A SotW peer has proven by its version that it has everything.
+    pub(crate) fn adopt(&mut self, table: &Table) {
+        if self.subscription.wildcard() {
+            self.known.adopt(table.resources());
+            return;
+        }
+        for resource in table.iter().filter(|r| self.subscription.contains(r.name())) {
+            self.known.insert(Arc::clone(resource.name()), Known::Sent(Arc::clone(resource)));
+        }
+    }
+
+    /// A peer says which versions it has from an earlier stream: those that are the present ones. Returns the others.
+    pub(crate) fn learn_present(&mut self, initial: Vec<(Text, Text)>, table: &Table) -> Vec<(Text, Text)> {
+        let is_present = |resource: &Arc<Resource>, (_, version): &(Text, Text)| {
+            version.len() == 16 && u64::from_str_radix(version, 16) == Ok(resource.version())
+        };
+        let (mut present, others) = table.resources().gather(initial, |(name, _)| name, is_present);
+        let names = self.subscription.names();
+        let unwanted = |index: &usize| {
+            let all = self.subscription.wildcard() || names.shares(table.names(), *index);
+            !all && present.shard(*index).is_some()
+        };
+        for index in (0..SHARDS).filter(unwanted).collect::<Vec<_>>() {
+            let Some(shard) = present.shard(index).cloned() else { continue };
+            for resource in shard.iter().filter(|r| !names.contains(r.name())) {
+                present.remove(resource.name());
+            }
+        }
+        self.known.adopt(&present);
+        others
+    }
+
     /// Where parts of a resource can be tried aside at this peer.
     fn aside(&self, resource: &Resource, kind: ResourceType, mode: Mode) -> Option<Arc<Trial>> {
         let trial = resource.trial()?;
@@ -240,35 +267,75 @@ impl Lane {
         self.tried_last = false;
         let forced = std::mem::take(&mut self.forced);
         let mut due = std::mem::take(&mut self.dirty);
-        due.extend(forced.iter().cloned());
-        for name in due {
-            match context.table.get(&name) {
+        due.add(&forced);
+        let whole = self.whole_shards(&due, &forced, context, kind);
+        for index in whole {
+            draft.set.extend_shard(context.table.resources().shard(index));
+            due.set_shard(index, None);
+        }
+        for name in due.iter() {
+            match context.table.get(name) {
                 Some(resource) => {
                     let aside = self.aside(resource, kind, mode);
                     self.be_cautious(resource, kind, aside.clone(), context);
-                    self.draft_present(resource, forced.contains(&name), context, &mut draft);
+                    self.draft_present(resource, forced.contains(name), context, &mut draft);
                 }
-                None => self.draft_absent(name, &forced, &mut draft),
+                None => self.draft_absent(Arc::clone(name), &forced, &mut draft),
             }
         }
+        draft.sort();
+        self.draft_restored(context, &mut draft);
+        draft
+    }
+
+    /// The shards of a table that can be sent as they are: all in them is due, and nothing speaks against any of it.
+    fn whole_shards(
+        &self,
+        due: &Names,
+        forced: &Names,
+        context: &Context<'_>,
+        kind: ResourceType,
+    ) -> Vec<usize> {
+        let is_plain = matches!(kind, ResourceType::Secret | ResourceType::Cluster | ResourceType::Endpoints)
+            && self.isolation.is_none()
+            && !self.cautious
+            && self.rejections.is_empty()
+            && self.behind.is_empty()
+            && !context.recall.has_any_variants(kind);
+        if !is_plain {
+            return Vec::new();
+        }
+        let (names, resources) = (context.table.names(), context.table.resources());
+        let others: BTreeSet<usize> = self.known.other_names().map(|name| index_of_name(name)).collect();
+        let is_whole = |index: &usize| {
+            let has = self.known.all_sent().shard(*index);
+            let all_forced = forced.shard(*index).is_some() && forced.shares(names, *index);
+            due.shard(*index).is_some()
+                && due.shares(names, *index)
+                && !others.contains(index)
+                && (has.is_none() || (all_forced && self.known.all_sent().shares(resources, *index)))
+        };
+        (0..SHARDS).filter(is_whole).collect()
+    }
+
+    /// What the peer has mixed up with what it refused goes once more.
+    fn draft_restored(&mut self, context: &Context<'_>, draft: &mut Draft) {
         for name in std::mem::take(&mut self.restore) {
             let drafted = draft.names().any(|drafted| *drafted == name);
             let current = context.table.get(&name);
             match self.known.get(&name).filter(|_| !drafted) {
                 Some(Known::Sent(accepted)) => {
-                    let accepted = Arc::clone(accepted);
                     draft.set.push(match current {
                         Some(resource) => self.rejections.told(accepted, resource),
                         None => accepted,
                     });
                 }
                 Some(Known::Version(Some(version))) => {
-                    draft.set.extend(current.filter(|r| r.varies() && r.version() == *version).cloned());
+                    draft.set.extend(current.filter(|r| r.varies() && r.version() == version).cloned());
                 }
                 _ => {}
             }
         }
-        draft
     }
 
     fn draft_present(
@@ -281,7 +348,7 @@ impl Lane {
         let name = resource.name();
         let recovered = self.rejections.prune(resource);
         self.changed.extend(recovered.into_iter().map(|part| (Arc::clone(name), part)));
-        let base = sent(&self.known, name);
+        let base = self.known.sent(name).cloned();
         let on_trial = self.isolation.as_ref().map(|isolation| isolation.withheld(name)).unwrap_or_default();
         let tried =
             |part: &Part| !on_trial.is_empty() && on_trial.contains(&(Arc::clone(&part.id), part.hash));
@@ -317,8 +384,8 @@ impl Lane {
     fn is_known(&self, resource: &Resource, sendable: &Resource) -> bool {
         match self.known.get(resource.name()) {
             Some(Known::Sent(known)) => known.version() == sendable.version(),
-            Some(Known::Version(Some(version))) => *version == sendable.version(),
-            Some(Known::Lacking(of)) => *of == resource.version(),
+            Some(Known::Version(Some(version))) => version == sendable.version(),
+            Some(Known::Lacking(of)) => of == resource.version(),
             Some(Known::Version(None) | Known::Absent) | None => false,
         }
     }
@@ -335,7 +402,7 @@ impl Lane {
         if aside.is_none() {
             return;
         }
-        let base = sent(&self.known, resource.name());
+        let base = self.known.sent(resource.name()).cloned();
         let mut suspects = match &base {
             Some(base) if self.cautious => unknown(resource, Some(base)),
             _ => context.recall.offenders(kind, resource),
@@ -357,7 +424,7 @@ impl Lane {
         }
     }
 
-    fn draft_absent(&mut self, name: Arc<str>, forced: &BTreeSet<Arc<str>>, draft: &mut Draft) {
+    fn draft_absent(&mut self, name: Arc<str>, forced: &Names, draft: &mut Draft) {
         let recovered = self.rejections.forget(&name);
         self.changed.extend(recovered.into_iter().map(|part| (Arc::clone(&name), part)));
         self.behind.remove(&name);
@@ -371,9 +438,11 @@ impl Lane {
 
     /// The peer accepted a response.
     pub(crate) fn accept(&mut self, draft: &Draft) {
-        for resource in &draft.set {
-            if self.subscription.contains(resource.name()) {
-                self.known.insert(Arc::clone(resource.name()), Known::Sent(Arc::clone(resource)));
+        let wants = Wants { everything: self.subscription.wildcard(), names: self.subscription.names() };
+        self.known.accept(&draft.set, &wants);
+        if !self.rejections.is_empty() || !self.proven.is_empty() {
+            let wanted = draft.set.iter().filter(|r| self.subscription.contains(r.name()));
+            for resource in wanted {
                 self.rejections.confirm(resource.name());
                 self.proven.retain(|suspect| suspect.resource != *resource.name());
             }
@@ -398,22 +467,21 @@ impl Lane {
         self.cautious = true;
         for resource in draft.set.iter().filter(|resource| resource.varies()) {
             // It has mixed up what it had with what it refused. What is known in full is sent once more in the end.
-            if let Some(known @ (Known::Version(_) | Known::Lacking(_))) = self.known.get_mut(resource.name())
-            {
-                *known = Known::Version(None);
+            if let Some(Known::Version(_) | Known::Lacking(_)) = self.known.get(resource.name()) {
+                self.known.insert(Arc::clone(resource.name()), Known::Version(None));
             }
         }
         let mut isolation = self.isolation.take();
         let known = &self.known;
-        let base: Base<'_> = &|name| sent(known, name);
+        let base: Base<'_> = &|name| known.sent(name).cloned();
         if draft.trial {
             if let Some(isolation) = &mut isolation {
-                isolation.refused(&draft.set, base, message);
+                isolation.refused(&draft.set.sorted(), base, message);
             }
         } else if !draft.set.is_empty() {
             // What serves for trials is ours, and goes again.
             let (ours, blamed): (Vec<_>, Vec<_>) =
-                draft.set.iter().cloned().partition(|resource| self.trials.contains(resource.name()));
+                draft.set.sorted().into_iter().partition(|resource| self.trials.contains(resource.name()));
             let aside = |resource: &Resource| {
                 // Where all was accepted aside, it is refused for the company it has in place.
                 let new = unknown(resource, base(resource.name()).as_deref());
@@ -441,8 +509,7 @@ impl Lane {
     pub(crate) fn overdue(&mut self) {
         let Some(mut in_flight) = self.in_flight.take() else { return };
         if !in_flight.draft.trial {
-            let names = in_flight.draft.names();
-            in_flight.before = names.map(|name| (Arc::clone(name), self.known.get(name).cloned())).collect();
+            in_flight.before = Some(self.known.clone());
             self.accept(&in_flight.draft);
         }
         self.overdue.push_back(in_flight);
@@ -452,15 +519,16 @@ impl Lane {
     pub(crate) fn take_overdue(&mut self, nonce: &str, refused: bool) -> Option<InFlight> {
         let at = self.overdue.iter().position(|in_flight| in_flight.nonce == nonce)?;
         let in_flight = self.overdue.remove(at)?;
-        if refused {
-            for (name, before) in &in_flight.before {
-                let present = sent(&self.known, name).map(|r| r.version());
-                let still = in_flight.draft.set.iter().find(|r| r.name() == name).map(|r| r.version());
-                if present == still {
-                    match before {
-                        Some(before) => self.known.insert(Arc::clone(name), before.clone()),
+        if let Some(before) = in_flight.before.as_ref().filter(|_| refused) {
+            let set = in_flight.draft.set.iter().map(|r| (r.name(), Some(r.version())));
+            let removed = in_flight.draft.removed.iter().map(|name| (name, None));
+            for (name, version) in set.chain(removed) {
+                let present = self.known.sent(name).map(|r| r.version());
+                if present == version {
+                    match before.get(name) {
+                        Some(before) => self.known.insert(Arc::clone(name), before),
                         None => self.known.remove(name),
-                    };
+                    }
                 }
             }
         }
@@ -470,10 +538,10 @@ impl Lane {
     /// The next trial of a search in progress, or the offenders when it is over.
     pub(crate) fn isolate(&mut self) -> Option<Result<Draft, Vec<Offender>>> {
         let known = &self.known;
-        let base: Base<'_> = &|name| sent(known, name);
+        let base: Base<'_> = &|name| known.sent(name).cloned();
         if let Some(set) = self.isolation.as_mut()?.next_trial(base) {
             self.tried_last = true;
-            return Some(Ok(Draft { set, trial: true, ..Draft::default() }));
+            return Some(Ok(Draft { set: set.into(), trial: true, ..Draft::default() }));
         }
         let isolation = self.isolation.take()?;
         self.postponed.clear();
@@ -487,13 +555,13 @@ impl Lane {
         self.proven = proven;
         for offender in &offenders {
             let suspect = &offender.suspect;
-            let accepted = sent(&self.known, &suspect.resource);
+            let accepted = self.known.sent(&suspect.resource);
             // It is to know, when it connects to another process, what it refused. Aside this is worth no message.
             let untold = |r: &Arc<Resource>| {
                 let told = r.withheld().iter().any(|w| w.refused == suspect.hash);
                 offender.rest.is_some() && r.parts().len() > 1 && !told
             };
-            if accepted.as_ref().is_none_or(|r| untold(r) || r.varies()) {
+            if accepted.is_none_or(|r| untold(r) || r.varies()) {
                 self.restore.insert(Arc::clone(&suspect.resource));
             }
             let tentative = offender.rest.filter(|_| accepted.is_none());
@@ -508,7 +576,7 @@ impl Lane {
         let mut uses = BTreeSet::new();
         let on_trial = self.isolation.iter().flat_map(Isolation::names);
         for name in self.behind.iter().chain(self.rejections.resources()).chain(on_trial) {
-            let Some(Known::Sent(has)) = self.known.get(name) else { continue };
+            let Some(has) = self.known.sent(name) else { continue };
             let current = table.get(name);
             let current: BTreeSet<(&str, u64)> =
                 current.iter().flat_map(|r| r.parts()).map(|p| (&*p.id, p.hash)).collect();
@@ -516,12 +584,5 @@ impl Lane {
             uses.extend(kept.flat_map(|part| &*part.uses));
         }
         uses
-    }
-}
-
-fn sent(known: &HashMap<Arc<str>, Known>, name: &str) -> Option<Arc<Resource>> {
-    match known.get(name) {
-        Some(Known::Sent(resource)) => Some(Arc::clone(resource)),
-        _ => None,
     }
 }

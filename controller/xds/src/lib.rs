@@ -10,9 +10,12 @@
 //! - make before break: a route is sent when its clusters are warm, a cluster is removed when no route is left on it;
 //! - what a peer refuses is found, held back from that peer alone, and not sent again until it changes.
 
+mod batch;
 mod cache;
 mod client_name;
 mod facts;
+mod grpc;
+mod holdings;
 mod isolation;
 mod lane;
 mod listen;
@@ -25,12 +28,14 @@ mod rejection;
 mod server;
 mod service;
 mod session;
+mod sharded;
 mod stream;
 mod subscription;
 mod table;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod turns;
 mod warming;
 mod wire;
 

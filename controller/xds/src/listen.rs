@@ -1,5 +1,6 @@
 //! The listening socket and the connections that come in on it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -11,6 +12,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,10 @@ use crate::tls::Reloading;
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// What to wait after accepting failed (out of file descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Handshakes that may be under way: when there are more, the one that takes longest is given up. An honest one takes
+/// milliseconds, so that whoever opens connections and says nothing keeps nobody out.
+const MOST_HANDSHAKES: usize = 1024;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -67,6 +73,7 @@ pub(crate) async fn accept(
     ready: mpsc::Sender<io::Result<Connection>>,
     stop: CancellationToken,
 ) {
+    let mut handshakes = Handshakes::default();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -80,7 +87,28 @@ pub(crate) async fn accept(
                 continue;
             }
         };
-        tokio::spawn(greet(stream, peer, tls.clone(), ready.clone(), stop.clone()));
+        handshakes.begin(tokio::spawn(greet(stream, peer, tls.clone(), ready.clone(), stop.clone())));
+    }
+}
+
+/// The handshakes under way, the oldest first.
+#[derive(Default)]
+struct Handshakes(VecDeque<JoinHandle<()>>);
+
+impl Handshakes {
+    /// Counts a handshake in. It goes on by itself, until it is the oldest of too many.
+    fn begin(&mut self, handshake: JoinHandle<()>) {
+        self.0.push_back(handshake);
+        if self.0.len() <= MOST_HANDSHAKES {
+            return;
+        }
+        self.0.retain(|handshake| !handshake.is_finished());
+        if self.0.len() > MOST_HANDSHAKES
+            && let Some(oldest) = self.0.pop_front()
+        {
+            debug!("too many xDS clients have not finished their TLS handshakes: the oldest is given up");
+            oldest.abort();
+        }
     }
 }
 
@@ -175,5 +203,37 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         on_stream!(self, stream => stream.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn of_too_many_handshakes_the_oldest_is_given_up() {
+        let mut handshakes = Handshakes::default();
+        let mut ends = Vec::new();
+        let mut begin = |done: bool| {
+            let (end, ended) = oneshot::channel::<()>();
+            handshakes.begin(tokio::spawn(async move {
+                let _end = end;
+                if !done {
+                    std::future::pending::<()>().await;
+                }
+            }));
+            ends.push(ended);
+        };
+        // Those that are done count no longer.
+        for at in 0..MOST_HANDSHAKES + 100 {
+            begin((10..110).contains(&at));
+            tokio::task::yield_now().await;
+        }
+        begin(false);
+        tokio::task::yield_now().await;
+        assert!((&mut ends[0]).await.is_err(), "the oldest is given up");
+        assert!(ends[1].try_recv().is_err_and(|e| e == oneshot::error::TryRecvError::Empty));
     }
 }

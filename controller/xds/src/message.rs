@@ -1,10 +1,13 @@
 //! What goes into a session and what comes out of it, in terms that both protocols share.
 
-use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
-use contour_resource::{Resource, ResourceType};
+use bytes::Bytes;
+use contour_resource::ResourceType;
+
+use crate::batch::Batch;
 
 /// The two protocols: what a response carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,6 +28,32 @@ impl Mode {
     }
 }
 
+/// A text in a request, which it shares: a reconnecting Envoy lists tens of thousands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Text(Bytes);
+
+impl Text {
+    /// `None` for what is not UTF-8.
+    pub(crate) fn new(bytes: Bytes) -> Option<Self> {
+        std::str::from_utf8(&bytes).is_ok().then_some(Self(bytes))
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        // It was looked at when it was made.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
 /// A request of either protocol.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
@@ -38,8 +67,16 @@ pub(crate) struct Request {
 /// What a request says about wanted resources.
 #[derive(Clone, Debug)]
 pub(crate) enum Asked {
-    Delta { subscribe: Vec<String>, unsubscribe: Vec<String>, initial: HashMap<String, String> },
-    Sotw { names: Vec<String>, version: String },
+    /// `initial` has names with the versions that the peer has.
+    Delta {
+        subscribe: Vec<Text>,
+        unsubscribe: Vec<Text>,
+        initial: Vec<(Text, Text)>,
+    },
+    Sotw {
+        names: Vec<Text>,
+        version: String,
+    },
 }
 
 /// A response of either protocol.
@@ -48,7 +85,7 @@ pub(crate) struct Response {
     pub(crate) kind: ResourceType,
     pub(crate) nonce: String,
     pub(crate) version: String,
-    pub(crate) resources: Vec<Arc<Resource>>,
+    pub(crate) resources: Batch,
     pub(crate) removed: Vec<Arc<str>>,
 }
 

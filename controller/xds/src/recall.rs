@@ -69,6 +69,12 @@ impl Recall {
         }
     }
 
+    /// Whether any resource of a type is sent in variants.
+    pub(crate) fn has_any_variants(&self, kind: ResourceType) -> bool {
+        let variants = self.variants.lock().unwrap_or_else(PoisonError::into_inner);
+        variants.range((kind, Arc::from(""))..).next().is_some_and(|((of, _), _)| *of == kind)
+    }
+
     /// Whether a resource of this name is sent in variants.
     pub(crate) fn has_variants(&self, kind: ResourceType, name: &Arc<str>) -> bool {
         let variants = self.variants.lock().unwrap_or_else(PoisonError::into_inner);

@@ -52,6 +52,11 @@ impl Rejections {
         parts.and_then(|parts| parts.get(&suspect.part)).is_some_and(|r| r.hash == suspect.hash)
     }
 
+    /// Whether nothing was refused.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_resource.is_empty()
+    }
+
     /// The resources of which something was refused.
     pub(crate) fn resources(&self) -> impl Iterator<Item = &Arc<str>> {
         self.by_resource.keys()

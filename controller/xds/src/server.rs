@@ -19,11 +19,13 @@ use crate::nodes::Nodes;
 use crate::recall::Recall;
 use crate::service::Discovery;
 use crate::tls::{Certificates, Reloading, TlsError, TlsFiles};
+use crate::turns::Turns;
 
 /// How long an ended stream's connection may take to close before it is left to the end of the process.
 const DRAIN: Duration = Duration::from_secs(2);
-/// HTTP/2 receive windows: a reconnecting Envoy lists every resource it has, about a megabyte for 10,000.
-const WINDOW: u32 = 4 * 1024 * 1024;
+/// HTTP/2 receive windows: what an Envoy may send before it is read. A reconnecting one lists every resource it has, about a
+/// megabyte for 10,000, and waits with it for its turn.
+const WINDOW: u32 = 256 * 1024;
 
 /// Why the server cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +117,7 @@ impl Server {
             nodes: self.nodes,
             metrics: self.metrics,
             recall: Recall::numbering_from(first_variant()),
+            turns: Turns::default(),
             stop: stop.clone(),
         };
         let serving = tonic::transport::Server::builder()

@@ -1,27 +1,25 @@
 //! The discovery services: which method speaks which protocol about which types.
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use contour_resource::ResourceType;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
-use tonic::server::{Grpc, StreamingService};
-use tonic::{Request, Response, Status, Streaming};
 
 use crate::cache::Cache;
 use crate::facts::Facts;
+use crate::grpc::Requests;
 use crate::listen::Peer;
 use crate::message::Mode;
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::recall::Recall;
 use crate::stream;
-use crate::wire::{Delta, DiscoveryCodec, Protocol, Sotw};
+use crate::turns::Turns;
+use crate::wire::{Delta, Protocol, Sotw};
 
 /// The largest request taken: an Envoy that reconnects lists all it has, 60 to 90 bytes each.
 const RECEIVE_LIMIT: usize = 128 * 1024 * 1024;
@@ -34,6 +32,7 @@ pub(crate) struct Discovery {
     pub(crate) nodes: Nodes,
     pub(crate) metrics: Metrics,
     pub(crate) recall: Recall,
+    pub(crate) turns: Turns,
     pub(crate) stop: CancellationToken,
 }
 
@@ -57,43 +56,30 @@ fn route(path: &str) -> Option<(Mode, Option<ResourceType>)> {
     }
 }
 
-type Outcome<T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send>>;
-
-/// One method, for one call.
-struct Method<P> {
-    discovery: Discovery,
-    only: Option<ResourceType>,
-    protocol: std::marker::PhantomData<P>,
-}
-
-impl<P: Protocol> StreamingService<P::Request> for Method<P> {
-    type Response = P::Response;
-    type ResponseStream = ReceiverStream<Result<P::Response, Status>>;
-    type Future = Outcome<Response<Self::ResponseStream>>;
-
-    fn call(&mut self, request: Request<Streaming<P::Request>>) -> Self::Future {
-        let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
-        let responses = stream::open::<P>(self.discovery.clone(), self.only, peer, request.into_inner());
-        Box::pin(std::future::ready(Ok(Response::new(responses))))
-    }
-}
-
-async fn serve<P: Protocol>(
+/// Opens a stream: its responses are the body of what is returned.
+fn serve<P: Protocol>(
     discovery: Discovery,
     only: Option<ResourceType>,
     request: http::Request<Body>,
 ) -> http::Response<Body> {
-    let method = Method::<P> { discovery, only, protocol: std::marker::PhantomData };
-    Grpc::new(DiscoveryCodec::<P>::default())
-        .max_decoding_message_size(RECEIVE_LIMIT)
-        .streaming(method, request)
-        .await
+    let is_grpc = |value: &http::HeaderValue| value.as_bytes().starts_with(b"application/grpc");
+    if !request.headers().get(http::header::CONTENT_TYPE).is_some_and(is_grpc) {
+        let mut response = http::Response::new(Body::empty());
+        *response.status_mut() = http::StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return response;
+    }
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let requests = Requests::new(request.into_body(), RECEIVE_LIMIT);
+    let mut response = http::Response::new(Body::new(stream::open::<P>(discovery, only, peer, requests)));
+    let grpc = http::HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, grpc);
+    response
 }
 
 impl Service<http::Request<Body>> for Discovery {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -101,13 +87,11 @@ impl Service<http::Request<Body>> for Discovery {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let discovery = self.clone();
-        Box::pin(async move {
-            Ok(match route(request.uri().path()) {
-                Some((Mode::Delta, only)) => serve::<Delta>(discovery, only, request).await,
-                Some((Mode::Sotw, only)) => serve::<Sotw>(discovery, only, request).await,
-                None => Status::unimplemented("not an xDS v3 streaming method").into_http(),
-            })
-        })
+        std::future::ready(Ok(match route(request.uri().path()) {
+            Some((Mode::Delta, only)) => serve::<Delta>(discovery, only, request),
+            Some((Mode::Sotw, only)) => serve::<Sotw>(discovery, only, request),
+            None => Status::unimplemented("not an xDS v3 streaming method").into_http(),
+        }))
     }
 }
 

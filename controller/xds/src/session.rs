@@ -17,14 +17,17 @@ use std::time::{Duration, Instant};
 
 use contour_resource::{Part, Resource, ResourceType, read_version};
 
+use crate::batch::Batch;
 use crate::cache::Snapshot;
+use crate::holdings::Known;
 use crate::isolation::{Offender, Suspect};
-use crate::lane::{Context, Draft, EARLIER, InFlight, Known, Lane};
-use crate::message::{Asked, Mode, Output, Request, Response};
+use crate::lane::{Context, Draft, EARLIER, InFlight, Lane};
+use crate::message::{Asked, Mode, Output, Request, Response, Text};
 use crate::patience::Patience;
 use crate::recall::{Memory, Recall};
+use crate::sharded::{Names, SHARDS, Shard};
 use crate::subscription::Change;
-use crate::table::fingerprint;
+use crate::table::{Table, fingerprint};
 use crate::warming::Warming;
 
 use ResourceType::{Cluster, Endpoints, Listener, Route, Runtime, Secret};
@@ -115,25 +118,26 @@ impl Session {
     pub(crate) fn request(&mut self, request: Request) {
         let Request { kind, nonce, error, asked } = request;
         let first = !self.lane(kind).subscription.started();
+        let legacy = self.legacy_wildcard(kind);
         let wants_more = match asked {
             Asked::Delta { subscribe, unsubscribe, initial } => {
                 self.answer(kind, &nonce, error);
-                let legacy = self.legacy_wildcard(kind);
-                let change = self.lane_mut(kind).subscription.delta(&subscribe, &unsubscribe, legacy);
-                let initial = if first { initial } else { HashMap::new() };
+                let table = self.source(kind).table(kind).clone();
+                let subscription = &mut self.lane_mut(kind).subscription;
+                let change = subscription.delta(subscribe, &unsubscribe, legacy, table.names());
                 self.lane_mut(kind).greet |= first && change.all && initial.is_empty();
-                for (name, version) in initial {
-                    self.learn(kind, name.into(), &version);
+                if first {
+                    self.learn_all(kind, initial, &table);
                 }
                 self.subscribed(kind, &change, first)
             }
             Asked::Sotw { names, version } => {
                 // The nonce of an older response answers nothing; the names are what is wanted all the same.
                 self.answer(kind, &nonce, error);
-                let legacy = self.legacy_wildcard(kind);
-                let change = self.lane_mut(kind).subscription.sotw(&names, legacy);
+                let table = self.source(kind).table(kind).clone();
+                let change = self.lane_mut(kind).subscription.sotw(names, legacy, table.names());
                 if first && is_full_state(kind) && version == self.full_version(kind) {
-                    self.adopt(kind);
+                    self.lanes[kind as usize].adopt(&table);
                     return;
                 }
                 self.lane_mut(kind).greet |= first && change.all;
@@ -143,6 +147,18 @@ impl Session {
         self.release_is_due = true;
         if wants_more && matches!(kind, Listener | Route) {
             self.arm();
+        }
+    }
+
+    /// A peer says which versions it has from an earlier stream.
+    fn learn_all(&mut self, kind: ResourceType, initial: Vec<(Text, Text)>, table: &Table) {
+        let others = if self.recall.has_any_variants(kind) {
+            initial
+        } else {
+            self.lanes[kind as usize].learn_present(initial, table)
+        };
+        for (name, version) in others {
+            self.learn(kind, (*name).into(), &version);
         }
     }
 
@@ -184,8 +200,8 @@ impl Session {
     /// Keeps what the peer has of a resource of which it refused something.
     fn remember(&self, kind: ResourceType, name: &Arc<str>) {
         let lane = self.lane(kind);
-        if let Some(Known::Sent(resource)) = lane.known.get(name)
-            && lane.rejections.contains(name)
+        if lane.rejections.contains(name)
+            && let Some(resource) = lane.known.sent(name)
         {
             let memory = Memory { resource: Arc::clone(resource), refused: lane.rejections.of(name) };
             self.recall.keep(kind, memory);
@@ -210,26 +226,71 @@ impl Session {
                 self.warming.forget(&name);
             }
         }
-        if change.all {
-            let names: Vec<Arc<str>> =
-                self.source(kind).table(kind).iter().map(|r| Arc::clone(r.name())).collect();
-            for name in names {
-                self.mark(kind, &name);
-            }
-        }
         if change.all || first {
-            let names: Vec<Arc<str>> = self.lane(kind).known.keys().cloned().collect();
-            for name in names {
-                self.mark(kind, &name);
-            }
+            self.mark_all(kind, change.all);
         }
-        for name in &change.asked {
-            if !first && self.lane(kind).known.contains_key(name) {
-                self.lane_mut(kind).forced.insert(Arc::clone(name));
-            }
-            self.mark(kind, name);
-        }
+        self.mark_asked(kind, &change.asked, first);
         change.all || !change.asked.is_empty()
+    }
+
+    /// What a peer has that differs from the cache has to be looked at, and what it lacks if it wants everything.
+    fn mark_all(&mut self, kind: ResourceType, wants_all: bool) {
+        let table = self.source(kind).table(kind).clone();
+        let known = &self.lane(kind).known;
+        if known.all_sent().is_empty() {
+            if wants_all {
+                self.mark_present(kind, table.names());
+            }
+        } else {
+            let differing = table.resources().changed_since(known.all_sent());
+            let wanted = |name: &&Arc<str>| wants_all || self.lane(kind).known.contains(name);
+            let names: Vec<Arc<str>> = differing.iter().filter(wanted).cloned().collect();
+            names.iter().for_each(|name| self.mark(kind, name));
+        }
+        let others: Vec<Arc<str>> = self.lane(kind).known.other_names().cloned().collect();
+        others.iter().for_each(|name| self.mark(kind, name));
+    }
+
+    /// What a peer asks for has to be looked at; what it has already of the same stream is sent again.
+    fn mark_asked(&mut self, kind: ResourceType, asked: &Names, first: bool) {
+        let table = self.source(kind).table(kind).clone();
+        for index in 0..SHARDS {
+            let Some(shard) = asked.shard(index) else { continue };
+            let known = &self.lane(kind).known;
+            let whole = asked.shares(table.names(), index) && known.other_names().next().is_none();
+            if whole && first && known.all_sent().shares(table.resources(), index) {
+                continue;
+            }
+            if whole && known.all_sent().shard(index).is_none() {
+                self.mark_shard(kind, index, shard);
+                continue;
+            }
+            for name in shard.iter() {
+                if !first && self.lane(kind).known.contains(name) {
+                    self.lane_mut(kind).forced.insert(Arc::clone(name));
+                }
+                self.mark(kind, name);
+            }
+        }
+    }
+
+    /// These names, which are all present, have to be looked at.
+    fn mark_present(&mut self, kind: ResourceType, names: &Names) {
+        for index in 0..SHARDS {
+            if let Some(shard) = names.shard(index) {
+                self.mark_shard(kind, index, shard);
+            }
+        }
+    }
+
+    fn mark_shard(&mut self, kind: ResourceType, index: usize, names: &Arc<Shard<Arc<str>>>) {
+        let lane = self.lane_mut(kind);
+        if !lane.leaving.is_empty() {
+            names.iter().for_each(|name| {
+                lane.leaving.remove(name);
+            });
+        }
+        lane.dirty.add_shard(index, names);
     }
 
     /// The version a SotW peer would have if it had everything it asks for.
@@ -242,19 +303,10 @@ impl Session {
         let hash = if subscription.wildcard() {
             table.fingerprint()
         } else {
-            let wanted = subscription.names().iter().filter_map(|n| table.get(n));
+            let wanted = subscription.names().iter().filter_map(|name| table.get(name));
             wanted.fold(0, |sum, r| fingerprint(r).wrapping_add(sum))
         };
         version_text(hash)
-    }
-
-    /// A SotW peer has proven by its version that it has everything.
-    fn adopt(&mut self, kind: ResourceType) {
-        let table = self.source(kind).table(kind).clone();
-        let lane = self.lane_mut(kind);
-        for resource in table.iter().filter(|r| lane.subscription.contains(r.name())) {
-            lane.known.insert(Arc::clone(resource.name()), Known::Sent(Arc::clone(resource)));
-        }
     }
 
     /// Takes in a new state of the cache.
@@ -293,8 +345,11 @@ impl Session {
         if lane.has(name) {
             self.release_is_due = true;
             let last = matches!(kind, Listener | Runtime);
-            let names = if last { &mut lane.dirty } else { &mut lane.leaving };
-            names.insert(Arc::clone(name));
+            if last {
+                lane.dirty.insert(Arc::clone(name));
+            } else {
+                lane.leaving.insert(Arc::clone(name));
+            }
         } else if lane.subscription.names().contains(name) || lane.rejections.contains(name) {
             lane.dirty.insert(Arc::clone(name));
         }
@@ -334,23 +389,39 @@ impl Session {
             lane.accept(&draft);
         }
         lane.last_acked = version;
-        draft.set.iter().for_each(|resource| self.remember(kind, resource.name()));
-        for name in draft.names() {
-            match kind {
-                Cluster => self.warming.cluster_acked(name),
-                Endpoints => self.warming.endpoints_acked(name),
-                _ => {}
+        if !lane.rejections.is_empty() {
+            draft.set.iter().for_each(|resource| self.remember(kind, resource.name()));
+        }
+        if !self.warming.is_idle() {
+            for name in draft.names() {
+                match kind {
+                    Cluster => self.warming.cluster_acked(name),
+                    Endpoints => self.warming.endpoints_acked(name),
+                    _ => {}
+                }
             }
         }
-        // What disappeared while it was on the wire.
-        for resource in draft.set.iter().filter(|_| !draft.trial) {
-            if self.lane(kind).has(resource.name()) && self.source(kind).get(kind, resource.name()).is_none()
-            {
-                self.mark(kind, resource.name());
-            }
+        if !draft.trial {
+            self.compare(kind, &draft);
         }
         self.outputs.push(Output::Acked { kind, committed });
         self.tell_recovered(kind);
+    }
+
+    /// Shares with the cache what a peer has accepted, and looks at what disappeared while it was on the wire.
+    fn compare(&mut self, kind: ResourceType, draft: &Draft) {
+        let table = self.source(kind).table(kind).clone();
+        self.lane_mut(kind).known.share(&table, &draft.set);
+        let is_current = |shard: &Arc<Shard<Arc<Resource>>>| {
+            table.resources().shard(shard.index()).is_some_and(|current| Arc::ptr_eq(current, shard))
+        };
+        let shards = draft.set.shards().iter().filter(|shard| !is_current(shard));
+        let resources = shards.flat_map(|shard| shard.iter()).chain(draft.set.singles());
+        for resource in resources {
+            if self.lane(kind).has(resource.name()) && table.get(resource.name()).is_none() {
+                self.mark(kind, resource.name());
+            }
+        }
     }
 
     /// Tells what was refused once and is not any more, as soon as that is certain.
@@ -388,6 +459,11 @@ impl Session {
                 return std::mem::take(&mut self.outputs);
             }
         }
+    }
+
+    /// From now on the connection has taken everything that was sent, or has not.
+    pub(crate) fn delivered(&mut self, delivered: bool, now: Instant) {
+        self.patience.delivered(delivered, now);
     }
 
     /// Goes on without what has had its time.
@@ -445,7 +521,7 @@ impl Session {
         let clusters = self.lane(Cluster).in_flight.is_some().then(|| self.clusters_sent + PATIENCE);
         let late = self.late.values().flatten().min().copied();
         let spent = hold.into_iter().chain(clusters).chain(late).min();
-        grace.into_iter().chain(spent.map(|spent| self.patience.next_look(spent))).min()
+        grace.into_iter().chain(spent.and_then(|spent| self.patience.next_look(spent))).min()
     }
 
     /// Whether the peer has said what it wants of the types that refer to others.
@@ -601,7 +677,7 @@ impl Session {
         if kind == Cluster {
             self.warm(&draft);
         }
-        if kind == Endpoints {
+        if kind == Endpoints && !self.warming.is_idle() {
             draft.names().for_each(|name| self.warming.endpoints_sent(name));
         }
         self.nonces += 1;
@@ -618,8 +694,9 @@ impl Session {
         };
         let lane = self.lane_mut(kind);
         lane.last_sent.clone_from(&version);
-        let presumed: Vec<Arc<str>> = draft.set.iter().map(|r| Arc::clone(r.name())).collect();
         let stalled = kind == Cluster && !draft.trial && (1..MOST_OVERDUE).contains(&lane.overdue.len());
+        let presumed: Vec<Arc<str>> =
+            draft.set.iter().filter(|_| stalled).map(|r| Arc::clone(r.name())).collect();
         lane.in_flight = Some(InFlight::new(nonce.clone(), version.clone(), draft, committed));
         if stalled {
             // Its answer will not come before that to an earlier one. The peer takes it in nevertheless.
@@ -636,7 +713,7 @@ impl Session {
     /// Envoy warms every Cluster it is sent, and wants the endpoints it has anew for that.
     fn warm(&mut self, draft: &Draft) {
         draft.removed.iter().for_each(|name| self.warming.forget(name));
-        for cluster in &draft.set {
+        for cluster in draft.set.iter() {
             self.warming.cluster_sent(cluster.name(), cluster.needs());
             let endpoints = &mut self.lanes[Endpoints as usize];
             if let Some(needs) = cluster.needs()
@@ -648,33 +725,34 @@ impl Session {
     }
 
     /// What goes on the wire: other content of the same meaning, where the peer would not look again at what it has refused.
-    fn varied(&self, kind: ResourceType, set: &[Arc<Resource>]) -> Vec<Arc<Resource>> {
+    fn varied(&self, kind: ResourceType, set: &Batch) -> Batch {
+        if !self.recall.has_any_variants(kind) {
+            return set.clone();
+        }
         let vary = |resource: &Arc<Resource>| {
             let number = resource.varies().then(|| self.recall.next_variant(kind, resource.name())).flatten();
             number.and_then(|number| resource.variant(number)).map_or_else(|| Arc::clone(resource), Arc::new)
         };
-        set.iter().map(vary).collect()
+        set.iter().map(vary).collect::<Vec<_>>().into()
     }
 
     /// What a SotW response carries: everything the peer is to have for full-state types, else what changed.
-    fn world(&self, kind: ResourceType, draft: &Draft) -> (String, Vec<Arc<Resource>>) {
+    fn world(&self, kind: ResourceType, draft: &Draft) -> (String, Batch) {
         let mut world: HashMap<&str, &Arc<Resource>> = HashMap::new();
-        for (name, known) in &self.lane(kind).known {
-            if let Known::Sent(resource) = known {
-                world.insert(name, resource);
-            }
+        for resource in self.lane(kind).known.all_sent().iter() {
+            world.insert(resource.name(), resource);
         }
         for name in &draft.removed {
             world.remove(&**name);
         }
-        for resource in &draft.set {
+        for resource in draft.set.iter() {
             world.insert(resource.name(), resource);
         }
         let hash = world.values().fold(0, |sum: u64, r| sum.wrapping_add(fingerprint(r)));
         let resources = if is_full_state(kind) {
             let mut all: Vec<Arc<Resource>> = world.into_values().cloned().collect();
             all.sort_by(|a, b| a.name().cmp(b.name()));
-            all
+            all.into()
         } else {
             self.varied(kind, &draft.set)
         };

@@ -2,24 +2,26 @@
 //!
 //! Source: "How the client specifies what resources to return" and "Wildcard" in Envoy's xDS protocol description.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::message::Text;
+use crate::sharded::Names;
+
 /// What a client is subscribed to, for one type on one stream.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Subscription {
     wildcard: bool,
-    names: BTreeSet<Arc<str>>,
+    names: Names,
     started: bool,
     /// Whether an empty list still means everything: only as long as no name was ever given.
     nameless: bool,
 }
 
 /// What a request changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Change {
     /// Named by the client: each must be answered, even when nothing changed since it was last sent.
-    pub(crate) asked: Vec<Arc<str>>,
+    pub(crate) asked: Names,
     /// No longer wanted: the client has forgotten them.
     pub(crate) dropped: Vec<Arc<str>>,
     /// Everything is wanted from now on.
@@ -40,7 +42,7 @@ impl Subscription {
     }
 
     /// The names that are wanted by name.
-    pub(crate) fn names(&self) -> &BTreeSet<Arc<str>> {
+    pub(crate) fn names(&self) -> &Names {
         &self.names
     }
 
@@ -49,8 +51,15 @@ impl Subscription {
         self.wildcard || self.names.contains(name)
     }
 
-    /// Takes in the lists of a delta request. `legacy` says that an empty first request asks for everything.
-    pub(crate) fn delta(&mut self, subscribe: &[String], unsubscribe: &[String], legacy: bool) -> Change {
+    /// Takes in the lists of a delta request. `legacy` says that an empty first request asks for everything. `existing` are the names
+    /// of all resources: those that are wanted are shared with it.
+    pub(crate) fn delta(
+        &mut self,
+        subscribe: Vec<Text>,
+        unsubscribe: &[Text],
+        legacy: bool,
+        existing: &Names,
+    ) -> Change {
         let mut change = Change::default();
         let first = !std::mem::replace(&mut self.started, true);
         if first && legacy && subscribe.is_empty() {
@@ -58,49 +67,50 @@ impl Subscription {
             change.all = true;
         }
         // What is in both lists is wanted.
+        let mut dropped: Vec<Arc<str>> = Vec::new();
         for name in unsubscribe {
-            if name == "*" {
+            if **name == *"*" {
                 change.only_named |= std::mem::replace(&mut self.wildcard, false);
             } else {
-                self.names.remove(name.as_str());
-                change.dropped.push(name.as_str().into());
+                self.names.remove(name);
+                dropped.push((**name).into());
             }
         }
-        for name in subscribe {
-            if name == "*" {
-                change.all |= !std::mem::replace(&mut self.wildcard, true);
-            } else {
-                let name: Arc<str> = name.as_str().into();
-                self.names.insert(Arc::clone(&name));
-                change.asked.push(name);
-            }
+        let (wildcard, wanted) = collect(subscribe, existing);
+        if wildcard {
+            change.all |= !std::mem::replace(&mut self.wildcard, true);
         }
+        self.names.add(&wanted);
+        self.names.share(existing, &wanted);
+        change.asked = wanted;
         // A name given up while everything is wanted: the client may have forgotten it, so it is told again.
-        let (told_again, dropped) = std::mem::take(&mut change.dropped)
-            .into_iter()
-            .filter(|name| !self.names.contains(name))
-            .partition(|_| self.wildcard && !change.all);
-        change.dropped = dropped;
-        change.asked.extend::<Vec<_>>(told_again);
+        dropped.retain(|name| !self.names.contains(name));
+        if self.wildcard && !change.all {
+            change.asked.extend(dropped);
+        } else {
+            change.dropped = dropped;
+        }
         change
     }
 
-    /// Takes in the names of a SotW request: all that is wanted. `legacy` as for delta.
-    pub(crate) fn sotw(&mut self, names: &[String], legacy: bool) -> Change {
+    /// Takes in the names of a SotW request: all that is wanted. `legacy` and `existing` as for delta.
+    pub(crate) fn sotw(&mut self, names: Vec<Text>, legacy: bool, existing: &Names) -> Change {
         let mut change = Change::default();
         let first = !std::mem::replace(&mut self.started, true);
         if first {
             self.nameless = legacy;
         }
         self.nameless &= names.is_empty();
-        let wildcard = self.nameless || names.iter().any(|n| n == "*");
-        let wanted: BTreeSet<Arc<str>> =
-            names.iter().filter(|n| *n != "*").map(|n| n.as_str().into()).collect();
+        let (star, wanted) = collect(names, existing);
+        let wildcard = self.nameless || star;
         change.all = wildcard && !self.wildcard;
         change.only_named = self.wildcard && !wildcard;
-        change.asked = wanted.difference(&self.names).cloned().collect();
+        let differing = wanted.changed_since(&self.names);
+        let (asked, dropped): (Vec<_>, Vec<_>) =
+            differing.into_iter().partition(|name| wanted.contains(name));
+        change.asked.extend(asked);
         if !wildcard {
-            change.dropped = self.names.difference(&wanted).cloned().collect();
+            change.dropped = dropped;
         }
         self.wildcard = wildcard;
         self.names = wanted;
@@ -108,12 +118,26 @@ impl Subscription {
     }
 }
 
+/// Whether everything is in a list, and what it names.
+fn collect(list: Vec<Text>, existing: &Names) -> (bool, Names) {
+    let (mut names, others) = existing.gather(list, |name| name, |_, _| true);
+    let mut wildcard = false;
+    for name in others {
+        if *name == *"*" {
+            wildcard = true;
+        } else {
+            names.insert((*name).into());
+        }
+    }
+    (wildcard, names)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn strings(text: &str) -> Vec<String> {
-        text.split_whitespace().map(str::to_owned).collect()
+    fn texts(text: &str) -> Vec<Text> {
+        text.split_whitespace().map(|word| word.to_owned().into()).collect()
     }
 
     /// Steps of (subscribe, unsubscribe, outcome).
@@ -123,7 +147,11 @@ mod tests {
 
     /// `asked|dropped|all|only_named|wildcard|names`
     fn show(change: &Change, now: &Subscription) -> String {
-        let join = |names: Vec<&Arc<str>>| names.iter().map(|n| &***n).collect::<Vec<&str>>().join(" ");
+        let join = |names: Vec<&Arc<str>>| {
+            let mut names: Vec<&str> = names.iter().map(|n| &***n).collect();
+            names.sort_unstable();
+            names.join(" ")
+        };
         format!(
             "{}|{}|{}{}{}|{}",
             join(change.asked.iter().collect()),
@@ -154,7 +182,8 @@ mod tests {
         for (legacy, steps) in table {
             let mut subscription = Subscription::default();
             for (subscribe, unsubscribe, outcome) in *steps {
-                let change = subscription.delta(&strings(subscribe), &strings(unsubscribe), *legacy);
+                let change =
+                    subscription.delta(texts(subscribe), &texts(unsubscribe), *legacy, &Names::default());
                 assert_eq!(
                     show(&change, &subscription),
                     *outcome,
@@ -176,7 +205,7 @@ mod tests {
         for (legacy, steps) in table {
             let mut subscription = Subscription::default();
             for (names, outcome) in *steps {
-                let change = subscription.sotw(&strings(names), *legacy);
+                let change = subscription.sotw(texts(names), *legacy, &Names::default());
                 assert_eq!(show(&change, &subscription), *outcome, "{names} of {steps:?}");
             }
         }

@@ -1,45 +1,32 @@
-//! A persistent map of resources: cheap to copy, cheap to change, cheap to compare with an earlier copy.
+//! The resources of one type, as a persistent map from name to resource.
 //!
 //! Every stream pins the state it is working through while the cache moves on, and must find out what changed since
-//! without looking at everything. So a table is a fixed number of shards behind shared pointers: a change copies one
-//! shard, a copy of the table copies one pointer, and two copies are compared by skipping the shards they share. With
-//! 10,000 resources a change copies about 40 pointers and a comparison reads 256 plus those 40.
+//! without looking at everything: see [`Sharded`]. The names are a set of their own, which streams share that want them.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use contour_resource::Resource;
 use xxhash_rust::xxh3::xxh3_64;
 
-const SHARDS: usize = 256;
-
-/// Resources of one name and version space, ordered by name within a shard.
-type Shard = Vec<Arc<Resource>>;
+use crate::sharded::{Names, Sharded};
 
 /// The persistent map from name to resource.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Table {
-    shards: Arc<Vec<Arc<Shard>>>,
-    len: usize,
+    resources: Sharded<Arc<Resource>>,
+    names: Names,
     fingerprint: u64,
-}
-
-impl Default for Table {
-    fn default() -> Self {
-        let empty = Arc::new(Shard::new());
-        Self { shards: Arc::new(vec![empty; SHARDS]), len: 0, fingerprint: 0 }
-    }
 }
 
 impl Table {
     /// The number of resources.
     pub fn len(&self) -> usize {
-        self.len
+        self.resources.len()
     }
 
     /// Whether there is no resource.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.resources.is_empty()
     }
 
     /// A hash of all names and versions, whatever the order they came in; 0 when empty.
@@ -49,28 +36,21 @@ impl Table {
 
     /// The resource with this name.
     pub fn get(&self, name: &str) -> Option<&Arc<Resource>> {
-        let shard = &self.shards[shard_of(name)];
-        position(shard, name).ok().map(|at| &shard[at])
+        self.resources.get(name)
     }
 
     /// Adds or replaces a resource. Returns false when the same version is there already.
     pub fn set(&mut self, resource: Arc<Resource>) -> bool {
-        let index = shard_of(resource.name());
-        let found = position(&self.shards[index], resource.name());
-        if let Ok(at) = found {
-            let old = &self.shards[index][at];
-            if old.version() == resource.version() && old.needs() == resource.needs() {
-                return false;
-            }
-            self.fingerprint = self.fingerprint.wrapping_sub(fingerprint(old));
+        let old = self.resources.get(resource.name());
+        if old.is_some_and(|old| old.version() == resource.version() && old.needs() == resource.needs()) {
+            return false;
         }
         self.fingerprint = self.fingerprint.wrapping_add(fingerprint(&resource));
-        let shard = self.shard_mut(index);
-        match found {
-            Ok(at) => shard[at] = resource,
-            Err(at) => {
-                shard.insert(at, resource);
-                self.len += 1;
+        let name = Arc::clone(resource.name());
+        match self.resources.insert(resource) {
+            Some(old) => self.fingerprint = self.fingerprint.wrapping_sub(fingerprint(&old)),
+            None => {
+                self.names.insert(name);
             }
         }
         true
@@ -78,79 +58,36 @@ impl Table {
 
     /// Removes a resource. Returns false when there is none of this name.
     pub fn remove(&mut self, name: &str) -> bool {
-        let index = shard_of(name);
-        let Ok(at) = position(&self.shards[index], name) else { return false };
-        let old = self.shard_mut(index).remove(at);
+        let Some(old) = self.resources.remove(name) else { return false };
+        self.names.remove(name);
         self.fingerprint = self.fingerprint.wrapping_sub(fingerprint(&old));
-        self.len -= 1;
         true
     }
 
     /// All resources, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> {
-        self.shards.iter().flat_map(|shard| shard.iter())
+        self.resources.iter()
     }
 
     /// The names whose resource was added, changed or removed between `earlier` and this table.
     pub fn changed_since(&self, earlier: &Self) -> Vec<Arc<str>> {
-        let mut names = Vec::new();
-        if Arc::ptr_eq(&self.shards, &earlier.shards) {
-            return names;
-        }
-        for (now, then) in self.shards.iter().zip(earlier.shards.iter()) {
-            if !Arc::ptr_eq(now, then) {
-                compare(now, then, &mut names);
-            }
-        }
-        names
+        self.resources.changed_since(&earlier.resources)
     }
 
-    fn shard_mut(&mut self, index: usize) -> &mut Shard {
-        Arc::make_mut(&mut Arc::make_mut(&mut self.shards)[index])
+    /// The resources as a set that can be shared.
+    pub(crate) fn resources(&self) -> &Sharded<Arc<Resource>> {
+        &self.resources
+    }
+
+    /// The names as a set that can be shared.
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
     }
 }
 
 /// What one resource adds to the fingerprint of the set it is in.
 pub(crate) fn fingerprint(resource: &Resource) -> u64 {
     xxh3_64(resource.name().as_bytes()).rotate_left(32) ^ xxh3_64(&resource.version().to_le_bytes())
-}
-
-fn shard_of(name: &str) -> usize {
-    usize::try_from(xxh3_64(name.as_bytes()) % SHARDS as u64).expect("a shard number is small")
-}
-
-fn position(shard: &Shard, name: &str) -> Result<usize, usize> {
-    shard.binary_search_by(|resource| (**resource.name()).cmp(name))
-}
-
-/// Merges two ordered shards and notes the names on which they differ.
-fn compare(now: &Shard, then: &Shard, names: &mut Vec<Arc<str>>) {
-    let (mut i, mut j) = (0, 0);
-    loop {
-        let order = match (now.get(i), then.get(j)) {
-            (None, None) => return,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(a), Some(b)) => a.name().cmp(b.name()),
-        };
-        match order {
-            Ordering::Less => {
-                names.push(Arc::clone(now[i].name()));
-                i += 1;
-            }
-            Ordering::Greater => {
-                names.push(Arc::clone(then[j].name()));
-                j += 1;
-            }
-            Ordering::Equal => {
-                if !Arc::ptr_eq(&now[i], &then[j]) {
-                    names.push(Arc::clone(now[i].name()));
-                }
-                i += 1;
-                j += 1;
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -160,6 +97,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::sharded::SHARDS;
 
     fn resource(name: u8, content: u8) -> Arc<Resource> {
         Arc::new(Resource::whole(format!("r{name}"), vec![content]))
@@ -195,11 +133,11 @@ mod tests {
         }
         let before = table.clone();
         table.set(Arc::new(Resource::whole("c7", "y")));
-        let copied =
-            table.shards.iter().zip(before.shards.iter()).filter(|(now, then)| !Arc::ptr_eq(now, then));
-        assert_eq!(copied.count(), 1);
+        let differs = |index: &usize| !table.resources.shares(&before.resources, *index);
+        assert_eq!((0..SHARDS).filter(differs).count(), 1);
+        assert!((0..SHARDS).all(|index| table.names.shares(&before.names, index)), "no name is new");
         assert_eq!(table.changed_since(&before), [Arc::from("c7")]);
-        let largest = table.shards.iter().map(|shard| shard.len()).max();
+        let largest = (0..SHARDS).filter_map(|index| table.resources.shard(index)).map(|s| s.len()).max();
         assert!(largest < Some(20_000 / SHARDS * 2), "{largest:?} of 20,000 resources are in one shard");
     }
 
@@ -215,6 +153,8 @@ mod tests {
 
             prop_assert_eq!(after.len(), model.len());
             prop_assert_eq!(after.iter().count(), model.len());
+            prop_assert_eq!(after.names().iter().count(), model.len());
+            prop_assert!(after.iter().all(|r| after.names().contains(r.name())));
             for (name, content) in &model {
                 prop_assert_eq!(after.get(name).map(|r| r.body()[0]), Some(*content));
             }

@@ -4,7 +4,7 @@
 //! and then its `ClusterLoadAssignment`. An assignment that was sent before the Cluster does not count: Envoy wants it
 //! again for the new one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +24,10 @@ struct Cluster {
 /// The clusters on their way, and those that listeners and routes wait for.
 #[derive(Debug, Default)]
 pub(crate) struct Warming {
-    clusters: BTreeMap<Arc<str>, Cluster>,
-    by_need: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
-    barrier: BTreeSet<Arc<str>>,
+    clusters: HashMap<Arc<str>, Cluster>,
+    /// The clusters on their way that need endpoints of this name.
+    by_need: HashMap<Arc<str>, HashSet<Arc<str>>>,
+    barrier: HashSet<Arc<str>>,
 }
 
 impl Warming {
@@ -51,14 +52,19 @@ impl Warming {
         self.barrier.remove(name)
     }
 
-    /// What listeners and routes wait for, by name.
+    /// What listeners and routes wait for, in no particular order.
     pub(crate) fn waited_for(&self) -> impl Iterator<Item = &Arc<str>> {
         self.barrier.iter()
     }
 
+    /// Whether nothing is on its way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.clusters.is_empty()
+    }
+
     /// Waits no longer with everything: what was waited for. It is still known to be on its way.
     pub(crate) fn let_go(&mut self) -> BTreeSet<Arc<str>> {
-        std::mem::take(&mut self.barrier)
+        std::mem::take(&mut self.barrier).into_iter().collect()
     }
 
     /// Whether a cluster is on its way.

@@ -1,20 +1,19 @@
-//! The discovery messages as they travel, and the gRPC codec for them.
+//! The discovery messages as they travel.
 //!
 //! These are the messages of `envoy/service/discovery/v3/discovery.proto`, cut to the fields that are used. They are
-//! written out here, rather than taken from `envoy-types`, for one reason: there an `Any` owns its bytes, so that every
-//! stream would copy every resource once more. Here it shares them. That the bytes are the right ones is tested against
-//! `envoy-types`.
+//! written out here, rather than taken from `envoy-types`, for what a thousand streams of tens of thousands of resources cost:
+//! a request that is read shares its bytes with the names and versions in it, and a response is made of pieces that all streams
+//! share. That the bytes are the right ones is tested against `envoy-types`.
 
-use std::collections::HashMap;
-use std::marker::PhantomData;
+use std::sync::Arc;
 
-use bytes::Bytes;
-use contour_resource::ResourceType;
+use bytes::{BufMut, Bytes, BytesMut};
+use contour_resource::{Resource, ResourceType};
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use tonic::Status;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-use crate::message::{Asked, Mode, Request, Response};
+use crate::message::{Asked, Mode, Request, Response, Text};
 
 /// `envoy.config.core.v3.Node`: who is asking.
 #[derive(Clone, PartialEq, Message)]
@@ -32,15 +31,6 @@ pub(crate) struct ErrorDetail {
     pub(crate) message: String,
 }
 
-/// `google.protobuf.Any`, sharing its bytes.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Any {
-    #[prost(string, tag = "1")]
-    pub(crate) type_url: String,
-    #[prost(bytes = "bytes", tag = "2")]
-    pub(crate) value: Bytes,
-}
-
 /// `DiscoveryRequest`.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct DiscoveryRequest {
@@ -48,8 +38,9 @@ pub(crate) struct DiscoveryRequest {
     pub(crate) version_info: String,
     #[prost(message, optional, tag = "2")]
     pub(crate) node: Option<Node>,
-    #[prost(string, repeated, tag = "3")]
-    pub(crate) resource_names: Vec<String>,
+    /// Texts.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub(crate) resource_names: Vec<Bytes>,
     #[prost(string, tag = "4")]
     pub(crate) type_url: String,
     #[prost(string, tag = "5")]
@@ -58,17 +49,13 @@ pub(crate) struct DiscoveryRequest {
     pub(crate) error_detail: Option<ErrorDetail>,
 }
 
-/// `DiscoveryResponse`.
+/// An entry of a `map<string, string>`.
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct DiscoveryResponse {
-    #[prost(string, tag = "1")]
-    pub(crate) version_info: String,
-    #[prost(message, repeated, tag = "2")]
-    pub(crate) resources: Vec<Any>,
-    #[prost(string, tag = "4")]
-    pub(crate) type_url: String,
-    #[prost(string, tag = "5")]
-    pub(crate) nonce: String,
+pub(crate) struct Entry {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) key: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(crate) value: Bytes,
 }
 
 /// `DeltaDiscoveryRequest`.
@@ -78,56 +65,31 @@ pub(crate) struct DeltaDiscoveryRequest {
     pub(crate) node: Option<Node>,
     #[prost(string, tag = "2")]
     pub(crate) type_url: String,
-    #[prost(string, repeated, tag = "3")]
-    pub(crate) resource_names_subscribe: Vec<String>,
-    #[prost(string, repeated, tag = "4")]
-    pub(crate) resource_names_unsubscribe: Vec<String>,
-    #[prost(map = "string, string", tag = "5")]
-    pub(crate) initial_resource_versions: HashMap<String, String>,
+    /// Texts.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub(crate) resource_names_subscribe: Vec<Bytes>,
+    /// Texts.
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub(crate) resource_names_unsubscribe: Vec<Bytes>,
+    #[prost(message, repeated, tag = "5")]
+    pub(crate) initial_resource_versions: Vec<Entry>,
     #[prost(string, tag = "6")]
     pub(crate) response_nonce: String,
     #[prost(message, optional, tag = "7")]
     pub(crate) error_detail: Option<ErrorDetail>,
 }
 
-/// `Resource` of a delta response.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct DeltaResource {
-    #[prost(string, tag = "1")]
-    pub(crate) version: String,
-    #[prost(message, optional, tag = "2")]
-    pub(crate) resource: Option<Any>,
-    #[prost(string, tag = "3")]
-    pub(crate) name: String,
-}
-
-/// `DeltaDiscoveryResponse`.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct DeltaDiscoveryResponse {
-    #[prost(string, tag = "1")]
-    pub(crate) system_version_info: String,
-    #[prost(message, repeated, tag = "2")]
-    pub(crate) resources: Vec<DeltaResource>,
-    #[prost(string, tag = "4")]
-    pub(crate) type_url: String,
-    #[prost(string, tag = "5")]
-    pub(crate) nonce: String,
-    #[prost(string, repeated, tag = "6")]
-    pub(crate) removed_resources: Vec<String>,
-}
-
 /// A protocol: its request and response messages.
 pub(crate) trait Protocol: Send + Sync + 'static {
     type Request: Message + Default + Send + 'static;
-    type Response: Message + Send + 'static;
     const MODE: Mode;
 
     /// The type URL as it came, and the node where it was sent.
     fn envelope(request: &mut Self::Request) -> (String, Option<Node>);
-    /// The request in the session's terms.
-    fn request(kind: ResourceType, request: Self::Request) -> Request;
+    /// The request in the session's terms. An error if a name or version is not UTF-8.
+    fn request(kind: ResourceType, request: Self::Request) -> Result<Request, Status>;
     /// The response as it travels.
-    fn response(response: Response) -> Self::Response;
+    fn response(response: &Response) -> Encoded;
 }
 
 /// Incremental xDS.
@@ -135,129 +97,191 @@ pub(crate) struct Delta;
 /// State of the world.
 pub(crate) struct Sotw;
 
-fn any(kind: ResourceType, value: Bytes) -> Any {
-    Any { type_url: kind.url().to_owned(), value }
-}
-
 fn error(detail: Option<ErrorDetail>) -> Option<String> {
     detail.map(|d| d.message)
 }
 
+fn text(bytes: Bytes) -> Result<Text, Status> {
+    Text::new(bytes).ok_or_else(|| Status::invalid_argument("a name or version that is not UTF-8"))
+}
+
+fn texts(list: Vec<Bytes>) -> Result<Vec<Text>, Status> {
+    list.into_iter().map(text).collect()
+}
+
 impl Protocol for Delta {
     type Request = DeltaDiscoveryRequest;
-    type Response = DeltaDiscoveryResponse;
     const MODE: Mode = Mode::Delta;
 
     fn envelope(request: &mut Self::Request) -> (String, Option<Node>) {
         (std::mem::take(&mut request.type_url), request.node.take())
     }
 
-    fn request(kind: ResourceType, request: Self::Request) -> Request {
-        Request {
+    fn request(kind: ResourceType, request: Self::Request) -> Result<Request, Status> {
+        let initial = request.initial_resource_versions.into_iter();
+        let initial = initial.map(|Entry { key, value }| Ok((text(key)?, text(value)?)));
+        Ok(Request {
             kind,
             nonce: request.response_nonce,
             error: error(request.error_detail),
             asked: Asked::Delta {
-                subscribe: request.resource_names_subscribe,
-                unsubscribe: request.resource_names_unsubscribe,
-                initial: request.initial_resource_versions,
+                subscribe: texts(request.resource_names_subscribe)?,
+                unsubscribe: texts(request.resource_names_unsubscribe)?,
+                initial: initial.collect::<Result<_, Status>>()?,
             },
-        }
+        })
     }
 
-    fn response(response: Response) -> Self::Response {
-        let kind = response.kind;
-        let resources = response.resources.iter().map(|r| DeltaResource {
-            version: r.version_text(),
-            resource: Some(any(kind, r.body())),
-            name: r.name().to_string(),
-        });
-        DeltaDiscoveryResponse {
-            resources: resources.collect(),
-            system_version_info: response.version,
-            type_url: kind.url().to_owned(),
-            nonce: response.nonce,
-            removed_resources: response.removed.iter().map(ToString::to_string).collect(),
+    /// `DeltaDiscoveryResponse`: system_version_info 1, resources 2, type_url 4, nonce 5, removed_resources 6.
+    fn response(response: &Response) -> Encoded {
+        let mut out = Encoded::default();
+        out.text(1, &response.version);
+        out.text(4, response.kind.url());
+        out.text(5, &response.nonce);
+        for name in &response.removed {
+            out.text(6, name);
         }
+        for shard in response.resources.shards() {
+            out.piece(shard.wire(|| {
+                let mut all = Encoded::default();
+                shard.iter().for_each(|resource| all.delta_resource(response.kind, resource));
+                all.into_bytes()
+            }));
+        }
+        response.resources.singles().iter().for_each(|resource| out.delta_resource(response.kind, resource));
+        out
     }
 }
 
 impl Protocol for Sotw {
     type Request = DiscoveryRequest;
-    type Response = DiscoveryResponse;
     const MODE: Mode = Mode::Sotw;
 
     fn envelope(request: &mut Self::Request) -> (String, Option<Node>) {
         (std::mem::take(&mut request.type_url), request.node.take())
     }
 
-    fn request(kind: ResourceType, request: Self::Request) -> Request {
-        Request {
+    fn request(kind: ResourceType, request: Self::Request) -> Result<Request, Status> {
+        Ok(Request {
             kind,
             nonce: request.response_nonce,
             error: error(request.error_detail),
-            asked: Asked::Sotw { names: request.resource_names, version: request.version_info },
+            asked: Asked::Sotw { names: texts(request.resource_names)?, version: request.version_info },
+        })
+    }
+
+    /// `DiscoveryResponse`: version_info 1, resources 2, type_url 4, nonce 5.
+    fn response(response: &Response) -> Encoded {
+        let mut out = Encoded::default();
+        out.text(1, &response.version);
+        out.text(4, response.kind.url());
+        out.text(5, &response.nonce);
+        for resource in response.resources.iter() {
+            out.any(2, response.kind, resource.body());
+        }
+        out
+    }
+}
+
+/// What is shorter is copied, which costs less than a piece of its own.
+const COPIED: usize = 4 * 1024;
+
+/// An encoded message, in pieces: those that are large are shared with whoever else is sent them.
+#[derive(Debug, Default)]
+pub(crate) struct Encoded {
+    pieces: Vec<Bytes>,
+    last: BytesMut,
+    len: usize,
+}
+
+impl Encoded {
+    /// The length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The pieces, in order.
+    pub(crate) fn into_pieces(mut self) -> Vec<Bytes> {
+        self.cut();
+        self.pieces
+    }
+
+    #[cfg(test)]
+    pub(crate) fn from_pieces(pieces: impl IntoIterator<Item = Bytes>) -> Self {
+        let pieces: Vec<Bytes> = pieces.into_iter().collect();
+        Self { len: pieces.iter().map(Bytes::len).sum(), pieces, last: BytesMut::new() }
+    }
+
+    /// All of it in one piece.
+    fn into_bytes(self) -> Bytes {
+        let mut all = BytesMut::with_capacity(self.len);
+        self.into_pieces().iter().for_each(|piece| all.put_slice(piece));
+        all.freeze()
+    }
+
+    fn cut(&mut self) {
+        if !self.last.is_empty() {
+            self.pieces.push(self.last.split().freeze());
         }
     }
 
-    fn response(response: Response) -> Self::Response {
-        let kind = response.kind;
-        DiscoveryResponse {
-            version_info: response.version,
-            resources: response.resources.iter().map(|r| any(kind, r.body())).collect(),
-            type_url: kind.url().to_owned(),
-            nonce: response.nonce,
+    fn piece(&mut self, bytes: Bytes) {
+        self.len += bytes.len();
+        if bytes.len() <= COPIED {
+            self.last.put_slice(&bytes);
+        } else {
+            self.cut();
+            self.pieces.push(bytes);
         }
     }
-}
 
-/// The gRPC codec of a protocol.
-pub(crate) struct DiscoveryCodec<P>(PhantomData<P>);
+    /// The head of a field with so many bytes.
+    fn head(&mut self, tag: u32, len: usize) {
+        self.len += head_len(tag, len);
+        encode_key(tag, WireType::LengthDelimited, &mut self.last);
+        encode_varint(len as u64, &mut self.last);
+    }
 
-impl<P> Default for DiscoveryCodec<P> {
-    fn default() -> Self {
-        Self(PhantomData)
+    fn text(&mut self, tag: u32, text: &str) {
+        self.head(tag, text.len());
+        self.len += text.len();
+        self.last.put_slice(text.as_bytes());
+    }
+
+    /// `google.protobuf.Any`: type_url 1, value 2.
+    fn any(&mut self, tag: u32, kind: ResourceType, value: Bytes) {
+        self.head(tag, any_len(kind, &value));
+        self.text(1, kind.url());
+        self.head(2, value.len());
+        self.piece(value);
+    }
+
+    /// `Resource` of a delta response: version 1, resource 2, name 3.
+    fn delta_resource(&mut self, kind: ResourceType, resource: &Arc<Resource>) {
+        let (version, name, value) = (resource.version_text(), resource.name(), resource.body());
+        let any = any_len(kind, &value);
+        let texts = text_len(1, &version) + text_len(3, name);
+        self.head(2, texts + head_len(2, any) + any);
+        self.text(1, &version);
+        self.text(3, name);
+        self.any(2, kind, value);
     }
 }
 
-impl<P: Protocol> Codec for DiscoveryCodec<P> {
-    type Encode = P::Response;
-    type Decode = P::Request;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self::default()
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self::default()
-    }
+fn head_len(tag: u32, len: usize) -> usize {
+    key_len(tag) + encoded_len_varint(len as u64)
 }
 
-impl<P: Protocol> Encoder for DiscoveryCodec<P> {
-    type Item = P::Response;
-    type Error = Status;
-
-    fn encode(&mut self, item: P::Response, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        item.encode(buffer).map_err(|error| Status::internal(error.to_string()))
-    }
+fn text_len(tag: u32, text: &str) -> usize {
+    head_len(tag, text.len()) + text.len()
 }
 
-impl<P: Protocol> Decoder for DiscoveryCodec<P> {
-    type Item = P::Request;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<P::Request>, Status> {
-        P::Request::decode(buffer).map(Some).map_err(|error| Status::invalid_argument(error.to_string()))
-    }
+fn any_len(kind: ResourceType, value: &Bytes) -> usize {
+    text_len(1, kind.url()) + head_len(2, value.len()) + value.len()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use contour_resource::Resource;
     use envoy_types::pb::envoy::service::discovery::v3 as envoy;
 
     use super::*;
@@ -267,26 +291,41 @@ mod tests {
             kind: ResourceType::Cluster,
             nonce: "7".to_owned(),
             version: "v".to_owned(),
-            resources: vec![Arc::new(Resource::whole("a", "bytes"))],
-            removed: vec!["b".into()],
+            resources: vec![Arc::new(Resource::whole("a", "bytes")), Arc::new(Resource::whole("b", large()))]
+                .into(),
+            removed: vec!["c".into()],
         }
+    }
+
+    /// Too large to be copied.
+    fn large() -> Vec<u8> {
+        vec![7; COPIED + 1]
+    }
+
+    fn encoded(message: Encoded) -> Bytes {
+        let len = message.len();
+        let bytes = message.into_bytes();
+        assert_eq!(bytes.len(), len);
+        bytes
     }
 
     #[test]
     fn responses_are_what_envoy_reads() {
-        let bytes = Delta::response(response()).encode_to_vec();
-        let delta = envoy::DeltaDiscoveryResponse::decode(bytes.as_slice()).unwrap();
-        assert_eq!(delta.encode_to_vec(), bytes, "no field is unknown to Envoy");
+        let bytes = encoded(Delta::response(&response()));
+        let delta = envoy::DeltaDiscoveryResponse::decode(bytes.clone()).unwrap();
+        assert_eq!(delta.encoded_len(), bytes.len(), "no field is unknown to Envoy");
         assert_eq!((&*delta.nonce, &*delta.system_version_info), ("7", "v"));
-        assert_eq!(delta.removed_resources, ["b"]);
+        assert_eq!(delta.removed_resources, ["c"]);
         let resource = &delta.resources[0];
         assert_eq!((&*resource.name, resource.version.len()), ("a", 16));
         let any = resource.resource.as_ref().unwrap();
         assert_eq!((&*any.type_url, &*any.value), (ResourceType::Cluster.url(), b"bytes".as_slice()));
 
-        let bytes = Sotw::response(response()).encode_to_vec();
-        let sotw = envoy::DiscoveryResponse::decode(bytes.as_slice()).unwrap();
-        assert_eq!(sotw.encode_to_vec(), bytes, "no field is unknown to Envoy");
+        assert_eq!(delta.resources[1].resource.as_ref().map(|any| any.value.len()), Some(COPIED + 1));
+
+        let bytes = encoded(Sotw::response(&response()));
+        let sotw = envoy::DiscoveryResponse::decode(bytes.clone()).unwrap();
+        assert_eq!(sotw.encoded_len(), bytes.len(), "no field is unknown to Envoy");
         assert_eq!(
             (&*sotw.nonce, &*sotw.version_info, &*sotw.type_url),
             ("7", "v", ResourceType::Cluster.url())
@@ -312,11 +351,12 @@ mod tests {
         };
         let mut read = DeltaDiscoveryRequest::decode(delta.encode_to_vec().as_slice()).unwrap();
         assert_eq!(Delta::envelope(&mut read), ("t".to_owned(), Some(Node { id: "n".to_owned() })));
-        let request = Delta::request(ResourceType::Cluster, read);
+        let request = Delta::request(ResourceType::Cluster, read).unwrap();
         assert_eq!((&*request.nonce, request.error.as_deref()), ("7", Some("no")));
         let Asked::Delta { subscribe, unsubscribe, initial } = request.asked else { panic!("not delta") };
-        assert_eq!((subscribe, unsubscribe), (vec!["a".to_owned()], vec!["b".to_owned()]));
-        assert_eq!(initial["c"], "1");
+        let text = |text: &str| Text::from(text.to_owned());
+        assert_eq!((subscribe, unsubscribe), (vec![text("a")], vec![text("b")]));
+        assert_eq!(initial, [(text("c"), text("1"))]);
 
         let sotw = envoy::DiscoveryRequest {
             version_info: "v".to_owned(),
@@ -329,9 +369,9 @@ mod tests {
         };
         let mut read = DiscoveryRequest::decode(sotw.encode_to_vec().as_slice()).unwrap();
         assert_eq!(Sotw::envelope(&mut read), ("t".to_owned(), Some(Node { id: "n".to_owned() })));
-        let request = Sotw::request(ResourceType::Cluster, read);
+        let request = Sotw::request(ResourceType::Cluster, read).unwrap();
         assert_eq!((&*request.nonce, request.error.as_deref()), ("7", Some("no")));
         let Asked::Sotw { names, version } = request.asked else { panic!("not SotW") };
-        assert_eq!((names, &*version), (vec!["a".to_owned()], "v"));
+        assert_eq!((names, &*version), (vec![text("a")], "v"));
     }
 }

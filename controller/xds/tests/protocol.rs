@@ -107,9 +107,11 @@ impl Delta {
     }
 }
 
-/// Name and content of each resource.
+/// Name and content of each resource, by name.
 fn content(response: &DeltaDiscoveryResponse) -> Vec<(&str, &str)> {
-    response.resources.iter().map(|r| (r.name.as_str(), text(r))).collect()
+    let mut content: Vec<_> = response.resources.iter().map(|r| (r.name.as_str(), text(r))).collect();
+    content.sort_unstable();
+    content
 }
 
 fn text(resource: &DeltaResource) -> &str {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use contour_resource::{Part, Resource, ResourceType, Trial};
 
 use crate::cache::Snapshot;
-use crate::message::{Asked, Mode, Output, Request, Response};
+use crate::message::{Asked, Mode, Output, Request, Response, Text};
 use crate::recall::Recall;
 use crate::session::Session;
 
@@ -53,6 +53,10 @@ pub(super) fn show(resource: &Resource) -> String {
         if part.id.is_empty() { text.into_owned() } else { format!("{}:{text}", part.id) }
     });
     format!("{}={}", resource.name(), parts.collect::<Vec<_>>().join("|"))
+}
+
+fn texts(list: Vec<String>) -> Vec<Text> {
+    list.into_iter().map(Text::from).collect()
 }
 
 /// A peer: its session, what it has, and what it has received and not answered.
@@ -162,11 +166,16 @@ impl Peer {
             self.nonces.insert(kind, nonce.clone());
         }
         let (nonce, asked) = match self.mode {
-            Mode::Delta => (nonce, Asked::Delta { subscribe, unsubscribe, initial }),
+            Mode::Delta => {
+                let initial = initial.into_iter().map(|(name, version)| (name.into(), version.into()));
+                let (subscribe, unsubscribe) = (texts(subscribe), texts(unsubscribe));
+                (nonce, Asked::Delta { subscribe, unsubscribe, initial: initial.collect() })
+            }
             Mode::Sotw => {
                 let names = self.names.get(&kind).into_iter().flatten().cloned().collect();
                 let version = self.versions.get(&kind).cloned().unwrap_or_default();
-                (self.nonces.get(&kind).cloned().unwrap_or_default(), Asked::Sotw { names, version })
+                let asked = Asked::Sotw { names: texts(names), version };
+                (self.nonces.get(&kind).cloned().unwrap_or_default(), asked)
             }
         };
         self.session.request(Request { kind, nonce, error, asked });
@@ -206,7 +215,7 @@ impl Peer {
         }
         let names = &self.names[&kind];
         let wants = |r: &Arc<Resource>| full || names.contains(&**r.name());
-        for resource in response.resources.into_iter().filter(wants) {
+        for resource in response.resources.iter().filter(|r| wants(r)).cloned() {
             self.has.insert((kind, Arc::clone(resource.name())), resource);
         }
         for name in response.removed {
@@ -229,7 +238,7 @@ impl Peer {
     pub(super) fn judge(&mut self, kind: ResourceType, refused: &str) {
         let bad =
             |r: &Arc<Resource>| r.parts().iter().any(|p| String::from_utf8_lossy(&p.bytes).contains(refused));
-        let mut resources = self.received[&kind][0].resources.clone();
+        let mut resources = self.received[&kind][0].resources.sorted();
         if kind == ResourceType::Secret {
             resources.retain(|r| self.looked_at.get(r.name()) != Some(&r.version()));
             // It stops at the first bad one.

@@ -9,7 +9,6 @@ use proptest::prelude::*;
 
 use super::peer::{Peer, resource};
 use crate::cache::{Cache, Snapshot};
-use crate::lane::Known;
 use crate::message::{Mode, Output};
 
 use ResourceType::{Cluster, Endpoints, Listener, Route, Secret};
@@ -71,9 +70,8 @@ impl Refused {
     fn check(&mut self, outputs: &[Output], peer: &Peer, cache: &Snapshot) {
         // Where nothing of a resource was accepted, any change in it is a new try of all of it.
         let version = |kind: ResourceType, name: &str| cache.get(kind, name).map(|r| r.version());
-        let accepted = |kind: ResourceType, name: &Arc<str>| {
-            matches!(peer.session.lane(kind).known.get(name), Some(Known::Sent(_)))
-        };
+        let accepted =
+            |kind: ResourceType, name: &Arc<str>| peer.session.lane(kind).known.sent(name).is_some();
         self.0.retain(|(kind, name, part, hash), refused_in| {
             let present = cache.get(*kind, name);
             present.is_some_and(|r| r.parts().iter().any(|p| p.id == *part && p.hash == *hash))
@@ -82,7 +80,7 @@ impl Refused {
         for output in outputs {
             match output {
                 Output::Send(response) => {
-                    for resource in &response.resources {
+                    for resource in response.resources.iter() {
                         // Between two states that have a part the view may have passed one that has not: that forgets.
                         let told = |hash: &u64| resource.withheld().iter().any(|w| w.refused == *hash);
                         self.0.retain(|(kind, name, part, hash), _| {
@@ -244,7 +242,7 @@ impl Envoy {
         self.peer.ack(kind);
         match kind {
             Cluster => {
-                for cluster in &response.resources {
+                for cluster in response.resources.iter() {
                     let needs = cluster.needs().expect("every cluster of this test needs endpoints");
                     // In SotW all clusters are listed, and what is unchanged is left alone.
                     if !self.warm.contains(&key(cluster)) {

@@ -70,7 +70,7 @@ fn line(output: &Output) -> Option<String> {
     Some(match output {
         Output::Send(response) => {
             let mut words = vec![response.kind.short().to_owned()];
-            words.extend(response.resources.iter().map(|r| show(r)));
+            words.extend(response.resources.sorted().iter().map(|r| show(r)));
             words.extend(response.removed.iter().map(|name| format!("-{name}")));
             words.join(" ")
         }

@@ -28,7 +28,7 @@ fn what_a_peer_serves_is_not_taken_away_because_another_refused_it() {
     commit("r=head|a:2|b:1|c:odd~t");
     new.session.update(cache.snapshot());
     let sent = new.poll(now).into_iter().filter_map(|output| match output {
-        Output::Send(response) => Some(response.resources),
+        Output::Send(response) => Some(response.resources.sorted()),
         _ => None,
     });
     let bodies: Vec<_> = sent.flatten().map(|resource| resource.body()).collect();
