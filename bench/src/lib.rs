@@ -1,6 +1,8 @@
 //! Synthetic installations for the benches: one Service, one EndpointSlice and one HTTPProxy a host.
 
 pub mod machine;
+pub mod many;
+pub mod results;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

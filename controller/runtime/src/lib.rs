@@ -46,6 +46,7 @@ pub use admin::{
 };
 pub use build::{BuildInfo, register_process_metrics};
 pub use dedicated::Dedicated;
+pub use process::allow_many_files;
 pub use readiness::{Readiness, ReadinessHandle};
 pub use shutdown::Shutdown;
 pub use tasks::{TaskError, Tasks};

@@ -1,16 +1,28 @@
-//! The `process_*` metrics, read from `/proc` at each scrape.
+//! This process: how many files it may open, and the `process_*` metrics, read from `/proc` at each scrape.
 
 use std::fmt::Error;
 use std::fs;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use tracing::warn;
 
 /// Clock ticks per second in `/proc`: fixed at 100 in Linux' user-space ABI on every architecture that Envoy runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Lets this process open as many files as it may: each connected Envoy is one, and the usual soft limit of 1,024 is for programs
+/// that use `select`. Programs that are started from it have the same limit.
+pub fn allow_many_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
+    if let Err(error) = raised {
+        warn!(%error, "cannot raise the limit of open files");
+    }
+}
 
 /// Collects memory, processor time, start time and open files of this process. What `/proc` does not tell is left
 /// out of the scrape.
@@ -102,6 +114,13 @@ mod tests {
         );
         assert_eq!(ProcessStat::parse("7 (short) S 1"), None);
         assert_eq!(ProcessStat::parse(""), None);
+    }
+
+    #[test]
+    fn as_many_files_as_may_be() {
+        allow_many_files();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        assert_eq!(soft, hard);
     }
 
     #[test]

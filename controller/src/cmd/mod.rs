@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::CommandFactory;
 use clap_complete::Shell;
-use contour_runtime::{LogFormat, Telemetry};
+use contour_runtime::{LogFormat, Telemetry, allow_many_files};
 
 use crate::cli::{Cli, Command, ServeArgs};
 use crate::config::{self, LoadError, Source};
@@ -65,6 +65,7 @@ fn run_controller(args: &ServeArgs, format: LogFormat) -> ExitCode {
 
 /// Runs a future to its end on as many threads as there are cores.
 fn block_on(future: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    allow_many_files();
     tokio::runtime::Runtime::new().context("cannot start threads")?.block_on(future)
 }
 

@@ -58,5 +58,5 @@ async fn main() -> Result<()> {
     }
     let table = report::table(&all, args.samples, &args.criterion)?;
     println!("\n{table}");
-    std::fs::write(&args.output, table).with_context(|| format!("cannot write {}", args.output.display()))
+    contour_bench::results::write_around(&args.output, contour_bench::many::report::SECTION, &table)
 }
