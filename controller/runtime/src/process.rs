@@ -17,8 +17,9 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// Lets this process open as many files as it may: each connected Envoy is one, and the usual soft limit of 1,024 is for programs
 /// that use `select`. Programs that are started from it have the same limit.
 pub fn allow_many_files() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) }
+    });
     if let Err(error) = raised {
         warn!(%error, "cannot raise the limit of open files");
     }

@@ -58,6 +58,10 @@ impl Holdings {
         self.sent.iter().map(|resource| resource.name()).chain(self.other.keys())
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sent.is_empty() && self.other.is_empty()
+    }
+
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.sent.contains(name) || self.other.contains_key(name)
     }
@@ -108,10 +112,10 @@ impl Holdings {
         self.insert(Arc::clone(resource.name()), Known::Sent(Arc::clone(resource)));
     }
 
-    /// Shares with the cache what has come to be the same under the names of a batch.
-    pub(crate) fn share(&mut self, table: &Table, batch: &Batch) {
+    /// Shares with the cache what has come to be the same under these names.
+    pub(crate) fn share<'n>(&mut self, table: &Table, names: impl Iterator<Item = &'n Arc<str>>) {
         let mut touched = Names::default();
-        touched.extend(batch.singles().iter().map(|resource| Arc::clone(resource.name())));
+        touched.extend(names.cloned());
         self.sent.share(table.resources(), &touched);
     }
 }

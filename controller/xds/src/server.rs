@@ -23,9 +23,11 @@ use crate::turns::Turns;
 
 /// How long an ended stream's connection may take to close before it is left to the end of the process.
 const DRAIN: Duration = Duration::from_secs(2);
-/// HTTP/2 receive windows: what an Envoy may send before it is read. A reconnecting one lists every resource it has, about a
+/// HTTP/2 receive window of a stream: what an Envoy may send before it is read. A reconnecting one lists every resource it has, about a
 /// megabyte for 10,000, and waits with it for its turn.
-const WINDOW: u32 = 256 * 1024;
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// The same for all streams of a connection: with a stock bootstrap each resource has one.
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// Why the server cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -124,8 +126,8 @@ impl Server {
             .http2_keepalive_interval(Some(Duration::from_mins(1)))
             .http2_keepalive_timeout(Some(Duration::from_secs(20)))
             .max_concurrent_streams(1 << 20)
-            .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .serve_with_incoming_shutdown(service, ReceiverStream::new(connections), stop.cancelled());
         let drained = async {
             shutdown.cancelled().await;

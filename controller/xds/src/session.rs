@@ -11,11 +11,15 @@
 //! these stay as the peer has them, and go too after [`HOLD`]. An Envoy does not answer to Clusters while any is warming: after the
 //! same time its answer is no longer waited for (it is *overdue*), and more is sent.
 
+mod first_load;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contour_resource::{Part, Resource, ResourceType, read_version};
+
+use first_load::FirstLoad;
 
 use crate::batch::Batch;
 use crate::cache::Snapshot;
@@ -55,6 +59,7 @@ pub(crate) struct Session {
     /// The view refers to a Cluster that was taken back before it was warm.
     view_is_stale: bool,
     warming: Warming,
+    first_load: Option<FirstLoad>,
     patience: Patience,
     /// Since when Listeners and Routes wait for Clusters, in time spent.
     held_since: Option<Duration>,
@@ -87,6 +92,7 @@ impl Session {
             latest: snapshot,
             view_is_stale: false,
             warming: Warming::default(),
+            first_load: None,
             patience: Patience::new(now),
             held_since: None,
             clusters_sent: Duration::ZERO,
@@ -223,7 +229,7 @@ impl Session {
             let parts = self.lane_mut(kind).drop_name(&name);
             self.recover(kind, parts.into_iter().map(|part| (Arc::clone(&name), part)).collect());
             if kind == Cluster {
-                self.warming.forget(&name);
+                self.warming().forget(&name);
             }
         }
         if change.all || first {
@@ -245,10 +251,14 @@ impl Session {
             let differing = table.resources().changed_since(known.all_sent());
             let wanted = |name: &&Arc<str>| wants_all || self.lane(kind).known.contains(name);
             let names: Vec<Arc<str>> = differing.iter().filter(wanted).cloned().collect();
-            names.iter().for_each(|name| self.mark(kind, name));
+            for name in &names {
+                self.mark(kind, name);
+            }
         }
         let others: Vec<Arc<str>> = self.lane(kind).known.other_names().cloned().collect();
-        others.iter().for_each(|name| self.mark(kind, name));
+        for name in &others {
+            self.mark(kind, name);
+        }
     }
 
     /// What a peer asks for has to be looked at; what it has already of the same stream is sent again.
@@ -354,7 +364,8 @@ impl Session {
             lane.dirty.insert(Arc::clone(name));
         }
         if kind == Cluster {
-            self.view_is_stale |= self.warming.taken_back(name);
+            let was_waited_for = self.warming().taken_back(name);
+            self.view_is_stale |= was_waited_for;
         }
     }
 
@@ -375,8 +386,8 @@ impl Session {
             draft.set.iter().filter(|r| r.varies()).for_each(|r| self.recall.note_variants(kind, r.name()));
             for name in draft.names() {
                 match kind {
-                    Cluster => self.warming.cluster_refused(name),
-                    Endpoints => self.warming.endpoints_refused(name),
+                    Cluster => self.warming().cluster_refused(name),
+                    Endpoints => self.warming().endpoints_refused(name),
                     _ => {}
                 }
             }
@@ -392,6 +403,19 @@ impl Session {
         if !lane.rejections.is_empty() {
             draft.set.iter().for_each(|resource| self.remember(kind, resource.name()));
         }
+        self.warmed(kind, nonce, &draft);
+        if !draft.trial {
+            self.compare(kind, &draft);
+        }
+        self.outputs.push(Output::Acked { kind, committed });
+        self.tell_recovered(kind);
+    }
+
+    /// Clusters or endpoints that a peer has accepted.
+    fn warmed(&mut self, kind: ResourceType, nonce: &str, draft: &Draft) {
+        if kind == Cluster && self.first_load_acked(nonce) {
+            return;
+        }
         if !self.warming.is_idle() {
             for name in draft.names() {
                 match kind {
@@ -401,17 +425,16 @@ impl Session {
                 }
             }
         }
-        if !draft.trial {
-            self.compare(kind, &draft);
+        if kind == Endpoints {
+            self.first_load_settles();
         }
-        self.outputs.push(Output::Acked { kind, committed });
-        self.tell_recovered(kind);
     }
 
     /// Shares with the cache what a peer has accepted, and looks at what disappeared while it was on the wire.
     fn compare(&mut self, kind: ResourceType, draft: &Draft) {
         let table = self.source(kind).table(kind).clone();
-        self.lane_mut(kind).known.share(&table, &draft.set);
+        let singles = draft.set.singles().iter().map(|resource| resource.name());
+        self.lane_mut(kind).known.share(&table, singles.chain(&draft.removed));
         let is_current = |shard: &Arc<Shard<Arc<Resource>>>| {
             table.resources().shard(shard.index()).is_some_and(|current| Arc::ptr_eq(current, shard))
         };
@@ -473,7 +496,7 @@ impl Session {
             self.lane_mut(Cluster).overdue();
         }
         if let Some(since) = self.held_since.filter(|since| spent >= *since + PATIENCE) {
-            for name in self.warming.let_go() {
+            for name in self.warming().let_go() {
                 self.late.entry(name).or_insert(Some(since + HOLD));
             }
             self.held_since = None;
@@ -485,7 +508,7 @@ impl Session {
             self.late.extract_if(.., had_its_time).map(|(name, _)| name).collect();
         if !waited_for.is_empty() {
             for name in &waited_for {
-                self.warming.forget(name);
+                self.warming().forget(name);
             }
             self.look_at_what_is_behind();
             self.outputs.push(Output::GaveUp { waited_for });
@@ -494,6 +517,10 @@ impl Session {
 
     /// Parts no longer wait for what has become warm, or was accepted, or is gone.
     fn thaw(&mut self) {
+        if self.late.is_empty() {
+            return;
+        }
+        self.warming();
         let before = self.late.len();
         let (warming, lane) = (&self.warming, &self.lanes[Cluster as usize]);
         self.late.retain(|name, until| match until {
@@ -587,6 +614,7 @@ impl Session {
 
     /// Makes Listeners and Routes wait for the Clusters on their way.
     fn arm(&mut self) {
+        self.warming();
         let clusters = self.latest.table(Cluster);
         let lane = &self.lanes[Cluster as usize];
         let had_its_time = &self.late;
@@ -631,9 +659,9 @@ impl Session {
         for name in &draft.skipped {
             let refused = self.lane(kind).rejections.contains(name);
             match kind {
-                Cluster if refused => self.warming.forget(name),
-                Cluster => self.warming.cluster_skipped(name),
-                Endpoints if refused => self.warming.endpoints_withheld(name),
+                Cluster if refused => self.warming().forget(name),
+                Cluster => self.warming().cluster_skipped(name),
+                Endpoints if refused => self.warming().endpoints_withheld(name),
                 _ => {}
             }
         }
@@ -674,14 +702,14 @@ impl Session {
     }
 
     fn send(&mut self, kind: ResourceType, draft: Draft, committed: Option<Instant>) {
+        self.nonces += 1;
+        let nonce = self.nonces.to_string();
         if kind == Cluster {
-            self.warm(&draft);
+            self.warm(&nonce, &draft);
         }
         if kind == Endpoints && !self.warming.is_idle() {
             draft.names().for_each(|name| self.warming.endpoints_sent(name));
         }
-        self.nonces += 1;
-        let nonce = self.nonces.to_string();
         let (version, resources, removed) = match self.mode {
             Mode::Delta => {
                 let version = version_text(self.source(kind).table(kind).fingerprint());
@@ -702,7 +730,7 @@ impl Session {
             // Its answer will not come before that to an earlier one. The peer takes it in nevertheless.
             lane.overdue();
             for name in &presumed {
-                self.warming.cluster_acked(name);
+                self.warming().cluster_acked(name);
             }
         } else if kind == Cluster {
             self.clusters_sent = self.patience.spent();
@@ -711,7 +739,12 @@ impl Session {
     }
 
     /// Envoy warms every Cluster it is sent, and wants the endpoints it has anew for that.
-    fn warm(&mut self, draft: &Draft) {
+    fn warm(&mut self, nonce: &str, draft: &Draft) {
+        if self.is_first_load(draft) {
+            self.load_first(nonce, &draft.set);
+            return;
+        }
+        self.warming();
         draft.removed.iter().for_each(|name| self.warming.forget(name));
         for cluster in draft.set.iter() {
             self.warming.cluster_sent(cluster.name(), cluster.needs());

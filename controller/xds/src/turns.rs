@@ -100,7 +100,7 @@ mod tests {
         let turns = Turns::of(2);
         let tickets: Vec<u64> = (0..6).map(|_| turns.ticket()).collect();
         let mut enter: Vec<_> = tickets.iter().map(|ticket| Some(Box::pin(turns.enter(*ticket)))).collect();
-        let mut poll = |at: usize| enter[at].as_mut().and_then(|waiting| waiting.now_or_never());
+        let mut poll = |at: usize| enter[at].as_mut().and_then(FutureExt::now_or_never);
         let (one, two) = (poll(5).unwrap(), poll(4).unwrap());
         for at in [3, 1, 0, 2] {
             assert!(poll(at).is_none(), "two have a turn");
@@ -112,7 +112,7 @@ mod tests {
         drop(two);
         enter[1] = None;
         enter[2] = None;
-        assert!(enter[3].as_mut().and_then(|waiting| waiting.now_or_never()).is_some());
+        assert!(enter[3].as_mut().and_then(FutureExt::now_or_never).is_some());
         drop((three, enter));
         let state = turns.lock();
         assert_eq!((state.free, state.waiting.len()), (2, 0));

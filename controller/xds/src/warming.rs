@@ -7,10 +7,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+/// How far the endpoints of a Cluster on its way have come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Delivery {
+pub(crate) enum Delivery {
+    /// To be sent.
     Waiting,
+    /// Sent.
     Sent,
+    /// Accepted, or not needed.
     Done,
 }
 
@@ -21,12 +25,49 @@ struct Cluster {
     delivery: Delivery,
 }
 
+/// The clusters that need the same endpoints: mostly one.
+#[derive(Debug)]
+enum Needing {
+    One(Arc<str>),
+    Several(HashSet<Arc<str>>),
+}
+
+impl Needing {
+    fn insert(&mut self, name: &Arc<str>) {
+        match self {
+            Self::One(present) if present == name => {}
+            Self::One(present) => *self = Self::Several([Arc::clone(present), Arc::clone(name)].into()),
+            Self::Several(names) => {
+                names.insert(Arc::clone(name));
+            }
+        }
+    }
+
+    /// Returns whether none is left.
+    fn remove(&mut self, name: &str) -> bool {
+        match self {
+            Self::One(present) => **present == *name,
+            Self::Several(names) => {
+                names.remove(name);
+                names.is_empty()
+            }
+        }
+    }
+
+    fn names(&self) -> Vec<Arc<str>> {
+        match self {
+            Self::One(name) => vec![Arc::clone(name)],
+            Self::Several(names) => names.iter().cloned().collect(),
+        }
+    }
+}
+
 /// The clusters on their way, and those that listeners and routes wait for.
 #[derive(Debug, Default)]
 pub(crate) struct Warming {
     clusters: HashMap<Arc<str>, Cluster>,
-    /// The clusters on their way that need endpoints of this name.
-    by_need: HashMap<Arc<str>, HashSet<Arc<str>>>,
+    /// The clusters on their way, by the endpoints that they need.
+    by_need: HashMap<Arc<str>, Needing>,
     barrier: HashSet<Arc<str>>,
 }
 
@@ -74,17 +115,31 @@ impl Warming {
 
     /// A Cluster was sent, new or changed.
     pub(crate) fn cluster_sent(&mut self, name: &Arc<str>, needs: Option<&Arc<str>>) {
-        self.cluster_refused(name);
-        if let Some(needs) = needs {
-            self.by_need.entry(Arc::clone(needs)).or_default().insert(Arc::clone(name));
-        }
         let delivery = if needs.is_some() { Delivery::Waiting } else { Delivery::Done };
-        self.clusters.insert(Arc::clone(name), Cluster { needs: needs.cloned(), acked: false, delivery });
+        self.follow(name, needs, false, delivery);
+    }
+
+    /// A Cluster is on its way and has come so far.
+    pub(crate) fn follow(
+        &mut self,
+        name: &Arc<str>,
+        needs: Option<&Arc<str>>,
+        acked: bool,
+        delivery: Delivery,
+    ) {
+        let cluster = Cluster { needs: needs.cloned(), acked, delivery };
+        if let Some(Cluster { needs: Some(before), .. }) = self.clusters.insert(Arc::clone(name), cluster) {
+            self.needs_no_longer(name, &before);
+        }
+        if let Some(needs) = needs {
+            let needing = self.by_need.entry(Arc::clone(needs));
+            needing.or_insert_with(|| Needing::One(Arc::clone(name))).insert(name);
+        }
     }
 
     /// A Cluster was considered and not sent: nothing to wait for unless it is on its way already.
     pub(crate) fn cluster_skipped(&mut self, name: &str) {
-        if !self.clusters.contains_key(name) {
+        if !self.barrier.is_empty() && !self.clusters.contains_key(name) {
             self.barrier.remove(name);
         }
     }
@@ -93,7 +148,9 @@ impl Warming {
     pub(crate) fn cluster_acked(&mut self, name: &str) {
         if let Some(cluster) = self.clusters.get_mut(name) {
             cluster.acked = true;
-            self.settle(name);
+            if cluster.delivery == Delivery::Done {
+                self.forget(name);
+            }
         }
     }
 
@@ -120,37 +177,42 @@ impl Warming {
 
     /// A Cluster was refused: it is not on its way, but may be sent again.
     pub(crate) fn cluster_refused(&mut self, name: &str) {
-        if let Some(Cluster { needs: Some(needs), .. }) = self.clusters.remove(name)
-            && let Some(waiting) = self.by_need.get_mut(&needs)
-        {
-            waiting.remove(name);
-            if waiting.is_empty() {
-                self.by_need.remove(&needs);
-            }
+        if let Some(Cluster { needs: Some(needs), .. }) = self.clusters.remove(name) {
+            self.needs_no_longer(name, &needs);
+        }
+        if self.clusters.is_empty() {
+            // After the first load thousands of streams would keep room for all there is.
+            (self.clusters, self.by_need) = (HashMap::new(), HashMap::new());
         }
     }
 
     /// A cluster is gone from the peer, or will not be sent.
     pub(crate) fn forget(&mut self, name: &str) {
-        self.barrier.remove(name);
-        self.cluster_refused(name);
+        if self.barrier.remove(name) && self.barrier.is_empty() {
+            self.barrier = HashSet::new();
+        }
+        if !self.clusters.is_empty() {
+            self.cluster_refused(name);
+        }
+    }
+
+    fn needs_no_longer(&mut self, name: &str, endpoints: &str) {
+        if self.by_need.get_mut(endpoints).is_some_and(|needing| needing.remove(name)) {
+            self.by_need.remove(endpoints);
+        }
     }
 
     fn deliver(&mut self, endpoints: &str, from: Delivery, to: Delivery) {
-        let Some(names) = self.by_need.get(endpoints) else { return };
-        for name in names.clone() {
+        let Some(needing) = self.by_need.get(endpoints) else { return };
+        for name in needing.names() {
             if let Some(cluster) = self.clusters.get_mut(&name)
                 && cluster.delivery == from
             {
                 cluster.delivery = to;
-                self.settle(&name);
+                if cluster.acked && to == Delivery::Done {
+                    self.forget(&name);
+                }
             }
-        }
-    }
-
-    fn settle(&mut self, name: &str) {
-        if self.clusters.get(name).is_some_and(|c| c.acked && c.delivery == Delivery::Done) {
-            self.forget(name);
         }
     }
 }

@@ -132,7 +132,7 @@ impl Protocol for Delta {
         })
     }
 
-    /// `DeltaDiscoveryResponse`: system_version_info 1, resources 2, type_url 4, nonce 5, removed_resources 6.
+    /// `DeltaDiscoveryResponse`: `system_version_info` 1, `resources` 2, `type_url` 4, `nonce` 5, `removed_resources` 6.
     fn response(response: &Response) -> Encoded {
         let mut out = Encoded::default();
         out.text(1, &response.version);
@@ -170,7 +170,7 @@ impl Protocol for Sotw {
         })
     }
 
-    /// `DiscoveryResponse`: version_info 1, resources 2, type_url 4, nonce 5.
+    /// `DiscoveryResponse`: `version_info` 1, `resources` 2, `type_url` 4, `nonce` 5.
     fn response(response: &Response) -> Encoded {
         let mut out = Encoded::default();
         out.text(1, &response.version);
@@ -248,7 +248,7 @@ impl Encoded {
         self.last.put_slice(text.as_bytes());
     }
 
-    /// `google.protobuf.Any`: type_url 1, value 2.
+    /// `google.protobuf.Any`: `type_url` 1, `value` 2.
     fn any(&mut self, tag: u32, kind: ResourceType, value: Bytes) {
         self.head(tag, any_len(kind, &value));
         self.text(1, kind.url());
@@ -256,7 +256,7 @@ impl Encoded {
         self.piece(value);
     }
 
-    /// `Resource` of a delta response: version 1, resource 2, name 3.
+    /// `Resource` of a delta response: `version` 1, `resource` 2, `name` 3.
     fn delta_resource(&mut self, kind: ResourceType, resource: &Arc<Resource>) {
         let (version, name, value) = (resource.version_text(), resource.name(), resource.body());
         let any = any_len(kind, &value);

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use super::peer::{Peer, resource, show};
 use crate::cache::Cache;
 use crate::message::{Mode, Output};
+use crate::sharded::SHARDS;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -178,22 +179,37 @@ fn transition_scripts() {
     }
 }
 
-/// One change sends that change, whatever the stream has. `make bench` measures what it costs.
-#[test]
-fn a_change_sends_a_stream_what_it_touches() {
-    let now = Instant::now();
-    let cache = Cache::new();
-    let many = (0..10_000).flat_map(|i| {
+/// A peer that has all of so many Clusters and Endpoints.
+fn loaded(cache: &Cache, number: usize, now: Instant) -> Peer {
+    let many = (0..number).flat_map(|i| {
         [(ResourceType::Cluster, format!("c{i}=x>e{i}")), (ResourceType::Endpoints, format!("e{i}=x"))]
     });
     let set = many.map(|(kind, text)| (kind, resource(&text))).collect();
     cache.commit(Transaction { set, remove: vec![] });
     let mut peer = Peer::new(Mode::Delta, cache.snapshot(), now);
-    let names: Vec<String> = (0..10_000).map(|i| format!("e{i}")).collect();
+    let names: Vec<String> = (0..number).map(|i| format!("e{i}")).collect();
     peer.ask(ResourceType::Cluster, &[], &[]);
     peer.ask(ResourceType::Endpoints, &names.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
     peer.settle("!", now);
-    assert_eq!(peer.has.len(), 20_000);
+    assert_eq!(peer.has.len(), 2 * number);
+    peer
+}
+
+/// How many shards of what a stream knows of a type, and of what it wants by name, are its own.
+fn own_shards(peer: &Peer, cache: &Cache, kind: ResourceType) -> (usize, usize) {
+    let (lane, snapshot) = (peer.session.lane(kind), cache.snapshot());
+    let table = snapshot.table(kind);
+    let own = |shares: &dyn Fn(usize) -> bool| (0..SHARDS).filter(|index| !shares(*index)).count();
+    let names = lane.subscription.names();
+    let wanted = if lane.subscription.wildcard() { 0 } else { own(&|i| names.shares(table.names(), i)) };
+    (own(&|i| lane.known.all_sent().shares(table.resources(), i)), wanted)
+}
+
+/// One change sends that change, whatever the stream has. `make bench` measures what it costs.
+#[test]
+fn a_change_sends_a_stream_what_it_touches() {
+    let (now, cache) = (Instant::now(), Cache::new());
+    let mut peer = loaded(&cache, 10_000, now);
     for i in 0..100 {
         cache.commit(transaction(&[format!("eds e7={i}")]));
         peer.session.update(cache.snapshot());
@@ -204,4 +220,28 @@ fn a_change_sends_a_stream_what_it_touches() {
     }
     let kept = Arc::clone(&peer.has[&(ResourceType::Endpoints, "e7".into())]);
     assert_eq!(show(&kept), "e7=99");
+}
+
+/// A stream that has what the cache has keeps nothing of its own, however it came to it: a thousand of them cost no more than one.
+#[test]
+fn a_stream_that_keeps_up_shares_all_it_knows() {
+    let (now, cache) = (Instant::now(), Cache::new());
+    let mut peer = loaded(&cache, 5_000, now);
+    let both = [ResourceType::Cluster, ResourceType::Endpoints];
+    assert_eq!(both.map(|kind| own_shards(&peer, &cache, kind)), [(0, 0); 2], "after the first load");
+    for step in ["eds e7=y", "cds c7=y>e7", "cds new=x>new", "eds new=x", "-cds c8"] {
+        cache.commit(transaction(&[step.to_owned()]));
+        peer.session.update(cache.snapshot());
+        if step == "cds new=x>new" {
+            peer.ask(ResourceType::Endpoints, &["new"], &[]);
+        }
+        peer.settle("!", now + crate::session::GRACE);
+        let known = both.map(|kind| own_shards(&peer, &cache, kind).0);
+        assert_eq!(known, [0, 0], "after `{step}`");
+    }
+    peer.reconnect(cache.snapshot(), now);
+    let responses = peer.responses;
+    peer.settle("!", now);
+    assert_eq!(peer.responses, responses, "it has everything");
+    assert_eq!(both.map(|kind| own_shards(&peer, &cache, kind).0), [0, 0], "after it was back");
 }
