@@ -3,8 +3,8 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -96,7 +96,7 @@ impl Fleet {
     pub fn connect(access: &Access, count: usize, start: &Start, pace: Pace) -> Self {
         let seats: Vec<Arc<Seat>> = (0..count).map(|_| Arc::default()).collect();
         let play = |(i, seat): (usize, &Arc<Seat>)| {
-            let task = stay(access.clone(), format!("envoy-{i}"), Arc::clone(seat), start.clone(), pace);
+            let task = stay(access.clone(), format!("played-{i}"), Arc::clone(seat), start.clone(), pace);
             // It must not look complete before it has begun.
             seat.due[0].store(u32::MAX, Relaxed);
             tokio::spawn(task).abort_handle()
@@ -132,9 +132,17 @@ impl Fleet {
             if complete == self.len() {
                 return Ok(Times { last: now, ..times });
             }
-            ensure!(now < within, "after {within:?} {complete} of {} have everything", self.len());
+            if now > within {
+                let why = self.error().unwrap_or_else(|| "no connection broke".to_owned());
+                bail!("after {within:?} {complete} of {} have everything; {why}", self.len());
+            }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Why a connection broke.
+    fn error(&self) -> Option<String> {
+        self.seats.iter().find_map(|seat| seat.error.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// What all of them together have been told so far.
@@ -172,11 +180,9 @@ impl Drop for Fleet {
 async fn stay(access: Access, node: String, seat: Arc<Seat>, start: Start, pace: Pace) {
     loop {
         let play = Play::new(&node, Arc::clone(&seat), start.clone());
-        if let Err(error) = connected(&access, play, pace).await
-            && seat.broken.fetch_add(1, Relaxed) == 0
-            && node == "envoy-0"
-        {
-            eprintln!("{node}: {error:#}");
+        if let Err(error) = connected(&access, play, pace).await {
+            seat.broken.fetch_add(1, Relaxed);
+            *seat.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{node}: {error:#}"));
         }
         tokio::time::sleep(AGAIN).await;
     }
