@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -91,6 +92,17 @@ pub struct Told {
     pub bytes: u64,
 }
 
+/// What should not happen to a fleet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Envoys that were given routes before they had accepted the clusters and endpoints of these.
+    pub early: usize,
+    /// Envoys that did not wait any longer for something at their start.
+    pub impatient: usize,
+    /// Connections that broke.
+    pub broken: u32,
+}
+
 impl Fleet {
     /// Connects `count` of them at once.
     pub fn connect(access: &Access, count: usize, start: &Start, pace: Pace) -> Self {
@@ -154,19 +166,16 @@ impl Fleet {
         }
     }
 
-    /// How many were given routes before clusters, since this was last asked.
-    pub fn early(&self) -> usize {
-        self.seats.iter().filter(|seat| seat.early.swap(false, Relaxed)).count()
-    }
-
-    /// How many went on at their start without what they waited for, since this was last asked.
-    pub fn impatient(&self) -> usize {
-        self.seats.iter().filter(|seat| seat.impatient.swap(false, Relaxed)).count()
-    }
-
-    /// How many connections broke, since this was last asked.
-    pub fn broken(&self) -> u32 {
-        self.seats.iter().map(|seat| seat.broken.swap(0, Relaxed)).sum()
+    /// What has happened to them, since this was last asked.
+    pub fn faults(&self) -> Faults {
+        let of = |flag: fn(&Seat) -> &AtomicBool| {
+            self.seats.iter().filter(|seat| flag(seat).swap(false, Relaxed)).count()
+        };
+        Faults {
+            early: of(|seat| &seat.early),
+            impatient: of(|seat| &seat.impatient),
+            broken: self.seats.iter().map(|seat| seat.broken.swap(0, Relaxed)).sum(),
+        }
     }
 }
 
