@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use contour_bench::many::fleet::Faults;
 use contour_bench::many::{Bench, Phase, Size};
 use contour_e2e::apiserver;
 
@@ -23,7 +24,7 @@ async fn all_are_told_everything_and_nothing_twice() {
         // It ends when every stream has, and has accepted, everything.
         bench.run(phase).await.unwrap_or_else(|error| panic!("{phase:?}: {error:#}"));
         let row = bench.figures().rows.last().unwrap();
-        assert_eq!((row.early, row.impatient, row.broken), (0, 0, 0), "{row:#?}");
+        assert_eq!(row.faults, Faults::default(), "{row:#?}");
         let each = row.told.resources / u64::try_from(STREAMS).unwrap();
         let expected = match phase {
             // Clusters and endpoints; four listeners, two tables and a runtime layer at most.

@@ -3,8 +3,9 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -91,12 +92,23 @@ pub struct Told {
     pub bytes: u64,
 }
 
+/// What should not happen to a fleet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Envoys that were given routes before they had accepted the clusters and endpoints of these.
+    pub early: usize,
+    /// Envoys that did not wait any longer for something at their start.
+    pub impatient: usize,
+    /// Connections that broke.
+    pub broken: u32,
+}
+
 impl Fleet {
     /// Connects `count` of them at once.
     pub fn connect(access: &Access, count: usize, start: &Start, pace: Pace) -> Self {
         let seats: Vec<Arc<Seat>> = (0..count).map(|_| Arc::default()).collect();
         let play = |(i, seat): (usize, &Arc<Seat>)| {
-            let task = stay(access.clone(), format!("envoy-{i}"), Arc::clone(seat), start.clone(), pace);
+            let task = stay(access.clone(), format!("played-{i}"), Arc::clone(seat), start.clone(), pace);
             // It must not look complete before it has begun.
             seat.due[0].store(u32::MAX, Relaxed);
             tokio::spawn(task).abort_handle()
@@ -132,9 +144,17 @@ impl Fleet {
             if complete == self.len() {
                 return Ok(Times { last: now, ..times });
             }
-            ensure!(now < within, "after {within:?} {complete} of {} have everything", self.len());
+            if now > within {
+                let why = self.error().unwrap_or_else(|| "no connection broke".to_owned());
+                bail!("after {within:?} {complete} of {} have everything; {why}", self.len());
+            }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Why a connection broke.
+    fn error(&self) -> Option<String> {
+        self.seats.iter().find_map(|seat| seat.error.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// What all of them together have been told so far.
@@ -146,19 +166,16 @@ impl Fleet {
         }
     }
 
-    /// How many were given routes before clusters, since this was last asked.
-    pub fn early(&self) -> usize {
-        self.seats.iter().filter(|seat| seat.early.swap(false, Relaxed)).count()
-    }
-
-    /// How many went on at their start without what they waited for, since this was last asked.
-    pub fn impatient(&self) -> usize {
-        self.seats.iter().filter(|seat| seat.impatient.swap(false, Relaxed)).count()
-    }
-
-    /// How many connections broke, since this was last asked.
-    pub fn broken(&self) -> u32 {
-        self.seats.iter().map(|seat| seat.broken.swap(0, Relaxed)).sum()
+    /// What has happened to them, since this was last asked.
+    pub fn faults(&self) -> Faults {
+        let of = |flag: fn(&Seat) -> &AtomicBool| {
+            self.seats.iter().filter(|seat| flag(seat).swap(false, Relaxed)).count()
+        };
+        Faults {
+            early: of(|seat| &seat.early),
+            impatient: of(|seat| &seat.impatient),
+            broken: self.seats.iter().map(|seat| seat.broken.swap(0, Relaxed)).sum(),
+        }
     }
 }
 
@@ -172,11 +189,9 @@ impl Drop for Fleet {
 async fn stay(access: Access, node: String, seat: Arc<Seat>, start: Start, pace: Pace) {
     loop {
         let play = Play::new(&node, Arc::clone(&seat), start.clone());
-        if let Err(error) = connected(&access, play, pace).await
-            && seat.broken.fetch_add(1, Relaxed) == 0
-            && node == "envoy-0"
-        {
-            eprintln!("{node}: {error:#}");
+        if let Err(error) = connected(&access, play, pace).await {
+            seat.broken.fetch_add(1, Relaxed);
+            *seat.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{node}: {error:#}"));
         }
         tokio::time::sleep(AGAIN).await;
     }

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use contour_e2e::wait::eventually;
 use contour_resource::ResourceType;
 
-use super::fleet::{Fleet, Times, Told};
+use super::fleet::{Faults, Fleet, Times, Told};
 use super::observe::{Health, Observer, forget_peak, memory, open_files, processor_time};
 use super::play::Start;
 use super::requests::{Learned, Plan};
@@ -79,12 +79,8 @@ pub struct Row {
     pub memory: (u64, u64),
     /// Health of the controller.
     pub health: Health,
-    /// Envoys that were given routes before they had accepted the clusters and endpoints of these.
-    pub early: usize,
-    /// Envoys that did not wait any longer for something at their start.
-    pub impatient: usize,
-    /// Connections that broke.
-    pub broken: u32,
+    /// What should not happen to Envoys, and did.
+    pub faults: Faults,
     /// What all Envoys together were told.
     pub told: Told,
     /// What else there is to say.
@@ -212,9 +208,7 @@ impl Bench {
             own_work,
             memory: (peak, after),
             health,
-            early: fleet.early(),
-            impatient: fleet.impatient(),
-            broken: fleet.broken(),
+            faults: fleet.faults(),
             told: Told { resources: now.resources - told.resources, bytes: now.bytes - told.bytes },
             note: String::new(),
         })
@@ -231,7 +225,7 @@ impl Bench {
         }
         let fleet = self.connect(self.size.streams, &Start::Cold(self.plan()), Pace::Free)?;
         fleet.until_complete(Instant::now(), DEADLINE).await?;
-        (fleet.early(), fleet.impatient(), fleet.broken());
+        fleet.faults();
         Ok(fleet)
     }
 

@@ -45,6 +45,8 @@ pub struct Seat {
     pub(super) impatient: AtomicBool,
     /// Connections that ended without its doing.
     pub(super) broken: AtomicU32,
+    /// Why the last of them ended.
+    pub(super) error: Mutex<Option<String>>,
 }
 
 impl Seat {

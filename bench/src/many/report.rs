@@ -88,9 +88,9 @@ fn lines() -> Vec<Line> {
         ("`/healthz` worst / p99, ms", |row| format!("{:.1} / {:.1}", row.health.worst(), row.health.p99())),
         ("answers of `/healthz` other than 200", |row| row.health.unhealthy.to_string()),
         ("looks without the lease", |row| row.health.without_lease.to_string()),
-        ("streams given routes before clusters", |row| row.early.to_string()),
-        ("streams that waited 15 s for something", |row| row.impatient.to_string()),
-        ("connections broken", |row| row.broken.to_string()),
+        ("streams given routes before clusters", |row| row.faults.early.to_string()),
+        ("streams that waited 15 s for something", |row| row.faults.impatient.to_string()),
+        ("connections broken", |row| row.faults.broken.to_string()),
         ("resources a stream", |row| each(row, row.told.resources)),
         ("bytes a stream", |row| each(row, row.told.bytes)),
     ]
