@@ -9,8 +9,8 @@ use contour_graph::model;
 use contour_graph::status::ProxyStatus;
 use contour_graph::{Graph, HostOwnership, Settings};
 use contour_objects::{
-    Changes, Delegation, Event, Grant, Ingress, Kind, NamespacedName, Object, ObjectRef, Proxy, Secret,
-    SecretError, Service, ServicePort, Store, TlsPair,
+    Changes, Delegation, EndpointSlice, Event, Grant, Ingress, Kind, LeftOut, NamespacedName, Object,
+    ObjectRef, Proxy, Secret, SecretError, Service, ServicePort, Store, TlsPair,
 };
 use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, HTTPIngressRuleValue, IngressBackend, IngressRule, IngressServiceBackend, IngressSpec,
@@ -100,6 +100,20 @@ fn service() -> impl Strategy<Value = Object> {
     })
 }
 
+/// EndpointSlices, of which something may be left out.
+fn slice() -> impl Strategy<Value = Object> {
+    let left_out = prop_oneof![
+        Just(None),
+        Just(Some(LeftOut::Fqdn("localhost".into()))),
+        Just(Some(LeftOut::Local([127, 0, 0, 1].into())))
+    ];
+    (names("e", 3), 0..3_usize, left_out).prop_map(|(name, service, left_out)| {
+        let service = NamespacedName::new(Arc::clone(&name.namespace), format!("s{service}"));
+        let (endpoints, ports) = (Vec::new(), Vec::new());
+        Object::EndpointSlice(Arc::new(EndpointSlice { name, service, endpoints, ports, left_out }))
+    })
+}
+
 fn secret() -> impl Strategy<Value = Object> {
     (names("t", 2), 0..3_u8).prop_map(|(name, content)| {
         let pair = TlsPair { certificate: vec![content], key: vec![content], fingerprint: [content; 20] };
@@ -146,13 +160,14 @@ fn ingress() -> impl Strategy<Value = Object> {
 }
 
 fn object() -> impl Strategy<Value = Object> {
-    prop_oneof![5 => proxy(), 2 => service(), 1 => secret(), 1 => delegation(), 2 => ingress()]
+    prop_oneof![5 => proxy(), 2 => service(), 1 => slice(), 1 => secret(), 1 => delegation(), 2 => ingress()]
 }
 
 fn event() -> impl Strategy<Value = Event> {
     let kinds = [
         (Kind::HttpProxy, "p"),
         (Kind::Service, "s"),
+        (Kind::EndpointSlice, "e"),
         (Kind::Secret, "t"),
         (Kind::Delegation, "d"),
         (Kind::Ingress, "i"),
