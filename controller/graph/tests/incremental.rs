@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use contour_crds::httpproxy::{Include, MatchCondition, Route, Service as ServiceRef, Tls, VirtualHost};
+use contour_crds::status::{ConditionStatus, DetailedCondition};
 use contour_crds::{HTTPProxy, HTTPProxySpec};
 use contour_graph::model;
 use contour_graph::status::ProxyStatus;
 use contour_graph::{Graph, HostOwnership, Settings};
 use contour_objects::{
-    Changes, Delegation, EndpointSlice, Event, Grant, Ingress, Kind, LeftOut, NamespacedName, Object,
-    ObjectRef, Proxy, Secret, SecretError, Service, ServicePort, Store, TlsPair,
+    Changes, Delegation, EndpointSlice, Event, Grant, HOST_OWNER, Held, Ingress, Kind, LeftOut,
+    NamespacedName, Object, ObjectRef, Proxy, Secret, SecretError, Service, ServicePort, Store, TlsPair,
 };
 use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, HTTPIngressRuleValue, IngressBackend, IngressRule, IngressServiceBackend, IngressSpec,
@@ -61,6 +62,20 @@ fn virtual_host() -> impl Strategy<Value = VirtualHost> {
     })
 }
 
+/// What the status records: one of the hosts since one of two days, or nothing.
+fn held() -> impl Strategy<Value = Option<Held>> {
+    proptest::option::of((0..HOSTS.len(), 1..3_u8)).prop_map(|record| {
+        let (host, day) = record?;
+        Held::recorded(&[DetailedCondition {
+            type_: HOST_OWNER.to_owned(),
+            status: ConditionStatus::True,
+            message: format!("this HTTPProxy has the host \"{}\"", HOSTS[host]),
+            last_transition_time: format!("2026-01-0{day}T00:00:00Z"),
+            ..DetailedCondition::default()
+        }])
+    })
+}
+
 fn proxy() -> impl Strategy<Value = Object> {
     let spec = (
         proptest::option::weighted(0.4, virtual_host()),
@@ -68,18 +83,20 @@ fn proxy() -> impl Strategy<Value = Object> {
         proptest::collection::vec(include(), 0..3),
         prop_oneof![9 => Just(None), 1 => Just(Some("other".to_owned()))],
     );
-    (names("p", 3), spec, 0..2_i64).prop_map(|(name, (host, routes, includes, class), created)| {
-        let spec = HTTPProxySpec {
-            virtualhost: host.map(Box::new),
-            routes,
-            includes,
-            ingress_class_name: class,
-            ..HTTPProxySpec::default()
-        };
-        let mut object = HTTPProxy::new(&name.name, spec);
-        object.metadata.namespace = Some(name.namespace.to_string());
-        Object::HttpProxy(Arc::new(Proxy { created, ..Proxy::from(object) }))
-    })
+    (names("p", 3), spec, 0..2_i64, held()).prop_map(
+        |(name, (host, routes, includes, class), created, held)| {
+            let spec = HTTPProxySpec {
+                virtualhost: host.map(Box::new),
+                routes,
+                includes,
+                ingress_class_name: class,
+                ..HTTPProxySpec::default()
+            };
+            let mut object = HTTPProxy::new(&name.name, spec);
+            object.metadata.namespace = Some(name.namespace.to_string());
+            Object::HttpProxy(Arc::new(Proxy { created, held, ..Proxy::from(object) }))
+        },
+    )
 }
 
 fn settings() -> impl Strategy<Value = Settings> {

@@ -19,7 +19,7 @@ pub use endpoints::{Endpoint, EndpointPort, EndpointSlice, LeftOut};
 pub use ingress::Ingress;
 pub use name::{Kind, NamespacedName, ObjectRef};
 pub use namespace::{Delegation, Grant, Namespace};
-pub use proxy::Proxy;
+pub use proxy::{HOST_OWNER, Held, Proxy};
 pub use redact::redacted;
 pub use secret::{CaBundle, Secret, SecretError, TlsPair};
 pub use service::{Service, ServicePort};
