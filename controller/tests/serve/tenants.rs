@@ -28,7 +28,8 @@ async fn until_recorded(cluster: &Cluster, name: &str) {
 }
 
 async fn www_is_of(service: &str) {
-    let answer = http("www.example.com", "/").until(|answer| {
+    let www = http("www.example.com", "/");
+    let answer = www.until(|answer| {
         ensure!(answer.status == 200 && answer.received()?.service == service, "{}", answer.status);
         Ok(())
     });
