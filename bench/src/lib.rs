@@ -70,6 +70,7 @@ pub fn slice(i: usize, variant: u8) -> Object {
         service: name(format!("svc-{i}")),
         endpoints: vec![Endpoint { address, ready: true }],
         ports: vec![EndpointPort { name: Some("http".into()), port: 8080 }],
+        left_out: None,
     }))
 }
 

@@ -24,7 +24,7 @@ pub enum ConditionStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DetailedCondition {
-    /// What the condition is about. `Valid` is the only type that the controller writes.
+    /// What the condition is about. The controller writes `Valid` and, where hosts have one owner, `HostOwner`.
     #[serde(rename = "type")]
     #[schemars(length(max = 316), regex(pattern = CONDITION_TYPE))]
     pub type_: String,

@@ -124,12 +124,19 @@ impl fmt::Display for ChildRef {
 }
 
 /// A child as it should be: only the fields that the operator cares for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Child {
     /// Its kind.
     pub kind: ChildKind,
     /// The object: made from a typed one, with `apiVersion` and `kind`.
     pub object: DynamicObject,
+}
+
+impl fmt::Debug for Child {
+    /// The name only: it may hold a key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Child({})", self.reference())
+    }
 }
 
 impl Child {

@@ -4,7 +4,7 @@
 //! at at once. A list that was read anew, after a lost watch, tells everyone: what vanished meanwhile left no event.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::hash::Hash;
 use std::pin::pin;
 use std::sync::Arc;
@@ -47,12 +47,20 @@ pub struct Caches {
 }
 
 /// What belongs to one `ContourDeployment`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Live {
     /// Its children.
     pub children: BTreeMap<ChildRef, Arc<DynamicObject>>,
     /// Its pods, by name.
     pub pods: Vec<Arc<Pod>>,
+}
+
+impl fmt::Debug for Live {
+    /// Names only: Secrets are among the children.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pods: Vec<_> = self.pods.iter().map(|pod| pod.metadata.name.as_deref()).collect();
+        f.debug_struct("Live").field("children", &self.children.keys()).field("pods", &pods).finish()
+    }
 }
 
 impl Caches {

@@ -116,7 +116,7 @@ const CONTOUR_ALPHA: &str = "projectcontour.io/v1alpha1";
 
 static KINDS: LazyLock<Vec<Known>> = LazyLock::new(|| {
     let mut slices = builtin::<discovery::v1::EndpointSlice>("discovery.k8s.io/v1", "EndpointSlice", |v| {
-        let slice = EndpointSlice::parse(serde_json::from_value(v)?);
+        let slice = EndpointSlice::parse_own(serde_json::from_value(v)?);
         Ok(slice.map_or(Content::Unused, |slice| Content::Object(Object::EndpointSlice(Arc::new(slice)))))
     });
     slices.rules = builtin::slice_rules;

@@ -197,7 +197,8 @@ fn statuses_are_written_as_a_cluster_holds_them_and_only_when_they_change() {
     let state = tempfile::tempdir().unwrap();
     let object = NamespacedName::new("team", "www");
     let errors = vec![Issue::new("RouteError", "ServiceUnresolvedReference", "Service \"x\" is missing")];
-    let mut status = ProxyStatus { object: object.clone(), generation: 2, errors, warnings: Vec::new() };
+    let mut status =
+        ProxyStatus { object: object.clone(), generation: 2, errors, warnings: Vec::new(), holds: None };
     let mut files = StatusFiles::new(state.path());
     assert!(files.set(&status, "2030-01-02T03:04:05Z").unwrap());
     assert!(!files.set(&status, "2030-01-02T03:04:06Z").unwrap());

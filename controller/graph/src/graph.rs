@@ -362,6 +362,13 @@ impl Graph {
         }
     }
 
+    /// The host that an HTTPProxy has, as it is recorded.
+    fn holds(&self, proxy: &Proxy) -> Option<String> {
+        let host = self.hosts.get(&proxy.fqdn()?)?;
+        host.holder.as_ref().filter(|holder| **holder == proxy.name)?;
+        proxy.host_claim()
+    }
+
     fn state(&self, proxy: &Proxy) -> ProxyStatus {
         let reference = ObjectRef::new(Kind::HttpProxy, proxy.name.clone());
         let hosts = self.claims.get(&reference).into_iter().flatten();
@@ -371,6 +378,7 @@ impl Graph {
             generation: proxy.generation,
             errors: Vec::new(),
             warnings: Vec::new(),
+            holds: self.holds(proxy),
         };
         let mut reached = false;
         for report in hosts.filter_map(|h| self.hosts.get(h)).filter_map(|e| e.reports.get(&proxy.name)) {

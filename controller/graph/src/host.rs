@@ -28,6 +28,8 @@ pub(crate) struct BuiltHost {
     /// What exceeds budgets, not told yet.
     pub(crate) complaints: BTreeMap<ObjectRef, Issue>,
     pub(crate) account: Account,
+    /// The root that has the host, where hosts have one owner.
+    pub(crate) holder: Option<NamespacedName>,
 }
 
 /// What the TLS listener does for a host, while it is being put together.
@@ -130,6 +132,7 @@ pub(crate) fn build(
         used: b.used,
         complaints: b.complaints,
         account: b.ledger.close(),
+        holder: claims.holder(fqdn),
     }
 }
 

@@ -288,7 +288,7 @@ fn cluster(b: &mut Build<'_>, ingress: &Ingress, backend: &IngressBackend) -> Re
         },
         &wanted,
     )?;
-    for message in annotation::of_service(service) {
+    for message in annotation::of_service(service).into_iter().chain(b.left_out(service)) {
         b.note(&ingress.name, message);
     }
     let protocol = service::protocol_of(service, port);

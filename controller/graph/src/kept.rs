@@ -50,6 +50,8 @@ pub(crate) struct Entry {
     pub(crate) spent: Spent,
     /// Namespaces that could not pay for all of it.
     pub(crate) short: BTreeSet<Arc<str>>,
+    /// The root that has it, if one does and this is recorded.
+    pub(crate) holder: Option<NamespacedName>,
     /// The versions that serve now.
     good: Versions,
 }
@@ -66,6 +68,7 @@ impl Entry {
             notes: BTreeSet::new(),
             spent: std::mem::take(&mut built.account.spent),
             short: std::mem::take(&mut built.account.short),
+            holder: built.holder.take(),
             good,
         }
     }

@@ -1,9 +1,14 @@
 //! Who has a host name: what objects of several namespaces that name one host come to.
 //!
 //! A name is owned as it is written, in lower case: `*.example.com` and `www.example.com` are two names, and Envoy prefers the exact one.
+//! With one owner a name, a root that was found to have it goes before all that were not, and its status records that it has: the age of an
+//! object does not tell since when it names a host. Of several records the newest holds, as whoever gave the name up in a way that the
+//! controller could not write down may come back.
+//!
 //! An owner keeps its name by naming it, whether what it says about it can be served or not: a typo hands nothing over. Roots in
 //! namespaces where no root may be do not count, nor do objects of other classes.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use contour_objects::{NamespacedName, Proxy};
@@ -33,7 +38,7 @@ impl Owner<'_> {
     }
 }
 
-/// All that name a host, the oldest first.
+/// All that name a host: who has it recorded, then the oldest.
 pub(crate) struct Claims<'o> {
     /// Roots where no roots may be. They harm only themselves.
     pub(crate) barred: Vec<&'o Arc<Proxy>>,
@@ -54,12 +59,15 @@ impl<'o> Claims<'o> {
     ) -> Self {
         let (mut roots, barred): (Vec<_>, Vec<_>) =
             roots.iter().partition(|r| fqdn.is_empty() || settings.root_allowed(&r.name.namespace));
-        roots.sort_by(|x, y| (x.created, &x.name).cmp(&(y.created, &y.name)));
+        let strict = settings.ownership == HostOwnership::Strict;
+        let since = |root: &&Arc<Proxy>| if strict { root.has_host_since().map(str::to_owned) } else { None };
+        roots.sort_by_cached_key(|root| (Reverse(since(root)), root.created, root.name.clone()));
         let mut ingresses: Vec<_> = ingresses.iter().collect();
         ingresses.sort_by(|x, y| (x.created, &x.name).cmp(&(y.created, &y.name)));
         let oldest_root = roots.first().map(|r| (r.created, Owner { kind: "HTTPProxy", object: &r.name }));
         let oldest_ingress =
             ingresses.first().map(|i| (i.created, Owner { kind: "Ingress", object: &i.name }));
+        let recorded = roots.first().is_some_and(|root| since(root).is_some());
         let owner = match settings.ownership {
             // A root without a name has no host.
             _ if fqdn.is_empty() => None,
@@ -67,14 +75,15 @@ impl<'o> Claims<'o> {
             HostOwnership::Proxies => oldest_root,
             HostOwnership::Strict => match (oldest_root, oldest_ingress) {
                 // Who may have roots was decided by the administrator; who may have Ingresses was not. Of the same age, a root has it.
-                (Some(root), Some(ingress)) if ingress.0 < root.0 && settings.root_namespaces.is_empty() => {
+                (Some(root), Some(ingress))
+                    if ingress.0 < root.0 && settings.root_namespaces.is_empty() && !recorded =>
+                {
                     Some(ingress)
                 }
                 (root, ingress) => root.or(ingress),
             },
         };
         let owner = owner.map(|(_, owner)| owner);
-        let strict = settings.ownership == HostOwnership::Strict;
         Self { barred, ingresses, roots, owner, strict }
     }
 
@@ -83,7 +92,7 @@ impl<'o> Claims<'o> {
         self.owner.filter(|owner| *owner.object.namespace != *namespace)
     }
 
-    /// The roots that serve: the only one, with strict ownership the oldest of the namespace that has the name, and those without a name,
+    /// The roots that serve: the only one, with strict ownership the first of the namespace that has the name, and those without a name,
     /// which are told so.
     pub(crate) fn serving_roots(&self, fqdn: &str) -> &[&'o Arc<Proxy>] {
         match self.roots.as_slice() {
@@ -95,6 +104,12 @@ impl<'o> Claims<'o> {
             }
             _ => &[],
         }
+    }
+
+    /// The root that has the host, where hosts have one owner.
+    pub(crate) fn holder(&self, fqdn: &str) -> Option<NamespacedName> {
+        let serving = self.serving_roots(fqdn).first().filter(|_| self.strict && !fqdn.is_empty());
+        serving.map(|root| root.name.clone())
     }
 
     /// Tells the roots that do not serve. However many there are, one more changes what is told to few others.

@@ -1,12 +1,11 @@
 //! References to Services, resolved into clusters.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use contour_crds::httpproxy::{Service as ServiceRef, UpstreamProtocol, UpstreamValidation as ValidationRef};
-use contour_objects::{NamespacedName, Proxy, Service, ServicePort};
+use contour_objects::{NamespacedName, Proxy, Service, ServicePort, is_ambiguous, is_local_name};
 
 use crate::annotation;
 use crate::build::{Build, Reported, SecretProblem};
@@ -55,32 +54,20 @@ fn external_name(target: &str, enabled: bool) -> Result<(), String> {
     if !enabled {
         return Err("such Services are not enabled (enableExternalNameService)".to_owned());
     }
-    let name = target.trim_end_matches('.').to_ascii_lowercase();
-    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
-    let local_name = name == "localhost"
-        || name.ends_with(".localhost")
-        || name == "localhost.localdomain"
-        || name == "local.projectcontour.io";
-    if local_name || address.is_some_and(is_local) {
+    if is_local_name(target) {
         return Err(format!("\"{target}\" points to this machine or its link, which is not allowed"));
     }
+    let name = target.trim_end_matches('.');
     let plausible = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
     if name.is_empty() || !name.chars().all(plausible) {
         return Err(format!("\"{target}\" is not a host name"));
     }
+    if is_ambiguous(name) {
+        return Err(format!(
+            "\"{target}\" is neither a host name nor an IP address, though some read it as one"
+        ));
+    }
     Ok(())
-}
-
-fn is_local(address: IpAddr) -> bool {
-    let address = match address {
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
-        IpAddr::V4(_) => address,
-    };
-    let link_local = match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    address.is_loopback() || address.is_unspecified() || link_local
 }
 
 /// Resolves a service of an HTTPProxy. `Ok(None)`: it could not be resolved, which was reported, and the route stays without it.
@@ -111,6 +98,9 @@ pub(crate) fn cluster(
     };
     for message in annotation::of_service(service) {
         b.warn(&proxy.name, "ServiceError", "AnnotationNotValid", message);
+    }
+    if let Some(message) = b.left_out(service) {
+        b.warn(&proxy.name, "ServiceError", "EndpointNotAllowed", message);
     }
     let protocol = reference.protocol.map_or_else(|| protocol_of(service, port), given_protocol);
     let validation = validation(b, proxy, reference, protocol)?;

@@ -7,7 +7,7 @@ use std::fmt;
 
 use contour_crds::HTTPProxyStatus;
 use contour_crds::status::{ConditionStatus, DetailedCondition, SubCondition};
-use contour_objects::NamespacedName;
+use contour_objects::{HOST_OWNER, NamespacedName};
 
 use crate::build::{add_issue, more_issues};
 
@@ -74,6 +74,8 @@ pub struct ProxyStatus {
     pub errors: Vec<Issue>,
     /// What is ignored.
     pub warnings: Vec<Issue>,
+    /// The host that it has, to be recorded where hosts have one owner.
+    pub holds: Option<String>,
 }
 
 impl ProxyStatus {
@@ -117,9 +119,32 @@ impl ProxyStatus {
             Some(old) => *old = valid,
             None => merged.conditions.push(valid),
         }
+        self.record_holder(&mut merged.conditions, now);
         merged.current_status = Some(self.state().as_str().to_owned());
         merged.description = Some(self.description().to_owned());
         (merged != *existing).then_some(merged)
+    }
+
+    /// Records the host that the object has, and since when; who has none any more loses the record.
+    fn record_holder(&self, conditions: &mut Vec<DetailedCondition>, now: &str) {
+        let Some(holds) = &self.holds else {
+            conditions.retain(|condition| condition.type_ != HOST_OWNER);
+            return;
+        };
+        let record = match conditions.iter_mut().find(|condition| condition.type_ == HOST_OWNER) {
+            Some(record) => record,
+            None => conditions.push_mut(DetailedCondition::default()),
+        };
+        let same = record.status == ConditionStatus::True && record.message == *holds;
+        *record = DetailedCondition {
+            type_: HOST_OWNER.to_owned(),
+            status: ConditionStatus::True,
+            reason: "Held".to_owned(),
+            message: holds.clone(),
+            observed_generation: self.generation,
+            last_transition_time: if same { record.last_transition_time.clone() } else { now.to_owned() },
+            ..DetailedCondition::default()
+        };
     }
 
     fn condition(&self) -> DetailedCondition {
@@ -180,6 +205,7 @@ mod tests {
             generation: 1,
             errors: (0..64).map(issue).collect(),
             warnings: (0..64).map(issue).collect(),
+            holds: None,
         };
         let written = status.merge(&HTTPProxyStatus::default(), "2026-01-01T00:00:00Z").unwrap();
         let bytes = serde_json::to_string(&written).unwrap().len();
@@ -198,6 +224,7 @@ mod tests {
                 .map(|i| Issue::new("RouteError", "Odd", format!("{i}{}", "x".repeat(500))))
                 .collect(),
             warnings: Vec::new(),
+            holds: None,
         };
         let written = status.merge(&HTTPProxyStatus::default(), "2026-01-01T00:00:00Z").unwrap();
         assert_eq!(written.conditions[0].errors.len(), 60);

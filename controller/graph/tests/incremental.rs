@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use contour_crds::httpproxy::{Include, MatchCondition, Route, Service as ServiceRef, Tls, VirtualHost};
+use contour_crds::status::{ConditionStatus, DetailedCondition};
 use contour_crds::{HTTPProxy, HTTPProxySpec};
 use contour_graph::model;
 use contour_graph::status::ProxyStatus;
 use contour_graph::{Graph, HostOwnership, Settings};
 use contour_objects::{
-    Changes, Delegation, Event, Grant, Ingress, Kind, NamespacedName, Object, ObjectRef, Proxy, Secret,
-    SecretError, Service, ServicePort, Store, TlsPair,
+    Changes, Delegation, EndpointSlice, Event, Grant, HOST_OWNER, Held, Ingress, Kind, LeftOut,
+    NamespacedName, Object, ObjectRef, Proxy, Secret, SecretError, Service, ServicePort, Store, TlsPair,
 };
 use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, HTTPIngressRuleValue, IngressBackend, IngressRule, IngressServiceBackend, IngressSpec,
@@ -61,6 +62,20 @@ fn virtual_host() -> impl Strategy<Value = VirtualHost> {
     })
 }
 
+/// What the status records: one of the hosts since one of two days, or nothing.
+fn held() -> impl Strategy<Value = Option<Held>> {
+    proptest::option::of((0..HOSTS.len(), 1..3_u8)).prop_map(|record| {
+        let (host, day) = record?;
+        Held::recorded(&[DetailedCondition {
+            type_: HOST_OWNER.to_owned(),
+            status: ConditionStatus::True,
+            message: format!("this HTTPProxy has the host \"{}\"", HOSTS[host]),
+            last_transition_time: format!("2026-01-0{day}T00:00:00Z"),
+            ..DetailedCondition::default()
+        }])
+    })
+}
+
 fn proxy() -> impl Strategy<Value = Object> {
     let spec = (
         proptest::option::weighted(0.4, virtual_host()),
@@ -68,18 +83,20 @@ fn proxy() -> impl Strategy<Value = Object> {
         proptest::collection::vec(include(), 0..3),
         prop_oneof![9 => Just(None), 1 => Just(Some("other".to_owned()))],
     );
-    (names("p", 3), spec, 0..2_i64).prop_map(|(name, (host, routes, includes, class), created)| {
-        let spec = HTTPProxySpec {
-            virtualhost: host.map(Box::new),
-            routes,
-            includes,
-            ingress_class_name: class,
-            ..HTTPProxySpec::default()
-        };
-        let mut object = HTTPProxy::new(&name.name, spec);
-        object.metadata.namespace = Some(name.namespace.to_string());
-        Object::HttpProxy(Arc::new(Proxy { created, ..Proxy::from(object) }))
-    })
+    (names("p", 3), spec, 0..2_i64, held()).prop_map(
+        |(name, (host, routes, includes, class), created, held)| {
+            let spec = HTTPProxySpec {
+                virtualhost: host.map(Box::new),
+                routes,
+                includes,
+                ingress_class_name: class,
+                ..HTTPProxySpec::default()
+            };
+            let mut object = HTTPProxy::new(&name.name, spec);
+            object.metadata.namespace = Some(name.namespace.to_string());
+            Object::HttpProxy(Arc::new(Proxy { created, held, ..Proxy::from(object) }))
+        },
+    )
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
@@ -97,6 +114,20 @@ fn service() -> impl Strategy<Value = Object> {
     (names("s", 3), prop_oneof![3 => Just(80_u16), 1 => Just(81)]).prop_map(|(name, port)| {
         let ports = vec![ServicePort { name: None, port, tcp: true, app_protocol: None }];
         Object::Service(Arc::new(Service { name, external_name: None, ports, annotations: BTreeMap::new() }))
+    })
+}
+
+/// EndpointSlices, of which something may be left out.
+fn slice() -> impl Strategy<Value = Object> {
+    let left_out = prop_oneof![
+        Just(None),
+        Just(Some(LeftOut::Fqdn("localhost".into()))),
+        Just(Some(LeftOut::Local([127, 0, 0, 1].into())))
+    ];
+    (names("e", 3), 0..3_usize, left_out).prop_map(|(name, service, left_out)| {
+        let service = NamespacedName::new(Arc::clone(&name.namespace), format!("s{service}"));
+        let (endpoints, ports) = (Vec::new(), Vec::new());
+        Object::EndpointSlice(Arc::new(EndpointSlice { name, service, endpoints, ports, left_out }))
     })
 }
 
@@ -146,13 +177,14 @@ fn ingress() -> impl Strategy<Value = Object> {
 }
 
 fn object() -> impl Strategy<Value = Object> {
-    prop_oneof![5 => proxy(), 2 => service(), 1 => secret(), 1 => delegation(), 2 => ingress()]
+    prop_oneof![5 => proxy(), 2 => service(), 1 => slice(), 1 => secret(), 1 => delegation(), 2 => ingress()]
 }
 
 fn event() -> impl Strategy<Value = Event> {
     let kinds = [
         (Kind::HttpProxy, "p"),
         (Kind::Service, "s"),
+        (Kind::EndpointSlice, "e"),
         (Kind::Secret, "t"),
         (Kind::Delegation, "d"),
         (Kind::Ingress, "i"),

@@ -2,10 +2,12 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use contour_crds::HTTPProxyStatus;
 use contour_graph::{Graph, HostOwnership, Settings, Update};
-use contour_objects::{Changes, Event, Kind, NamespacedName, Object, ObjectRef, Proxy, Store};
+use contour_objects::{Changes, Event, Held, Kind, NamespacedName, Object, ObjectRef, Proxy, Store};
 use serde_json::json;
 use support::{build, ingress, proxy, served, service, told};
 
@@ -139,6 +141,135 @@ fn who_leaves_a_name_leaves_it_to_the_next() {
     assert!(told(&story.graph, "a/site").is_empty() && !told(&story.graph, "b/site").is_empty());
     story.tell([Event::Apply(root_of("other.example.com", "a/site", 1 << 40))]);
     assert!(told(&story.graph, "a/site").is_empty() && told(&story.graph, "b/site").is_empty());
+}
+
+/// A world whose statuses are written and read again, as by a leader and all replicas.
+struct Recorded {
+    story: Story,
+    statuses: BTreeMap<NamespacedName, HTTPProxyStatus>,
+    day: u8,
+}
+
+impl Recorded {
+    fn new() -> Self {
+        let mut story = Story::new(HostOwnership::Strict);
+        story.tell(["a/web", "b/web"].map(|name| Event::Apply(service(name, None))));
+        Self { story, statuses: BTreeMap::new(), day: 0 }
+    }
+
+    /// Tells of an object, with the status it has.
+    fn tell(&mut self, object: Object) {
+        self.story.tell([Event::Apply(self.with_status(object))]);
+        self.write();
+    }
+
+    fn with_status(&self, object: Object) -> Object {
+        let Object::HttpProxy(proxy) = object else { return object };
+        let held = self.statuses.get(&proxy.name).and_then(|status| Held::recorded(&status.conditions));
+        Object::HttpProxy(Arc::new(Proxy { held, ..Proxy::clone(&proxy) }))
+    }
+
+    /// Writes the statuses, which come back with the objects and change nothing more.
+    fn write(&mut self) {
+        self.day += 1;
+        let now = format!("2026-01-{:02}T00:00:00Z", self.day);
+        for status in self.story.graph.statuses() {
+            let written = self.statuses.entry(status.object.clone()).or_default();
+            if let Some(merged) = status.merge(written, &now) {
+                *written = merged;
+            }
+        }
+        let all: Vec<Object> = self.story.store.proxies().cloned().map(Object::HttpProxy).collect();
+        let echo = all.into_iter().map(|object| Event::Apply(self.with_status(object)));
+        let echo: Vec<Event> = echo.collect();
+        let update = self.story.tell(echo);
+        assert!(update.statuses.is_empty(), "{:?}", update.statuses);
+    }
+
+    /// What another process builds of the same objects.
+    fn restart(&mut self) {
+        let mut graph = Graph::new(settings(HostOwnership::Strict));
+        graph.update(&self.story.store, &everything(&self.story.store));
+        for status in self.story.graph.statuses() {
+            assert_eq!(graph.status(&status.object), Some(status));
+        }
+        self.story.graph = graph;
+    }
+
+    /// Whether this HTTPProxy has its host, in what serves and in what is recorded.
+    fn has(&self, name: &str) -> bool {
+        let name = NamespacedName::parse(name, &"".into());
+        let status = self.story.graph.status(&name).expect("a status");
+        let recorded = Held::recorded(&self.statuses[&name].conditions).is_some();
+        assert_eq!(recorded, status.holds.is_some());
+        assert_eq!(recorded, status.errors.is_empty(), "{status:?}");
+        recorded
+    }
+}
+
+fn everything(store: &Store) -> Changes {
+    let proxies = store.proxies().map(|p| ObjectRef::new(Kind::HttpProxy, p.name.clone()));
+    let ingresses = store.ingresses().map(|i| ObjectRef::new(Kind::Ingress, i.name.clone()));
+    Changes { objects: proxies.chain(ingresses).collect(), ..Changes::default() }
+}
+
+#[test]
+fn an_older_object_that_is_edited_takes_no_host() {
+    let mut world = Recorded::new();
+    world.tell(root_of("old.example.com", "b/old", 1 << 40));
+    world.tell(root("a/site", 2 << 40));
+    assert!(world.has("a/site") && world.has("b/old"));
+    world.tell(root("b/old", 1 << 40));
+    assert!(world.has("a/site") && !world.has("b/old"));
+    world.restart();
+    assert!(world.has("a/site") && !world.has("b/old"));
+    // An Ingress that is older, too; and one in the owner's namespace takes nothing from the owner either.
+    world.tell(ingress_of("www.example.com", "b", "www"));
+    world.tell(root("a/older", 1));
+    assert!(world.has("a/site") && !world.has("b/old") && !world.has("a/older"));
+    // The owner is edited, in whatever way.
+    world.tell(root_of("WWW.example.com", "a/site", 2 << 40));
+    assert!(world.has("a/site") && !world.has("b/old"));
+}
+
+#[test]
+fn who_gives_a_host_up_does_not_get_it_back_by_age() {
+    let mut world = Recorded::new();
+    world.tell(root("a/site", 1 << 40));
+    world.tell(root("b/site", 2 << 40));
+    assert!(world.has("a/site") && !world.has("b/site"));
+    world.tell(root_of("other.example.com", "a/site", 1 << 40));
+    assert!(world.has("a/site") && world.has("b/site"));
+    world.tell(root("a/site", 1 << 40));
+    assert!(!world.has("a/site") && world.has("b/site"));
+}
+
+#[test]
+fn of_several_records_the_newest_holds() {
+    let mut world = Recorded::new();
+    world.tell(root("a/site", 1 << 40));
+    let stale = world.statuses[&NamespacedName::new("a", "site")].clone();
+    world.story.delete("a/site");
+    world.tell(root("b/site", 2 << 40));
+    // Back from where its status was not ours to write: another class, or a write that never worked.
+    world.statuses.insert(NamespacedName::new("a", "site"), stale);
+    world.tell(root("a/site", 1 << 40));
+    assert!(!world.has("a/site") && world.has("b/site"));
+    world.restart();
+}
+
+#[test]
+fn records_count_and_are_made_only_where_hosts_have_one_owner() {
+    let mut world = Recorded::new();
+    world.tell(root("a/site", 1 << 40));
+    let Object::HttpProxy(recorded) = world.with_status(root("a/site", 2 << 40)) else { unreachable!() };
+    assert!(recorded.has_host_since().is_some());
+    for ownership in [HostOwnership::Proxies, HostOwnership::Shared] {
+        let all = vec![service("a/web", None), Object::HttpProxy(Arc::clone(&recorded)), root("b/site", 1)];
+        let (graph, update) = build(settings(ownership), all);
+        assert!(served(&update).is_empty());
+        assert!(graph.statuses().all(|status| status.holds.is_none() && !status.errors.is_empty()));
+    }
 }
 
 #[test]

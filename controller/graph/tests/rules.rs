@@ -2,8 +2,10 @@
 
 mod support;
 
-use contour_graph::Settings;
 use contour_graph::model::TlsVersion;
+use contour_graph::{Graph, Settings};
+use contour_objects::{Changes, EndpointSlice, Event, Object, Store};
+use serde_json::json;
 use support::{build, ingress, proxy, served, service, told};
 
 const WEB: &str = "routes: [{services: [{name: web, port: 80}]}]";
@@ -91,6 +93,46 @@ fn external_names_are_off_unless_enabled() {
     let (graph, update) = build(enabled, objects());
     assert!(told(&graph, "a/www").is_empty());
     assert!(served(&update).contains("dns=192.0.2.1:80"));
+}
+
+#[test]
+fn endpoints_that_are_left_out_are_told_to_all_who_refer_to_their_service() {
+    let slice = |family: &str, address: &str| {
+        let slice = serde_json::from_value(json!({
+            "addressType": family,
+            "metadata": {"name": "web-x", "namespace": "a", "labels": {"kubernetes.io/service-name": "web"}},
+            "endpoints": [{"addresses": [address]}],
+        }));
+        Object::EndpointSlice(EndpointSlice::parse(slice.unwrap()).unwrap().into())
+    };
+    let (mut store, mut graph) = (Store::default(), Graph::new(Settings::default()));
+    let mut follow = |object: Object| {
+        let mut changes = Changes::default();
+        store.apply(Event::Apply(object), &mut changes);
+        let update = graph.update(&store, &changes);
+        let mut told: Vec<String> = update.notes.into_iter().map(|note| note.message).collect();
+        for status in update.statuses {
+            assert!(status.errors.is_empty());
+            told.extend(status.warnings.iter().map(ToString::to_string));
+        }
+        told
+    };
+    let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
+    let rules = json!([{"host": "in.example.com", "http": {"paths": [{"pathType": "Prefix", "path": "/", "backend": backend}]}}]);
+    let meta = json!({"name": "in", "namespace": "a"});
+    for object in [
+        service("a/web", None),
+        proxy("a/www", &root("www.example.com")),
+        ingress(json!({"metadata": meta, "spec": {"rules": rules}})),
+    ] {
+        assert!(follow(object).is_empty());
+    }
+    let local = "EndpointSlice \"a/web-x\": \"127.0.0.1\" points to this machine or its link, or to many, which is not allowed: it is left out";
+    let warned = |text: &str| [text.to_owned(), format!("ServiceError/EndpointNotAllowed: {text}")];
+    assert_eq!(follow(slice("IPv4", "127.0.0.1")), warned(local));
+    let named = "EndpointSlice \"a/web-x\": addressType FQDN is not supported: \"127.0.0.1\" is left out; use a Service of type ExternalName";
+    assert_eq!(follow(slice("FQDN", "127.0.0.1")), warned(named));
+    assert!(follow(slice("IPv4", "10.0.0.1")).is_empty());
 }
 
 #[test]

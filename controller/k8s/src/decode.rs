@@ -1,14 +1,14 @@
 //! From what the API server sends to what the store keeps.
 //!
 //! Objects arrive as JSON values, so that one that does not fit its Rust type spoils neither its list nor its watch. What is not kept is dropped
-//! before the typed object is made: managed fields first of all, and the status.
+//! before the typed object is made: managed fields first of all, and the status, of which the graph reads only who has a host.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use contour_crds::{HTTPProxy, TLSCertificateDelegation};
-use contour_objects::{EndpointSlice, Kind, NamespacedName, Object, ObjectRef};
+use contour_objects::{EndpointSlice, Held, Kind, NamespacedName, Object, ObjectRef};
 use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1::Ingress;
@@ -135,7 +135,13 @@ pub(crate) fn decode(kind: Kind, wire: Wire) -> Observed {
         generation: meta.generation.unwrap_or_default(),
         status,
     });
-    Observed { reference, object: object(kind, content), recorded }
+    let mut object = object(kind, content);
+    if let Ok(Some(Object::HttpProxy(proxy))) = &mut object
+        && let Some(Recorded { status: Status::Proxy(status), .. }) = &recorded
+    {
+        Arc::make_mut(proxy).held = Held::recorded(&status.conditions);
+    }
+    Observed { reference, object, recorded }
 }
 
 fn object(kind: Kind, content: Value) -> Result<Option<Object>, String> {
@@ -190,6 +196,30 @@ mod tests {
         assert_eq!((recorded.resource_version.as_str(), recorded.generation), ("77", 3));
         let Status::Proxy(status) = recorded.status else { panic!("{:?}", recorded.status) };
         assert_eq!(status.current_status.as_deref(), Some("valid"));
+    }
+
+    #[test]
+    fn who_has_a_host_is_read_from_the_status() {
+        let read = |status: &str, message: &str, class: &str| {
+            let condition = json!({
+                "type": "HostOwner", "status": status, "reason": "Held", "message": message,
+                "lastTransitionTime": "2024-05-05T05:05:05Z",
+            });
+            let object = json!({
+                "metadata": {"name": "site", "namespace": "web"},
+                "spec": {"virtualhost": {"fqdn": "Example.com"}, "ingressClassName": class},
+                "status": {"conditions": [condition]},
+            });
+            let Ok(Some(Object::HttpProxy(proxy))) = decode(Kind::HttpProxy, wire(object)).object else {
+                panic!("it can be read")
+            };
+            proxy.has_host_since().map(str::to_owned)
+        };
+        let claim = "this HTTPProxy has the host \"example.com\" of class \"inner\"";
+        assert_eq!(read("True", claim, "inner").as_deref(), Some("2024-05-05T05:05:05Z"));
+        assert_eq!(read("False", claim, "inner"), None);
+        assert_eq!(read("True", claim, "outer"), None);
+        assert_eq!(read("True", &claim.replace("example", "other"), "inner"), None);
     }
 
     #[test]

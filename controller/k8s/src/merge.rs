@@ -186,6 +186,7 @@ mod tests {
             generation: 1,
             errors: Vec::new(),
             warnings: Vec::new(),
+            holds: None,
         };
         let wanted = match kind {
             Kind::Ingress => Wanted::Ingress,

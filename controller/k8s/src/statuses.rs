@@ -384,7 +384,13 @@ mod tests {
     }
 
     fn wanted(object: &str, generation: i64) -> ProxyStatus {
-        ProxyStatus { object: name(object).name, generation, errors: Vec::new(), warnings: Vec::new() }
+        ProxyStatus {
+            object: name(object).name,
+            generation,
+            errors: Vec::new(),
+            warnings: Vec::new(),
+            holds: None,
+        }
     }
 
     fn recorded(version: &str) -> Recorded {

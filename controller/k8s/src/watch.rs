@@ -278,6 +278,7 @@ impl Watch {
                         format!("This object {cause}"),
                     )],
                     warnings: Vec::new(),
+                    holds: None,
                 }),
                 (_, None) => Claim::Engine,
             };

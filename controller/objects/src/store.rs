@@ -65,7 +65,7 @@ pub enum Event {
 /// What really changed: the input of every incremental step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Changed objects, except EndpointSlices.
+    /// Changed objects, except EndpointSlices; of those, what is [left out](EndpointSlice::left_out) is a change of their Service.
     pub objects: BTreeSet<ObjectRef>,
     /// Services whose endpoints changed.
     pub endpoints: BTreeSet<NamespacedName>,
@@ -91,6 +91,8 @@ pub struct Store {
     delegations: Map<Delegation>,
     slices: Map<EndpointSlice>,
     slices_of: BTreeMap<NamespacedName, BTreeSet<NamespacedName>>,
+    /// The slices of a Service of which something is left out.
+    incomplete: BTreeMap<NamespacedName, BTreeSet<NamespacedName>>,
 }
 
 impl Store {
@@ -130,21 +132,30 @@ impl Store {
 
     fn set_slice(&mut self, slice: &Arc<EndpointSlice>, changes: &mut Changes) {
         let (name, service) = (slice.name.clone(), slice.service.clone());
+        let mut told = None;
         match self.slices.insert(name.clone(), Arc::clone(slice)) {
             Some(old) if old == *slice => return,
             Some(old) if old.service != service => self.unlink_slice(&old, changes),
-            _ => {}
+            Some(old) => told.clone_from(&old.left_out),
+            None => {}
+        }
+        if told != slice.left_out {
+            changes.objects.insert(ObjectRef::new(Kind::Service, service.clone()));
+        }
+        if slice.left_out.is_some() {
+            self.incomplete.entry(service.clone()).or_default().insert(name.clone());
+        } else {
+            take_from(&mut self.incomplete, &service, &name);
         }
         self.slices_of.entry(service.clone()).or_default().insert(name);
         changes.endpoints.insert(service);
     }
 
     fn unlink_slice(&mut self, old: &EndpointSlice, changes: &mut Changes) {
-        if let Some(names) = self.slices_of.get_mut(&old.service) {
-            names.remove(&old.name);
-            if names.is_empty() {
-                self.slices_of.remove(&old.service);
-            }
+        take_from(&mut self.slices_of, &old.service, &old.name);
+        take_from(&mut self.incomplete, &old.service, &old.name);
+        if old.left_out.is_some() {
+            changes.objects.insert(ObjectRef::new(Kind::Service, old.service.clone()));
         }
         changes.endpoints.insert(old.service.clone());
     }
@@ -252,6 +263,25 @@ impl Store {
     /// The EndpointSlices of a Service, by name.
     pub fn slices(&self, service: &NamespacedName) -> impl Iterator<Item = &Arc<EndpointSlice>> {
         self.slices_of.get(service).into_iter().flatten().filter_map(|name| self.slices.get(name))
+    }
+
+    /// The first EndpointSlice of a Service of which something is left out.
+    pub fn incomplete_slice(&self, service: &NamespacedName) -> Option<&Arc<EndpointSlice>> {
+        self.incomplete.get(service).and_then(BTreeSet::first).and_then(|name| self.slices.get(name))
+    }
+}
+
+/// Takes a name out of a group.
+fn take_from(
+    groups: &mut BTreeMap<NamespacedName, BTreeSet<NamespacedName>>,
+    group: &NamespacedName,
+    name: &NamespacedName,
+) {
+    if let Some(names) = groups.get_mut(group) {
+        names.remove(name);
+        if names.is_empty() {
+            groups.remove(group);
+        }
     }
 }
 

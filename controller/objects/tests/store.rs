@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contour_objects::{
-    Changes, Delegation, Endpoint, EndpointPort, EndpointSlice, Event, Grant, Kind, Namespace,
+    Changes, Delegation, Endpoint, EndpointPort, EndpointSlice, Event, Grant, Kind, LeftOut, Namespace,
     NamespacedName, Object, ObjectRef, Scope, Service, Store,
 };
 use k8s_openapi::api::discovery::v1;
@@ -21,6 +21,7 @@ fn slice(name: &str, service: &str, address: [u8; 4]) -> Object {
         service: NamespacedName::parse(service, &"".into()),
         endpoints: vec![endpoint],
         ports: vec![EndpointPort { name: None, port: 80 }],
+        left_out: None,
     }))
 }
 
@@ -87,6 +88,38 @@ fn a_slice_that_moves_changes_both_services() {
     apply(&mut store, Event::Apply(slice("a/s", "a/one", [10, 0, 0, 1])));
     assert_eq!(apply(&mut store, replace(Kind::EndpointSlice, None, Vec::new())), ["endpoints a/one"]);
     assert_eq!(of(&store, "one"), 0);
+}
+
+#[test]
+fn what_is_left_out_of_a_slice_is_a_change_of_its_service() {
+    let mut store = Store::default();
+    let slice = |name: &str, service: &str, first: &str| {
+        let read = parse(serde_json::json!({
+            "addressType": "IPv4",
+            "metadata": {"name": name, "namespace": "a", "labels": {"kubernetes.io/service-name": service}},
+            "endpoints": [{"addresses": [first]}, {"addresses": ["10.0.0.2"]}],
+        }));
+        Event::Apply(Object::EndpointSlice(Arc::new(read.unwrap())))
+    };
+    let told = |store: &Store, service: &str| {
+        let slice = store.incomplete_slice(&NamespacedName::new("a", service))?;
+        Some(format!("{}: {}", slice.name, slice.left_out.as_ref()?))
+    };
+    assert_eq!(apply(&mut store, slice("s", "one", "10.0.0.1")), ["endpoints a/one"]);
+    assert_eq!(told(&store, "one"), None);
+    let both = ["Service a/one", "endpoints a/one"];
+    assert_eq!(apply(&mut store, slice("s", "one", "127.0.0.1")), both);
+    assert!(told(&store, "one").unwrap().starts_with("a/s: \"127.0.0.1\" points to this machine"));
+    assert_eq!(apply(&mut store, slice("r", "one", "127.0.0.2")), both);
+    assert!(told(&store, "one").unwrap().starts_with("a/r: \"127.0.0.2\""), "the first by name");
+    let moved = apply(&mut store, slice("r", "two", "127.0.0.2"));
+    assert_eq!(moved, ["Service a/one", "Service a/two", "endpoints a/one", "endpoints a/two"]);
+    assert!(told(&store, "one").unwrap().starts_with("a/s:"));
+    assert_eq!(apply(&mut store, slice("s", "one", "10.0.0.1")), both);
+    assert_eq!(apply(&mut store, slice("s", "one", "10.0.0.3")), ["endpoints a/one"]);
+    assert_eq!(told(&store, "one"), None);
+    assert_eq!(apply(&mut store, delete(Kind::EndpointSlice, "a/r")), ["Service a/two", "endpoints a/two"]);
+    assert_eq!(told(&store, "two"), None);
 }
 
 #[test]
@@ -162,4 +195,38 @@ fn a_slice_of_nobody_is_left_out() {
         parse(serde_json::json!({"addressType": "IPv4", "metadata": metadata, "endpoints": []})),
         None
     );
+}
+
+#[test]
+fn nobody_but_who_runs_envoy_names_local_addresses() {
+    let slice = |family: &str, addresses: &[&str]| {
+        let endpoints: Vec<_> = addresses.iter().map(|a| serde_json::json!({"addresses": [a]})).collect();
+        let slice = serde_json::json!({
+            "addressType": family,
+            "metadata": {"name": "web-1", "namespace": "a", "labels": {"kubernetes.io/service-name": "web"}},
+            "endpoints": endpoints,
+        });
+        serde_json::from_value::<v1::EndpointSlice>(slice).unwrap()
+    };
+    let kept =
+        |slice: &EndpointSlice| slice.endpoints.iter().map(|e| e.address.to_string()).collect::<Vec<_>>();
+    let mixed = slice("IPv4", &["10.0.0.1", "0.0.0.0", "127.0.0.1"]);
+    let read = EndpointSlice::parse(mixed.clone()).unwrap();
+    assert_eq!(kept(&read), ["10.0.0.1"]);
+    assert_eq!(read.left_out, Some(LeftOut::Local([0, 0, 0, 0].into())));
+    let own = EndpointSlice::parse_own(mixed).unwrap();
+    assert_eq!(kept(&own), ["10.0.0.1", "0.0.0.0", "127.0.0.1"]);
+    assert_eq!(own.left_out, None);
+    for address in ["::1", "::ffff:127.0.0.1", "::ffff:a9fe:a9fe", "fe80::1", "ff02::1"] {
+        let read = EndpointSlice::parse(slice("IPv6", &[address])).unwrap();
+        assert!(kept(&read).is_empty() && read.left_out.is_some(), "{address}");
+    }
+    for address in ["127.0.0.1", "10.0.0.1", "localhost", "example.com"] {
+        for read in [EndpointSlice::parse, EndpointSlice::parse_own] {
+            let read = read(slice("FQDN", &[address])).unwrap();
+            assert!(kept(&read).is_empty());
+            assert_eq!(read.left_out, Some(LeftOut::Fqdn(address.into())));
+        }
+    }
+    assert_eq!(EndpointSlice::parse(slice("FQDN", &[])).unwrap().left_out, None);
 }

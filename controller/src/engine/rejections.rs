@@ -169,6 +169,7 @@ mod tests {
             generation: 1,
             errors: Vec::new(),
             warnings: Vec::new(),
+            holds: None,
         };
         rejections.add_to(&mut status);
         status.errors.into_iter().map(|issue| issue.message).collect()

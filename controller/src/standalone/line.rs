@@ -225,6 +225,7 @@ mod tests {
             generation: 1,
             errors: Vec::new(),
             warnings: Vec::new(),
+            holds: None,
         };
         assert_eq!(Line::status(&status).to_string(), "HTTPProxy team/www: valid");
         status.errors.push(Issue::new("ServiceError", "ServiceUnresolvedReference", "no service"));

@@ -12,6 +12,7 @@ mod replicas;
 mod restart;
 mod start;
 mod stories;
+mod tenants;
 mod world;
 
 /// The test of each story; its name stays the same inside and outside of the namespace.
@@ -33,6 +34,8 @@ in_own_network! {
     replicas::the_lease_holder_alone_writes_statuses,
     configuration::an_object_configures_and_statuses_say_where,
     start::kinds_may_come_later,
+    tenants::a_host_stays_with_who_has_it,
+    tenants::no_slice_leads_to_envoy_itself,
     start::nothing_is_served_before_everything_is_known,
 }
 

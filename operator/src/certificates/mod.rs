@@ -68,7 +68,7 @@ impl fmt::Display for Phase {
 }
 
 /// The three Secrets as they are; each may be missing or hold anything.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Secrets {
     /// Of the authority.
     pub authority: Option<Secret>,
@@ -76,6 +76,14 @@ pub struct Secrets {
     pub contour: Option<Secret>,
     /// Of Envoy.
     pub envoy: Option<Secret>,
+}
+
+impl fmt::Debug for Secrets {
+    /// Which are there: they hold keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let there = [&self.authority, &self.contour, &self.envoy].map(Option::is_some);
+        write!(f, "Secrets({there:?})")
+    }
 }
 
 impl Secrets {

@@ -250,6 +250,45 @@ fn secrets_of_the_user_are_judged() {
     );
 }
 
+/// Whatever is pasted where: what is told of the Secret holds no octets of the key.
+#[test]
+fn a_key_of_the_user_never_shows() {
+    use contour_e2e::leak::Needle;
+    let ca = Authority::create(at(0), Duration::from_hours(24), KeyAlgorithm::EcdsaP256).unwrap();
+    let good = own_pair(&ca, "contour", &ca);
+    for file in [include_str!("testdata/rsa.pem"), include_str!("testdata/ec.pem")] {
+        let start = file.find("-----BEGIN RSA PRIVATE").or(file.find("-----BEGIN EC PRIVATE")).unwrap();
+        let key = file[start..].split_inclusive("KEY-----\n").take(2).collect::<String>();
+        let needle = Needle::new(&key);
+        let body = key.lines().nth(1).unwrap();
+        for spoiled in [
+            key.clone(),
+            key.replace('\n', "\\n"),
+            key.lines().skip(1).collect::<Vec<_>>().join("\n"),
+            key.replacen("-----\n", "-----", 1),
+            key.replacen("-----\n", "\n", 1),
+            key.replacen(body, &format!("*{body}"), 1),
+            key.replacen(body, &format!("{body}: {body}"), 1),
+            key.replace("PRIVATE KEY", body),
+            key.replace("RSA PRIVATE KEY", "CERTIFICATE").replace("EC PRIVATE KEY", "CERTIFICATE"),
+        ] {
+            for name in [TRUST, CERTIFICATE, KEY] {
+                let mut secret = good.clone();
+                let spoiled = ByteString(spoiled.clone().into_bytes());
+                secret.data.as_mut().unwrap().insert(name.to_owned(), spoiled);
+                let own =
+                    examine([(Party::Contour, "a", Some(&secret)), (Party::Envoy, "b", Some(&good))], at(0));
+                needle.assert_hidden_in(
+                    name,
+                    format!("{own:?} {:?}", own.problems.iter().map(ToString::to_string).collect::<Vec<_>>()),
+                );
+                let held = Secrets { authority: Some(secret.clone()), contour: Some(secret), envoy: None };
+                needle.assert_hidden_in(name, format!("{held:?} {:?}", held.held()));
+            }
+        }
+    }
+}
+
 /// cert-manager writes keys as PKCS #1 and SEC 1 unless told otherwise; OpenSSL made these.
 #[test]
 fn keys_of_the_user_may_be_in_any_form() {

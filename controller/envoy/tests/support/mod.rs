@@ -151,6 +151,7 @@ pub fn slice(
             .map(|&(address, ready)| Endpoint { address: address.parse().expect("an address"), ready })
             .collect(),
         ports: ports.iter().map(|&(name, port)| EndpointPort { name: name.map(Arc::from), port }).collect(),
+        left_out: None,
     })
 }
 

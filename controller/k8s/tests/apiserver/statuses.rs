@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result};
 use contour_crds::{HTTPProxy, HTTPProxyStatus, all_crds};
 use contour_e2e::apiserver;
 use contour_e2e::wait::{SOON, eventually};
-use contour_graph::status::Issue;
+use contour_graph::status::{Issue, ProxyStatus};
 use contour_k8s::{StatusWriter, Statuses, always_leading};
-use contour_objects::Kind;
+use contour_objects::{Held, Kind};
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
@@ -42,6 +42,37 @@ async fn settled(measured: &Measured, updates: u64) -> Result<()> {
 
 async fn status(proxies: &Api<HTTPProxy>, name: &str) -> Result<HTTPProxyStatus> {
     proxies.get(name).await?.status.context("no status")
+}
+
+/// With the API server's own checks of the record's form.
+#[tokio::test]
+async fn who_has_a_host_is_recorded_and_read_again() -> Result<()> {
+    let Some(api) = apiserver::require().await else { return Ok(()) };
+    api.install_crds(&all_crds()).await?;
+    let client = api.client().await?;
+    let namespace = api.namespace("holder").await?;
+    let proxies: Api<HTTPProxy> = Api::namespaced(client.clone(), &namespace);
+    proxies.create(&PostParams::default(), &proxy("site")).await?;
+    let measured = Measured::new();
+    let mut watching = Watching::start(client.clone(), &[&namespace], &measured.metrics);
+    watching.synced_with(&[(Kind::HttpProxy, "site")]).await?;
+    let _writer = write(client, &watching.statuses, always_leading(), &measured);
+
+    let holds = Some("this HTTPProxy has the host \"site.example.com\"".to_owned());
+    watching.statuses.offer([ProxyStatus { holds, ..valid(&namespace, "site") }]);
+    settled(&measured, 1).await?;
+    let written = status(&proxies, "site").await?;
+    assert_eq!(
+        written.conditions.iter().map(|c| c.type_.as_str()).collect::<Vec<_>>(),
+        ["Valid", "HostOwner"]
+    );
+    assert!(Held::recorded(&written.conditions).is_some());
+
+    // Only who has the host keeps the record.
+    watching.statuses.offer([valid(&namespace, "site")]);
+    settled(&measured, 2).await?;
+    assert_eq!(Held::recorded(&status(&proxies, "site").await?.conditions), None);
+    Ok(())
 }
 
 #[tokio::test]

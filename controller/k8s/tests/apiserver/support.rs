@@ -58,7 +58,7 @@ where
 /// The status of a valid HTTPProxy.
 pub(crate) fn valid(namespace: &str, name: &str) -> ProxyStatus {
     let object = NamespacedName::new(namespace, name);
-    ProxyStatus { object, generation: 1, errors: Vec::new(), warnings: Vec::new() }
+    ProxyStatus { object, generation: 1, errors: Vec::new(), warnings: Vec::new(), holds: None }
 }
 
 /// Metrics, and what Prometheus would see of them.
