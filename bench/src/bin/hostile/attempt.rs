@@ -103,6 +103,7 @@ impl Attempt<'_> {
     pub(crate) async fn run(&self) -> Result<Row> {
         let about = &self.attack.about;
         let mut row = self.row();
+        self.world.narrow(about.narrow).await?;
         self.world.settle().await.context("before the attack")?;
         row.quiet = match &self.quiet {
             Some(run) => run.clone(),

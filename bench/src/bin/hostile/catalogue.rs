@@ -41,6 +41,10 @@ pub(crate) struct About {
     pub(crate) source: String,
     /// Whether it is part of the short form, which a pipeline runs.
     pub(crate) short: bool,
+    /// Whether the Envoys meanwhile take no large regular expression, unlike those we ship for: what they refuse is then something that only an
+    /// Envoy finds wrong.
+    #[serde(default)]
+    pub(crate) narrow: bool,
     /// What the attacker is told and gets.
     #[serde(default)]
     pub(crate) expect: Expect,

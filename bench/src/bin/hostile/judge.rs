@@ -12,6 +12,15 @@ pub(crate) enum Form {
     Long,
 }
 
+/// How large the victim is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    /// Its hosts.
+    pub(crate) hosts: usize,
+    /// The first so many of them have TLS.
+    pub(crate) tls: usize,
+}
+
 /// A maximum below this is nobody's pain, in milliseconds.
 const UNNOTICED: f64 = 1_000.0;
 
@@ -35,19 +44,11 @@ impl Form {
         }
     }
 
-    /// Hosts of the victim.
-    pub(crate) fn hosts(self) -> usize {
+    /// The victim's size, where nobody asks for another.
+    pub(crate) fn size(self) -> Size {
         match self {
-            Self::Short => 200,
-            Self::Long => 3_000,
-        }
-    }
-
-    /// Those of them with TLS.
-    pub(crate) fn tls(self) -> usize {
-        match self {
-            Self::Short => 10,
-            Self::Long => 100,
+            Self::Short => Size { hosts: 200, tls: 10 },
+            Self::Long => Size { hosts: 3_000, tls: 100 },
         }
     }
 
