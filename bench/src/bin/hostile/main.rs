@@ -7,6 +7,7 @@ mod attacker;
 mod attempt;
 mod catalogue;
 mod changes;
+mod events;
 mod judge;
 mod network;
 mod observer;

@@ -24,12 +24,13 @@ pub(crate) fn line(row: &Row) -> String {
     let verdict = if row.broken.is_empty() { "ok" } else { "BROKEN" };
     let traffic = &row.attacked.traffic;
     let mut text = format!(
-        "{verdict:7} {}: {} of {} requests failed, add {}, {:.0} s",
+        "{verdict:7} {}: {} of {} requests failed, add {}, {:.0} s of {:.0} s",
         row.name,
         traffic.failed,
         traffic.requests,
         pairs(row, Kind::Add),
         row.attacked.seconds,
+        row.took,
     );
     for broken in &row.broken {
         text += "\n        - ";
