@@ -166,7 +166,8 @@ async fn attempts(
             Output::Text => println!("{}", report::line(&row)),
             Output::Json => eprintln!("{}", report::line(&row)),
         }
-        if row.broken.is_empty() {
+        // What is as before serves for the next attack, too, whatever happened meanwhile.
+        if row.recovered.is_some() {
             // The long form compares times, and has a quiet run before each attack.
             quiet = (form == Form::Short).then(|| row.quiet.clone());
             installation = Some((world, victim));
