@@ -88,7 +88,9 @@ pub(crate) fn judge(row: &mut Row, form: Form, longest: Option<u32>) {
         }
     }
     if form == Form::Long {
-        broken.extend(Kind::ALL.iter().filter_map(|kind| slower(row, *kind, longest)));
+        let slower: Vec<String> = Kind::ALL.iter().filter_map(|kind| slower(row, *kind, longest)).collect();
+        row.slow_alone = row.broken.is_empty() && broken.is_empty() && !slower.is_empty();
+        broken.extend(slower);
     }
     row.broken.extend(broken);
 }
@@ -149,6 +151,7 @@ mod tests {
         row.attacked.changes.push(Change { kind: Kind::Add, took: 2_600.0, seen: true });
         judge(&mut row, Form::Long, Some(2_500));
         assert_eq!(row.broken.len(), 1, "{:?}", row.broken);
+        assert!(row.slow_alone, "nothing else speaks against it");
     }
 
     #[test]

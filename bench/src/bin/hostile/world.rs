@@ -101,13 +101,15 @@ impl World {
         Ok(world)
     }
 
-    /// Makes a namespace.
+    /// Makes a namespace, where there is none of this name.
     pub(crate) async fn namespace(&self, name: &str) -> Result<()> {
         let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> =
             kube::Api::all(self.client.clone());
         let namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
-        namespaces.create(&kube::api::PostParams::default(), &namespace).await?;
-        Ok(())
+        match namespaces.create(&kube::api::PostParams::default(), &namespace).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            created => Ok(created.map(drop)?),
+        }
     }
 
     /// Starts the two Envoys.
