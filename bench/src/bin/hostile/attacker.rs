@@ -11,18 +11,16 @@ use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PostP
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
-use crate::catalogue::{Attack, Event, StatusIs, Step};
+use crate::catalogue::{Attack, StatusIs, Step};
 use crate::changes::Changes;
+use crate::events;
 use crate::network::{EVIL_PORT, HERE, HOLE_PORT};
 use crate::template::Scope;
-use crate::victim::{self, DOMAIN, Victim};
+use crate::victim::{DOMAIN, Victim};
 use crate::world::{PATIENCE, World};
 
 /// Writes under way at once.
 const CONCURRENT: usize = 16;
-
-/// Hosts that the victim takes away and brings back.
-const SHRINKS: usize = 20;
 
 /// What an attacker can write and what is removed after an attack.
 const KINDS: [(&str, &str, &str); 8] = [
@@ -101,7 +99,7 @@ impl<'a> Attacker<'a> {
                 self.api(&object)?.delete(&name, &DeleteParams::default()).await?;
             }
             if let Some(event) = step.installation {
-                self.happen(event).await.with_context(|| format!("{event:?}"))?;
+                events::happen(self.world, self.victim, event).await.with_context(|| format!("{event:?}"))?;
             }
             if round + 1 < step.rounds {
                 tokio::time::sleep(step.pause()).await;
@@ -142,45 +140,6 @@ impl<'a> Attacker<'a> {
 
     fn of_kind(&self, kind: &GroupVersionKind) -> Api<DynamicObject> {
         Api::namespaced_with(self.world.client.clone(), &self.namespace, &ApiResource::from_gvk(kind))
-    }
-
-    async fn happen(&self, event: Event) -> Result<()> {
-        match event {
-            Event::ControllerRestarts => self.world.restart_controller().await,
-            Event::EnvoyStarts => {
-                let proxy = self.world.envoy("envoy-late").await?;
-                proxy.envoy.ready().await?;
-                for (host, _) in self.victim.sample(4) {
-                    self.victim.until_answered(&proxy, &host).await?;
-                }
-                Ok(())
-            }
-            Event::VictimShrinks => {
-                let hosts = || (0..SHRINKS).map(|k| victim::name(self.victim.tls + 1 + 2 * k));
-                // Hosts that the requests do not ask for: those may not cease.
-                let asked: Vec<String> = self.victim.sample(24).into_iter().map(|(host, _)| host).collect();
-                let spare: Vec<String> = hosts().filter(|host| !asked.contains(host)).collect();
-                for host in &spare {
-                    self.victim.unpublish(host).await?;
-                }
-                self.until_gone(&spare).await?;
-                for host in &spare {
-                    self.victim.publish(host, false).await?;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Waits until every Envoy answers 404 for these hosts: a removal is not held up.
-    async fn until_gone(&self, hosts: &[String]) -> Result<()> {
-        for proxy in self.world.proxies() {
-            for host in hosts {
-                let request = self.victim.request(proxy, host, "/", false);
-                request.until_status(404).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Waits until HTTPProxies have these statuses.

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::attacker::Attacker;
 use crate::catalogue::{AnswerIs, Attack};
 use crate::changes::{Change, Changes};
+use crate::events;
 use crate::judge::{self, Form};
 use crate::observer::{Observer, Seen};
 use crate::secrecy;
@@ -60,6 +61,10 @@ pub(crate) struct Row {
     pub(crate) told: Vec<String>,
     /// Seconds from the deletion of the attacker's objects until all was as before; none: it never was.
     pub(crate) recovered: Option<f64>,
+    /// Seconds of the whole attempt, its quiet run included.
+    pub(crate) took: f64,
+    /// Whether nothing but the clock speaks against it, which a busy machine does, too.
+    pub(crate) slow_alone: bool,
     /// What of the promise was broken; empty: nothing.
     pub(crate) broken: Vec<String>,
 }
@@ -99,10 +104,17 @@ impl Attempt<'_> {
         }
     }
 
+    /// Makes the attempt, whatever comes of it.
+    pub(crate) async fn row_of_run(&self) -> Row {
+        let told = |error| Row { broken: vec![format!("it cannot be told: {error:#}")], ..self.row() };
+        self.run().await.unwrap_or_else(told)
+    }
+
     /// Makes the attempt. An error is one of ours: what the attack does is in the row.
-    pub(crate) async fn run(&self) -> Result<Row> {
-        let about = &self.attack.about;
+    async fn run(&self) -> Result<Row> {
+        let (about, started) = (&self.attack.about, Instant::now());
         let mut row = self.row();
+        self.world.narrow(about.narrow).await?;
         self.world.settle().await.context("before the attack")?;
         row.quiet = match &self.quiet {
             Some(run) => run.clone(),
@@ -119,10 +131,10 @@ impl Attempt<'_> {
             row.broken.push("the controller restarted".to_owned());
         }
         self.survivors(&mut row.broken).await;
-        let started = Instant::now();
+        let left = Instant::now();
         attacker.leave().await?;
         match self.recover(&before).await {
-            Ok(()) => row.recovered = Some(started.elapsed().as_secs_f64()),
+            Ok(()) => row.recovered = Some(left.elapsed().as_secs_f64()),
             Err(error) => row.broken.push(format!("no recovery: {error:#}")),
         }
         let most = about.expect.nacks.map(f64::from);
@@ -130,13 +142,19 @@ impl Attempt<'_> {
             row.broken
                 .push(format!("Envoys were sent {:.0} responses that they refused", row.attacked.nacks));
         }
-        judge::judge(&mut row, self.form);
+        judge::judge(&mut row, self.form, about.expect.longest);
+        row.took = started.elapsed().as_secs_f64();
         Ok(row)
     }
 
-    /// A number of changes without an attacker.
+    /// A number of changes without an attacker. What befalls the installation in the attack befalls it here, too, where times are compared.
     async fn quiet(&self) -> Result<Run> {
         let meter = Meter::start(self).await?;
+        if self.form == Form::Long {
+            for event in self.attack.steps.iter().filter_map(|step| step.installation) {
+                events::happen(self.world, self.victim, event).await.with_context(|| format!("{event:?}"))?;
+            }
+        }
         meter.changes.after(self.form.changes()).await?;
         meter.stop(self.world).await
     }

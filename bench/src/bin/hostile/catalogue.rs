@@ -41,6 +41,10 @@ pub(crate) struct About {
     pub(crate) source: String,
     /// Whether it is part of the short form, which a pipeline runs.
     pub(crate) short: bool,
+    /// Whether the Envoys meanwhile take no large regular expression, unlike those we ship for: what they refuse is then something that only an
+    /// Envoy finds wrong.
+    #[serde(default)]
+    pub(crate) narrow: bool,
     /// What the attacker is told and gets.
     #[serde(default)]
     pub(crate) expect: Expect,
@@ -59,6 +63,9 @@ pub(crate) struct Expect {
     /// The most responses that Envoys may refuse; 0: what Envoy would refuse is not sent.
     #[serde(default)]
     pub(crate) nacks: Option<u32>,
+    /// Milliseconds that one change of the other tenant may take, where docs/security.md says that it can be delayed; the middle of all may not.
+    #[serde(default)]
+    pub(crate) longest: Option<u32>,
     /// Names of files in `certificates` of which no 16 bytes may be seen in a status, an Event, a log or Envoy's configuration.
     #[serde(default)]
     pub(crate) hidden: Vec<String>,

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::attempt::{Row, Run};
 use crate::changes::{Kind, middle_and_last, times};
-use crate::judge::Form;
+use crate::judge::Size;
 
 /// The text before the table.
 const ABOUT: &str = "\
@@ -24,12 +24,13 @@ pub(crate) fn line(row: &Row) -> String {
     let verdict = if row.broken.is_empty() { "ok" } else { "BROKEN" };
     let traffic = &row.attacked.traffic;
     let mut text = format!(
-        "{verdict:7} {}: {} of {} requests failed, add {}, {:.0} s",
+        "{verdict:7} {}: {} of {} requests failed, add {}, {:.0} s of {:.0} s",
         row.name,
         traffic.failed,
         traffic.requests,
         pairs(row, Kind::Add),
         row.attacked.seconds,
+        row.took,
     );
     for broken in &row.broken {
         text += "\n        - ";
@@ -43,10 +44,10 @@ pub(crate) fn line(row: &Row) -> String {
 }
 
 /// The whole of `bench/HOSTILE.md`.
-pub(crate) fn table(rows: &[Row], form: Form, command: &str) -> Result<String> {
+pub(crate) fn table(rows: &[Row], size: Size, command: &str) -> Result<String> {
     let mut text = format!("# What one tenant can do to another\n\n{ABOUT}\n");
     text.push_str(&contour_bench::machine::describe());
-    let (hosts, tls) = (form.hosts(), form.tls());
+    let Size { hosts, tls } = size;
     writeln!(text, "{hosts} hosts of the other tenant, {tls} of them with TLS. Command: `{command}`.\n")?;
     let kept = rows.iter().filter(|row| row.broken.is_empty()).count();
     writeln!(text, "{kept} of {} attacks harm nobody.\n", rows.len())?;

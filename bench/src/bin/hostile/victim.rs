@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::judge::Size;
 use crate::world::{Proxy, START, World};
 
 /// The victim's namespace.
@@ -45,7 +46,8 @@ pub(crate) struct Victim {
 
 impl Victim {
     /// Makes the hosts in an installation without Envoys.
-    pub(crate) async fn settle_in(world: Arc<World>, hosts: usize, tls: usize) -> Result<Self> {
+    pub(crate) async fn settle_in(world: Arc<World>, size: Size) -> Result<Self> {
+        let Size { hosts, tls } = size;
         let started = Instant::now();
         let victim = Self { world, ca: TestCa::new("victim")?, hosts, tls };
         let all = stream::iter(0..hosts).map(|i| victim.create(name(i), i < tls));

@@ -28,6 +28,10 @@ pub(crate) const START: Duration = Duration::from_mins(5);
 /// How long the whole may take to come to rest, and an attacker to be told.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Envoy's bound on the program of a regular expression, and one that is far below ours.
+const LARGEST_PROGRAM: &str = "re2.max_program_size.error_level";
+const NARROW: u32 = 1_500;
+
 /// An Envoy and where it is.
 pub(crate) struct Proxy {
     // Dropped first.
@@ -58,6 +62,7 @@ pub(crate) struct World {
     _evil: Echo,
     _silence: Silence,
     restarting: AtomicBool,
+    narrow: AtomicBool,
     binary: PathBuf,
     directory: TempDir,
 }
@@ -85,6 +90,7 @@ impl World {
             _evil: Echo::start_at("evil", network::here(EVIL_PORT)).await?,
             _silence: Silence::start().await?,
             restarting: AtomicBool::new(false),
+            narrow: AtomicBool::new(false),
             api,
             binary,
             directory,
@@ -95,13 +101,15 @@ impl World {
         Ok(world)
     }
 
-    /// Makes a namespace.
+    /// Makes a namespace, where there is none of this name.
     pub(crate) async fn namespace(&self, name: &str) -> Result<()> {
         let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> =
             kube::Api::all(self.client.clone());
         let namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
-        namespaces.create(&kube::api::PostParams::default(), &namespace).await?;
-        Ok(())
+        match namespaces.create(&kube::api::PostParams::default(), &namespace).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            created => Ok(created.map(drop)?),
+        }
     }
 
     /// Starts the two Envoys.
@@ -137,9 +145,27 @@ impl World {
         let text = text.replace("\"certs/", &format!("\"{}/certs/", directory.display()));
         let mut bootstrap: Value = serde_json::from_str(&text)?;
         bootstrap["typed_dns_resolver_config"] = resolver();
+        if self.narrow.load(Ordering::SeqCst) {
+            let layers =
+                bootstrap["layered_runtime"]["layers"].as_array_mut().context("no runtime layers")?;
+            layers.push(json!({"name": "narrow", "static_layer": {LARGEST_PROGRAM: NARROW}}));
+        }
         std::fs::write(&path, bootstrap.to_string())?;
         let launch = Launch::file(&path).concurrency(2).node(name, "envoy").through(network.enter());
         Ok(Proxy { envoy: launch.start().await?, network, name: name.to_owned() })
+    }
+
+    /// Lets all Envoys, also those to come, refuse large regular expressions, or take them again.
+    pub(crate) async fn narrow(&self, narrow: bool) -> Result<()> {
+        if self.narrow.swap(narrow, Ordering::SeqCst) == narrow {
+            return Ok(());
+        }
+        // No value takes ours away again.
+        let value = if narrow { NARROW.to_string() } else { String::new() };
+        for proxy in self.proxies() {
+            proxy.envoy.post(&format!("/runtime_modify?{LARGEST_PROGRAM}={value}")).await?;
+        }
+        Ok(())
     }
 
     /// The controller.
@@ -242,6 +268,8 @@ fn serve(binary: &Path, directory: &Path, api: &ApiServer) -> Result<Process> {
         .arg("serve")
         .arg(format!("--kubeconfig={}", api.kubeconfig().display()))
         .args(["--config-path=contour.yaml", "--xds-address=0.0.0.0"])
+        // As the operator starts it.
+        .arg("--strict-host-ownership")
         .args(["--contour-cafile=certs/cacert.pem", "--contour-cert-file=certs/contourcert.pem"])
         .arg("--contour-key-file=certs/contourkey.pem");
     Process::spawn("contour", command, directory.join("contour.log"))
