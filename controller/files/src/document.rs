@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::builtin;
 use crate::problem::Severity;
 use crate::schema::{self, Path, Schema, Step, Violation};
-use crate::yaml::Node;
+use crate::yaml::{Node, is_name};
 
 /// Which object a document is of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +48,20 @@ pub(crate) struct Document {
     pub(crate) line: u32,
     /// What it says.
     pub(crate) content: Content,
+}
+
+impl Document {
+    /// The names it has routes for, in lower case.
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        match &self.content {
+            Content::Proxy(proxy, _) => proxy.fqdn().iter().map(ToString::to_string).collect(),
+            Content::Object(Object::Ingress(ingress)) => {
+                let rules = ingress.spec.rules.iter().flatten();
+                rules.filter_map(|rule| rule.host.as_ref()).map(|host| host.to_ascii_lowercase()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// What a document says.
@@ -180,14 +194,32 @@ fn builtin<T: schemars::JsonSchema>(
     Known { api_version, kind, namespaced: true, schema, strict: false, rules: |_| Vec::new(), read }
 }
 
+/// What the documents of a file say; each is let go of when it is read.
+#[derive(Debug, Default)]
+pub(crate) struct Readings(pub(crate) Vec<Reading>);
+
+impl Extend<Node> for Readings {
+    fn extend<T: IntoIterator<Item = Node>>(&mut self, nodes: T) {
+        self.0.extend(nodes.into_iter().flat_map(|node| read(&node)));
+    }
+}
+
 /// Reads a document, or each item of a `List`.
 pub(crate) fn read(node: &Node) -> Vec<Reading> {
-    let (Some(api_version), Some(kind)) = (node.text("apiVersion"), node.text("kind")) else {
+    read_as(node, None)
+}
+
+/// Reads a document. Items of a list like `SecretList` may leave out what they are.
+fn read_as(node: &Node, item: Option<(&str, &str)>) -> Vec<Reading> {
+    let said = node.text("apiVersion").zip(node.text("kind"));
+    let Some((api_version, kind)) = said.or(item) else {
         return vec![unnamed(node.line, "is not a Kubernetes object, which has apiVersion and kind")];
     };
-    if kind.ends_with("List") {
+    if let Some(items_are) = kind.strip_suffix("List") {
+        let item = Some((api_version, items_are)).filter(|_| !items_are.is_empty());
         return match node.list("items") {
-            Some(items) => items.iter().flat_map(read).collect(),
+            Some(items) => items.iter().flat_map(|node| read_as(node, item)).collect(),
+            None if node.is_null("items") => Vec::new(),
             None => vec![unnamed(node.line, "is a list without items")],
         };
     }
@@ -216,6 +248,8 @@ impl Known {
         };
         object.remove("status");
         let mut metadata = object.remove("metadata").filter(Value::is_object).unwrap_or_else(|| json!({}));
+        // Who wrote which field, by the API server: nothing that is meant to be read back.
+        metadata.as_object_mut().map(|fields| fields.remove("managedFields"));
         let found = schema::check(&METADATA, &mut metadata, true);
         let mut violations: Vec<_> = found.into_iter().map(within_metadata).collect();
         let key = match self.key(&mut metadata) {
@@ -287,7 +321,19 @@ impl Known {
             line: node.line_at(&violation.path),
             object: Some(key.map_or_else(|| self.kind.to_owned(), Key::to_string)),
             severity: if harmless { Severity::Warning } else { Severity::Error },
-            message: format!("{}: {}{ignored}", Path(&violation.path), violation.message),
+            message: format!("{}: {}{ignored}", self.shown(&violation.path), violation.message),
+        }
+    }
+
+    /// A path. A key of a Secret that is no key may be a value whose colon or indentation is missing: it is not shown.
+    fn shown(&self, path: &[Step]) -> String {
+        let is_key = |step: &Step| match step {
+            Step::Field(name) => is_name(name),
+            Step::Index(_) => true,
+        };
+        match path.iter().position(|step| self.kind == "Secret" && !is_key(step)) {
+            Some(position) => format!("{}[a key that is not shown]", Path(&path[..position])),
+            None => Path(path).to_string(),
         }
     }
 
@@ -342,7 +388,11 @@ pub(crate) mod tests {
     use std::path::{Path, PathBuf};
 
     use super::*;
-    use crate::yaml::parse;
+    use crate::yaml;
+
+    fn parse(text: &str) -> Result<Vec<Node>, yaml::SyntaxError> {
+        yaml::parse(text)
+    }
 
     /// The schemas of the custom kinds.
     pub(crate) fn custom_schemas() -> impl Iterator<Item = (&'static str, &'static Schema)> {

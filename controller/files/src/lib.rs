@@ -7,21 +7,21 @@
 //! - [`StatusFiles`] writes the statuses a cluster would hold into files.
 
 mod builtin;
+mod bytes;
 mod directory;
 mod document;
 mod file;
 mod generations;
+mod patience;
 mod problem;
 mod rules;
 mod schema;
 mod status;
 mod walk;
 mod watch;
-mod write;
 mod yaml;
 
 pub use directory::{Deployment, Directory, Report};
 pub use problem::{FileProblem, Severity};
 pub use status::StatusFiles;
 pub use watch::watch;
-pub use write::write_atomically;

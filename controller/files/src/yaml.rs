@@ -4,12 +4,20 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
-use serde_saphyr::Spanned;
+use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::{Error, Spanned};
 
 use crate::schema::Step;
 
 /// Nothing of Kubernetes nests deeper; a bound on the stack a hostile file can take (about 20 KiB per level in a debug build).
 const DEEPEST: usize = 40;
+/// The most values (keys, texts, numbers, lists, maps) of a file, those that aliases stand for included: about 60 bytes of memory each
+/// while the file is read, and a second of time for a million. 64 MiB of what `kubectl get -o yaml` writes hold about 4,000,000.
+const MOST_VALUES: usize = 8_000_000;
+/// The most of them that aliases may stand for: an alias is a few bytes in the file and any number of values in memory.
+const MOST_REPEATED: usize = 1_000_000;
+/// The most text of a file, in bytes, that of aliases included: twice the largest file.
+const MOST_TEXT: usize = 128 << 20;
 
 /// A value and the line it starts in.
 #[derive(Debug)]
@@ -21,7 +29,10 @@ pub(crate) struct Node {
 
 #[derive(Debug)]
 enum Tree {
-    Scalar(Value),
+    Null,
+    Flag(bool),
+    Number(Number),
+    Text(String),
     List(Vec<Node>),
     /// Key, the key's line, value.
     Map(Vec<(String, u32, Node)>),
@@ -36,17 +47,82 @@ pub(crate) struct SyntaxError {
     pub(crate) message: String,
 }
 
-/// Reads all documents of a file; empty ones are left out. JSON is YAML too.
-pub(crate) fn parse(text: &str) -> Result<Vec<Node>, SyntaxError> {
+/// Reads all documents of a file, handing over one after the other; empty ones are left out. JSON is YAML too.
+pub(crate) fn parse<C: Default + Extend<Node>>(text: &str) -> Result<C, SyntaxError> {
     let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_depth: DEEPEST },
+        budget: serde_saphyr::budget! {
+            max_depth: DEEPEST,
+            // Bounded by the size of the file, by the values and by what aliases repeat.
+            max_events: usize::MAX,
+            max_documents: usize::MAX,
+            max_aliases: usize::MAX,
+            max_anchors: usize::MAX,
+            max_merge_keys: usize::MAX,
+            max_total_comment_bytes: usize::MAX,
+            enforce_alias_anchor_ratio: false,
+            max_nodes: MOST_VALUES,
+            max_total_scalar_bytes: MOST_TEXT,
+            max_recorded_anchor_events: MOST_REPEATED,
+        },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MOST_REPEATED },
         with_snippet: false,
         legacy_octal_numbers: true,
     };
-    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| SyntaxError {
+    // Windows' editors begin a file so.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    serde_saphyr::from_str_multiple_with_options(text, options).map_err(|error| SyntaxError {
         line: error.location().map_or(0, |l| line_of(l.line())),
-        message: error.without_snippet().to_string(),
+        message: explain(&error),
     })
+}
+
+/// What is wrong, in words that quote nothing of the file but names: it may hold a Secret.
+fn explain(error: &Error) -> String {
+    match error {
+        Error::AliasError { error, .. } | Error::WithSnippet { error, .. } => explain(error),
+        Error::Budget { breach, .. } => exceeded(breach),
+        Error::AliasReplayLimitExceeded { .. } => exceeded(&BudgetBreach::RecordedAnchorEvents {
+            recorded_anchor_events: MOST_REPEATED,
+        }),
+        Error::AliasReplayStackDepthExceeded { .. } => "has aliases within aliases too deep".to_owned(),
+        Error::DuplicateMappingKey { key: Some(key), .. } if is_name(key) => {
+            format!("is not valid YAML: the key \"{key}\" is there twice")
+        }
+        Error::DuplicateMappingKey { .. } => "is not valid YAML: a key is there twice".to_owned(),
+        Error::NonFiniteFloat { .. } => "has a number that is not finite".to_owned(),
+        Error::SerdeInvalidType { .. } | Error::SerdeInvalidValue { .. } | Error::InvalidScalar { .. } => {
+            "is not valid YAML for Kubernetes: a key must be a text".to_owned()
+        }
+        Error::TaggedScalarCannotDeserializeIntoString { .. } | Error::QuotingRequired { .. } => {
+            "has a tag or a text here that cannot be read as a value".to_owned()
+        }
+        other => format!("is not valid YAML: {}", other.without_snippet()),
+    }
+}
+
+/// Which limit was exceeded, and what to do.
+fn exceeded(breach: &BudgetBreach) -> String {
+    let split = "split it into several files";
+    match breach {
+        BudgetBreach::Depth { .. } => {
+            format!("nests deeper than {DEEPEST} levels, which nothing of Kubernetes does")
+        }
+        BudgetBreach::Nodes { .. } => {
+            format!("has more than {MOST_VALUES} values, those its aliases (`*name`) stand for included: {split}")
+        }
+        BudgetBreach::ScalarBytes { .. } => {
+            format!("has more than {} MiB of text, that its aliases (`*name`) stand for included: {split}", MOST_TEXT >> 20)
+        }
+        BudgetBreach::RecordedAnchorEvents { .. } | BudgetBreach::RecordedAnchorBytes { .. } => format!(
+            "has anchors and aliases (`&name`, `*name`) that stand for more than {MOST_REPEATED} values: write them out, or {split}"
+        ),
+        other => format!("exceeds a limit of YAML files ({other:?}): {split}"),
+    }
+}
+
+/// Whether a key is a name, and not a value that lacks the blank after its colon.
+pub(crate) fn is_name(key: &str) -> bool {
+    key.len() <= 253 && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/'))
 }
 
 fn line_of(line: u64) -> u32 {
@@ -57,7 +133,10 @@ impl Node {
     /// The value without lines.
     pub(crate) fn to_json(&self) -> Value {
         match &self.tree {
-            Tree::Scalar(value) => value.clone(),
+            Tree::Null => Value::Null,
+            Tree::Flag(flag) => Value::Bool(*flag),
+            Tree::Number(number) => Value::Number(number.clone()),
+            Tree::Text(text) => Value::String(text.clone()),
             Tree::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
             Tree::Map(entries) => {
                 let fields: Map<_, _> =
@@ -76,7 +155,7 @@ impl Node {
     /// The text of a field, if it is a text.
     pub(crate) fn text(&self, field: &str) -> Option<&str> {
         match &self.get(field)?.tree {
-            Tree::Scalar(Value::String(text)) => Some(text),
+            Tree::Text(text) => Some(text),
             _ => None,
         }
     }
@@ -87,6 +166,11 @@ impl Node {
             Tree::List(items) => Some(items),
             _ => None,
         }
+    }
+
+    /// Whether a field is there and null.
+    pub(crate) fn is_null(&self, field: &str) -> bool {
+        self.get(field).is_some_and(|node| matches!(node.tree, Tree::Null))
     }
 
     /// The line of what a path leads to, or of the last thing on the way that exists.
@@ -130,11 +214,11 @@ impl<'de> Visitor<'de> for TreeVisitor {
     }
 
     fn visit_unit<E>(self) -> Result<Tree, E> {
-        Ok(Tree::Scalar(Value::Null))
+        Ok(Tree::Null)
     }
 
     fn visit_none<E>(self) -> Result<Tree, E> {
-        Ok(Tree::Scalar(Value::Null))
+        Ok(Tree::Null)
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Tree, D::Error> {
@@ -142,28 +226,28 @@ impl<'de> Visitor<'de> for TreeVisitor {
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Tree, E> {
-        Ok(Tree::Scalar(Value::Bool(value)))
+        Ok(Tree::Flag(value))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Tree, E> {
-        Ok(Tree::Scalar(value.into()))
+        Ok(Tree::Number(value.into()))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Tree, E> {
-        Ok(Tree::Scalar(value.into()))
+        Ok(Tree::Number(value.into()))
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Tree, E> {
         let number = Number::from_f64(value).ok_or_else(|| E::custom("a number must be finite"))?;
-        Ok(Tree::Scalar(Value::Number(number)))
+        Ok(Tree::Number(number))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Tree, E> {
-        Ok(Tree::Scalar(Value::String(value.to_owned())))
+        Ok(Tree::Text(value.to_owned()))
     }
 
     fn visit_string<E>(self, value: String) -> Result<Tree, E> {
-        Ok(Tree::Scalar(Value::String(value)))
+        Ok(Tree::Text(value))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Tree, A::Error> {
@@ -188,6 +272,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn parse(text: &str) -> Result<Vec<Node>, SyntaxError> {
+        super::parse(text)
+    }
 
     #[test]
     fn several_documents_keep_the_lines_of_the_file() {

@@ -199,14 +199,14 @@ fn statuses_are_written_as_a_cluster_holds_them_and_only_when_they_change() {
     let errors = vec![Issue::new("RouteError", "ServiceUnresolvedReference", "Service \"x\" is missing")];
     let mut status = ProxyStatus { object: object.clone(), generation: 2, errors, warnings: Vec::new() };
     let mut files = StatusFiles::new(state.path());
-    assert!(files.set(&status, "2030-01-02T03:04:05Z").unwrap());
-    assert!(!files.set(&status, "2030-01-02T03:04:06Z").unwrap());
+    assert_eq!(files.set(std::slice::from_ref(&status), "2030-01-02T03:04:05Z").unwrap(), 1);
+    assert_eq!(files.set(std::slice::from_ref(&status), "2030-01-02T03:04:06Z").unwrap(), 0);
     insta::assert_snapshot!(fs::read_to_string(files.path(&object)).unwrap());
     // Another process goes on where this one stopped.
     let mut files = StatusFiles::new(state.path());
-    assert!(!files.set(&status, "2030-01-02T03:04:07Z").unwrap());
+    assert_eq!(files.set(std::slice::from_ref(&status), "2030-01-02T03:04:07Z").unwrap(), 0);
     status.generation = 3;
-    assert!(files.set(&status, "2030-01-02T03:04:08Z").unwrap());
+    assert_eq!(files.set(std::slice::from_ref(&status), "2030-01-02T03:04:08Z").unwrap(), 1);
     let text = fs::read_to_string(files.path(&object)).unwrap();
     assert!(text.contains("observedGeneration: 3") && text.contains("2030-01-02T03:04:05Z"), "{text}");
     files.retain(&BTreeSet::new()).unwrap();

@@ -30,7 +30,7 @@ use anyhow::{Context, ensure};
 use contour_certs::{CA_FILE, CERTIFICATE_FILE, Ensured, KEY_FILE, Outcome, Policy};
 use contour_crds::ContourDeploymentSpec;
 use contour_envoy::bootstrap::{Bootstrap, TlsFiles};
-use contour_files::{Deployment, Directory, Report, StatusFiles, write_atomically};
+use contour_files::{Deployment, Directory, Report, StatusFiles};
 use contour_runtime::{
     AdminAddresses, AdminServers, BuildInfo, HealthCheck, Listen, Readiness, Shutdown, Tasks, health_router,
     metrics_router, register_process_metrics,
@@ -214,7 +214,7 @@ impl Session {
 
         let mut tasks = Tasks::new(token.clone());
         let (sender, receiver) = mpsc::channel(WAITING_EVENTS);
-        let directory = Directory::new(&settings.directory, Some(settings.state.clone()));
+        let directory = Directory::new(&settings.directory, Some(settings.state.clone())).patient();
         let watching = contour_files::watch(directory, sender, self.reports.clone(), token.clone());
         tasks.spawn("watching files", never_fails(watching));
         tasks.spawn("the engine", never_fails(engine.run(receiver, events, token.clone())));
@@ -294,7 +294,7 @@ fn launch(
     let path = files.join("bootstrap.json");
     let all = rendered.resources.iter().map(|(path, content)| (PathBuf::from(path), content));
     for (path, content) in all.chain([(path.clone(), &rendered.bootstrap)]) {
-        let written = write_atomically(&path, &serde_json::to_vec_pretty(content)?);
+        let written = contour_disk::replace(&path, &serde_json::to_vec_pretty(content)?);
         written.with_context(|| format!("cannot write {}", path.display()))?;
     }
     let mut arguments: Vec<OsString> =
