@@ -4,7 +4,7 @@ CARGO ?= cargo
 XTASK = $(CARGO) run --quiet -p contour-xtask --
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench e2e cluster-up cluster-down images envoy kube generate check-generate check-schema \
+.PHONY: help run build test fuzz-regex fuzz bench hostile e2e cluster-up cluster-down images envoy kube generate check-generate check-schema \
 	fmt fmt-check clippy deny advisories cargo-deny completions clean-cache
 
 help: ## List the targets
@@ -19,10 +19,21 @@ build: ## Build every binary for release
 test: ## Run all tests, on a real Envoy, kube-apiserver and etcd (needs Rust, Python 3, Go)
 	@hack/test.sh
 
+fuzz-regex: envoy ## Judge 12,000 regular expressions, or REGEXES=..., as Envoy and Go do (needs Go; REGEX_SEED=... for others)
+	REGEXES=$${REGEXES:-12000} $(CARGO) test -p contour --test regexes -- --nocapture
+
+fuzz: envoy ## Give a real Envoy 100,000 odd objects (OBJECTS=...); every refusal is a bug. SEED=... repeats a run
+	PARITY_SEED=$${SEED:-$$(date +%s)} PARITY_OBJECTS=$${OBJECTS:-100000} PARITY_FAILURES=5 \
+		$(CARGO) test -p contour --test parity -- --nocapture
+
 bench: envoy kube ## Measure the controller, and from object to traffic; writes bench/RESULTS.md (optimized, takes a while)
 	$(CARGO) bench -p contour-bench
 	$(CARGO) build --release -p contour -p contour-bench --bin contour --bin propagation
 	hack/netns.py $${CARGO_TARGET_DIR:-target}/release/propagation
+
+hostile: envoy kube ## Attack an installation as one of its tenants; writes bench/HOSTILE.md (optimized, takes a while; Linux, root)
+	$(CARGO) build --release -p contour -p contour-bench --bin contour --bin hostile
+	hack/netns.py $${CARGO_TARGET_DIR:-target}/release/hostile
 
 cluster-up: ## Start a Kubernetes cluster of two nodes on this machine (needs root, Linux, Go; see hack/cluster)
 	@hack/cluster/up.sh

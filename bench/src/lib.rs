@@ -1,5 +1,7 @@
 //! Synthetic installations for the benches: one Service, one EndpointSlice and one HTTPProxy a host.
 
+pub mod machine;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

@@ -7,12 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use contour_e2e::envoy::{Envoy, Launch};
 use contour_e2e::wait::eventually;
-use contour_envoy::bootstrap::Bootstrap;
 use contour_resource::{Resource, ResourceType, Transaction};
-use contour_xds::{NodeEvent, Snapshot};
+use contour_xds::Snapshot;
 use serde_json::Value;
 
 use support::pipeline::Pipeline;
@@ -115,11 +114,7 @@ fn ensure_held(dump: &Value, snapshot: &Snapshot) -> Result<()> {
 
 /// Fails unless everything sent was accepted.
 async fn ensure_accepted(pipeline: &Pipeline, envoy: &Envoy) -> Result<()> {
-    while let Some(event) = pipeline.events.try_next() {
-        if let NodeEvent::Rejected { kind, resource, part, message, .. } = event {
-            bail!("Envoy rejects {} {resource} [{part}]: {message}", kind.short());
-        }
-    }
+    ensure!(pipeline.facts.present().is_empty(), "Envoy rejects {:#?}", pipeline.facts.present());
     let rejected = envoy.rejected_updates().await?;
     ensure!(rejected.is_empty(), "Envoy rejected updates: {rejected:?}");
     Ok(())
@@ -155,13 +150,7 @@ async fn accept(pipeline: &mut Pipeline, envoy: &Envoy, directory: &Path) -> Res
 
 async fn envoy_for(pipeline: &Pipeline) -> Result<(tempfile::TempDir, Envoy)> {
     let home = tempfile::tempdir()?;
-    let bootstrap = Bootstrap {
-        admin_socket: home.path().join("admin.sock").display().to_string(),
-        xds_address: pipeline.address.ip().to_string(),
-        xds_port: pipeline.address.port(),
-        ..Bootstrap::default()
-    };
-    let files = bootstrap.render()?;
+    let files = pipeline.bootstrap(home.path()).render()?;
     let launch = Launch::bootstrap(files.bootstrap.to_string()).node("accepted", "contour");
     // What was removed is to go away while the test looks.
     let envoy = launch.args(["--drain-time-s", "1", "--parent-shutdown-time-s", "2"]).start().await?;

@@ -194,7 +194,13 @@ async fn the_example_is_served_and_its_statuses_explain_it() {
     let answer = secure.until_status(200).await.unwrap();
     assert_eq!(answer.received().unwrap().service, "blog-v2");
     assert_eq!(answer.header("strict-transport-security"), Some("max-age=31536000"));
-    assert_eq!(example.get("secure.example.com", "/").send().await.unwrap().status, 301);
+    let redirect = example.get("secure.example.com", "/").send().await.unwrap();
+    assert_eq!((redirect.status, redirect.header("location")), (301, Some("https://secure.example.com/")));
+    // Who writes the port of HTTP is led to that of HTTPS.
+    let written = format!("secure.example.com:{}", example.http.port());
+    let redirect = example.get(&written, "/?a").send().await.unwrap();
+    let location = format!("https://secure.example.com:{}/?a", example.https.port());
+    assert_eq!((redirect.status, redirect.header("location")), (301, Some(location.as_str())));
     assert_eq!(example.get("broken.example.com", "/").send().await.unwrap().status, 503);
 
     for object in ["team-a/www", "team-b/blog", "team-b/secure"] {

@@ -44,6 +44,7 @@ pub struct Launch {
     config: Config,
     concurrency: u32,
     args: Vec<String>,
+    through: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -64,7 +65,7 @@ impl Launch {
     }
 
     fn new(config: Config) -> Self {
-        Self { config, concurrency: 1, args: Vec::new() }
+        Self { config, concurrency: 1, args: Vec::new(), through: Vec::new() }
     }
 
     /// The number of worker threads, 1 unless told.
@@ -87,12 +88,19 @@ impl Launch {
         self
     }
 
+    /// Started by this command and its arguments, which end with becoming Envoy: `nsenter --target 1 --net`.
+    #[must_use]
+    pub fn through(mut self, command: Vec<String>) -> Self {
+        self.through = command;
+        self
+    }
+
     /// Starts Envoy and returns as soon as its admin interface answers.
     ///
     /// It may then still wait for its first configuration: see [`Envoy::ready`].
     pub async fn start(self) -> Result<Envoy> {
         let dir = tempfile::Builder::new().prefix("contour-e2e-envoy-").tempdir()?;
-        let mut command = Command::new(binary()?);
+        let mut command = command(&self.through)?;
         let bootstrap = match &self.config {
             Config::File(path) => {
                 command.arg("--config-path").arg(path);
@@ -127,6 +135,14 @@ impl Launch {
         envoy.wait_started(&address_file).await?;
         Ok(envoy)
     }
+}
+
+/// Envoy without arguments, started by another command where there is one.
+fn command(through: &[String]) -> Result<Command> {
+    let Some((program, arguments)) = through.split_first() else { return Ok(Command::new(binary()?)) };
+    let mut command = Command::new(program);
+    command.args(arguments).arg(binary()?);
+    Ok(command)
 }
 
 /// Where an Envoy's admin interface listens.

@@ -11,6 +11,7 @@
 //! | requests with any combination of address, SNI and host | [`client::get`] |
 //! | a client that watches for the one bad answer | [`client::Watcher`] |
 //! | certificates | [`certs::TestCa`] |
+//! | a search for keys in what is shown | [`leak::Needle`] |
 //! | ports for programs that cannot take any | [`ports::free`] |
 //! | waiting on a condition | [`wait::eventually`] |
 
@@ -19,6 +20,7 @@ pub mod certs;
 pub mod client;
 pub mod echo;
 pub mod envoy;
+pub mod leak;
 pub mod ports;
 pub mod process;
 mod tls;

@@ -60,7 +60,7 @@ pub enum IssueError {
     Certificate(#[from] CertificateError),
     /// The key cannot be read.
     #[error("the key is not a PKCS #8 private key in PEM; convert it with `openssl pkcs8 -topk8 -nocrypt`")]
-    Key(#[source] rcgen::Error),
+    Key,
     /// Certificate and key are of different pairs.
     #[error("the key does not belong to the certificate; replace both together")]
     KeyMismatch,
@@ -140,7 +140,7 @@ impl LeafRequest {
 pub struct Leaf {
     certificate: Certificate,
     key: PrivateKey,
-    /// The PEM text as it was loaded: a chain may follow the leaf.
+    /// PEM text of the leaf and of the chain that may follow it; no other block of what was loaded.
     chain: String,
 }
 
@@ -149,7 +149,8 @@ impl Leaf {
     pub fn load(certificate_pem: &str, key_pem: &str) -> Result<Self, IssueError> {
         let certificate = Certificate::parse(certificate_pem)?;
         let (key, _) = PrivateKey::parse(key_pem, certificate.public_key())?;
-        Ok(Self { certificate, key, chain: certificate_pem.to_owned() })
+        let chain = Certificate::parse_valid(certificate_pem).iter().map(Certificate::pem).collect();
+        Ok(Self { certificate, key, chain })
     }
 
     /// The certificate.

@@ -20,8 +20,10 @@ pub enum CertificateError {
     #[error("no certificate found; PEM text with a CERTIFICATE block is expected")]
     Missing,
     /// A PEM block that is cut off or is not base64.
-    #[error("not valid PEM: {0}; replace it with PEM text that has CERTIFICATE blocks only")]
-    Pem(String),
+    #[error(
+        "not valid PEM: a block is cut off or damaged; replace it with PEM text that has CERTIFICATE blocks only"
+    )]
+    Pem,
     /// The PEM block holds no X.509 certificate.
     #[error("not an X.509 certificate: {0}; replace it")]
     Der(String),
@@ -67,7 +69,8 @@ impl Certificate {
         Pem::iter_from_buffer(pem.as_bytes()).filter_map(|block| match block {
             Ok(block) if block.label == "CERTIFICATE" => Some(Self::from_der(block.contents)),
             Ok(_) => None,
-            Err(error) => Some(Err(CertificateError::Pem(error.to_string()))),
+            // Not in the parser's words: what it reads may be a key.
+            Err(_) => Some(Err(CertificateError::Pem)),
         })
     }
 

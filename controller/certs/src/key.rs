@@ -71,7 +71,7 @@ impl PrivateKey {
 
     /// Reads a key, and checks that it belongs to the certificate with `public_key` (DER, `SubjectPublicKeyInfo`).
     pub(crate) fn parse(pem: &str, public_key: &[u8]) -> Result<(Self, KeyPair), IssueError> {
-        let pair = KeyPair::from_pem(pem).map_err(IssueError::Key)?;
+        let pair = KeyPair::from_pem(pem).map_err(|_| IssueError::Key)?; // Its reason may quote the key.
         if pair.subject_public_key_info() != public_key {
             return Err(IssueError::KeyMismatch);
         }

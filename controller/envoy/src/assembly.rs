@@ -11,7 +11,7 @@ use crate::host::{HostParts, Translator};
 use crate::layout::SecureHosts;
 use crate::plain::PlainHosts;
 use crate::shared::{Change, Shared};
-use crate::{Settings, cluster, endpoints, names, runtime, secret, stats};
+use crate::{Settings, cluster, endpoints, names, plain, runtime, secret, stats};
 
 /// The incremental aggregator: a changed host is translated and encoded once; everything else is shared with what was published before.
 ///
@@ -72,6 +72,7 @@ impl Assembly {
         let mut out = Transaction::default();
         let listeners = stats::listeners(&self.settings).into_iter();
         out.set.extend(listeners.map(|listener| (ResourceType::Listener, Arc::new(listener))));
+        out.set.extend(plain::trial_resources());
         out.set.push((ResourceType::Runtime, Arc::new(runtime::resource(&self.settings.runtime))));
         self.plain.publish(&mut out);
         out

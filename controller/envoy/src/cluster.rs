@@ -11,11 +11,12 @@ use contour_resource::Resource;
 use envoy_types::pb::envoy::config::cluster::v3 as pb;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
+use envoy_types::pb::envoy::extensions::network::dns_resolver::cares::v3::CaresDnsResolverConfig;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as http;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use envoy_types::pb::envoy::r#type::v3::{CodecClientType, Int64Range, Percent};
-use envoy_types::pb::google::protobuf::Any;
+use envoy_types::pb::google::protobuf::{Any, UInt64Value};
 use pb::circuit_breakers::Thresholds;
 use pb::cluster::{ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbPolicy};
 use prost::Message;
@@ -26,6 +27,9 @@ use crate::proto::{
 use crate::route::is_path;
 use crate::tls::parameters;
 use crate::{ClusterSettings, DnsLookupFamily, names};
+
+/// How long a name server may take to answer.
+const DNS_PATIENCE_SECONDS: u64 = 1;
 
 /// Longest SNI Envoy takes.
 const LONGEST_SNI: usize = 255;
@@ -75,11 +79,29 @@ fn discovery(out: &mut pb::Cluster, discovery: &Discovery, family: DnsLookupFami
         Discovery::Dns { hostname, port } => {
             out.load_assignment = Some(dns_endpoint(&out.name, hostname, *port));
             out.dns_lookup_family = dns_family(family).into();
+            out.typed_dns_resolver_config = Some(impatient_resolver(family));
             // Happy eyeballs over both families is only done for logical clusters.
             if family == DnsLookupFamily::All { DiscoveryType::LogicalDns } else { DiscoveryType::StrictDns }
         }
     };
     out.cluster_discovery_type = Some(ClusterDiscoveryType::Type(kind.into()));
+}
+
+/// A resolver that says soon that it has no answer. Envoy finishes its start, and answers the next change of clusters, only when every new name
+/// was resolved or was not; on its own it would try a name server that is silent for minutes. Not waiting at all would have routes answer 503
+/// until the first answer.
+fn impatient_resolver(family: DnsLookupFamily) -> core::TypedExtensionConfig {
+    // One family after the other takes twice as long; and the second try of a server takes twice as long as the first.
+    let tries = if family == DnsLookupFamily::Auto { 1 } else { 2 };
+    let config = CaresDnsResolverConfig {
+        query_timeout_seconds: Some(UInt64Value { value: DNS_PATIENCE_SECONDS }),
+        query_tries: Some(uint32(tries)),
+        ..Default::default()
+    };
+    core::TypedExtensionConfig {
+        name: "envoy.network.dns_resolver.cares".to_owned(),
+        typed_config: Some(any(&config)),
+    }
 }
 
 fn dns_endpoint(cluster: &str, hostname: &str, port: u16) -> endpoint::ClusterLoadAssignment {

@@ -88,6 +88,18 @@ fn manager(stat_prefix: &str, access_log: &str, settings: &Settings) -> pb::Http
 }
 
 /// The network filter of a packed connection manager.
+/// A filter that does nothing but ask for a RouteConfiguration.
+pub(crate) fn routes_only(stat_prefix: &str, routes: &str) -> listener::Filter {
+    let rds = pb::Rds { config_source: Some(ads()), route_config_name: routes.to_owned() };
+    let manager = pb::HttpConnectionManager {
+        stat_prefix: stat_prefix.to_owned(),
+        route_specifier: Some(pb::http_connection_manager::RouteSpecifier::Rds(rds)),
+        http_filters: vec![router()],
+        ..Default::default()
+    };
+    network_filter(any(&manager))
+}
+
 pub(crate) fn network_filter(manager: Any) -> listener::Filter {
     listener::Filter {
         name: "envoy.filters.network.http_connection_manager".to_owned(),

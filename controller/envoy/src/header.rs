@@ -1,13 +1,11 @@
 //! Changes to headers.
 
+use contour_graph::limits::MOST_HEADERS as MOST;
 use contour_graph::model::{HeaderPolicy, HostRewrite};
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
 
 use crate::proto::is_header_value;
-
-/// Envoy refuses a RouteConfiguration with more changes in one list.
-const MOST: usize = 1000;
 
 /// Headers to overwrite or add, by name. What Envoy would refuse (`Host`, pseudo-headers, line breaks) is left out: one bad
 /// header must not cost the whole RouteConfiguration.

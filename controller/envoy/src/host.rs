@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use contour_graph::model::{Origin, SecureHost, Termination, VirtualHost};
+use contour_graph::model::{Origin, SecureHost, TcpProxy, Termination, VirtualHost};
 use contour_objects::TlsPair;
-use contour_resource::Part;
+use contour_resource::{Part, ResourceType};
 
 use crate::layout::SecureParts;
 use crate::listener::Chains;
 use crate::route::Clusters;
+use crate::settings::PublicPorts;
 use crate::{Settings, names, virtual_host};
 
 /// What a host adds to the configuration.
@@ -32,19 +33,27 @@ pub(crate) struct Translator {
     chains: Chains,
     /// Whether routes tell the object they come from.
     tell_origins: bool,
+    public_ports: Option<PublicPorts>,
 }
 
 impl Translator {
     pub(crate) fn new(settings: &Settings) -> Self {
-        Self { chains: Chains::new(settings), tell_origins: settings.logs_origins() }
+        Self {
+            chains: Chains::new(settings),
+            tell_origins: settings.logs_origins(),
+            public_ports: settings.public_ports,
+        }
     }
 
     /// Translates a host.
     pub(crate) fn translate(&self, fqdn: &Arc<str>, host: &VirtualHost) -> HostParts {
         let mut out = HostParts::default();
         if !host.plain.is_empty() {
-            let bytes = virtual_host::encode(fqdn, &host.plain, self.tell_origins, &mut out.clusters);
-            out.plain = Some(Arc::new(Part::new(Arc::clone(fqdn), bytes)));
+            let (tell, ports) = (self.tell_origins, self.public_ports);
+            let mut clusters = Clusters::new();
+            let bytes = virtual_host::encode(fqdn, &host.plain, tell, ports, &mut clusters);
+            out.plain = Some(Arc::new(Part::new(Arc::clone(fqdn), bytes).using(used(&clusters))));
+            out.clusters = clusters;
             out.origins.extend(host.plain.iter().map(|route| route.origin.clone()));
         }
         if let Some(secure) = &host.secure {
@@ -60,24 +69,47 @@ impl Translator {
             SecureHost::Http { tls, routes } => {
                 out.secret = certificate(tls);
                 out.origins.extend(routes.iter().map(|route| route.origin.clone()));
-                let host = virtual_host::encode(fqdn, routes, self.tell_origins, &mut out.clusters);
-                SecureParts {
-                    chain: self.chains.http(fqdn, tls),
-                    routes: Some(virtual_host::secure(fqdn, &host)),
-                }
+                let mut clusters = Clusters::new();
+                let host = virtual_host::encode(fqdn, routes, self.tell_origins, None, &mut clusters);
+                let routes = virtual_host::secure(fqdn, &host).using(used(&clusters));
+                out.clusters.extend(clusters);
+                let own = (ResourceType::Route, names::secure_routes(fqdn));
+                let chain = self.chains.http(fqdn, tls).using(presented(out).chain([own]));
+                SecureParts { chain: Arc::new(chain), routes: Some(Arc::new(routes)) }
             }
             SecureHost::Tcp { tls, proxy } => {
                 out.secret = certificate(tls);
                 out.origins.insert(proxy.origin.clone());
-                SecureParts {
-                    chain: self.chains.tcp(fqdn, Some(tls), proxy, &mut out.clusters),
-                    routes: None,
-                }
+                self.tcp(fqdn, Some(tls), proxy, out)
             }
             SecureHost::Passthrough { proxy } => {
                 out.origins.insert(proxy.origin.clone());
-                SecureParts { chain: self.chains.tcp(fqdn, None, proxy, &mut out.clusters), routes: None }
+                self.tcp(fqdn, None, proxy, out)
             }
         }
     }
+
+    fn tcp(
+        &self,
+        fqdn: &Arc<str>,
+        tls: Option<&Termination>,
+        proxy: &TcpProxy,
+        out: &mut HostParts,
+    ) -> SecureParts {
+        let mut clusters = Clusters::new();
+        let chain = self.chains.tcp(fqdn, tls, proxy, &mut clusters);
+        let chain = chain.using(used(&clusters).chain(presented(out)));
+        out.clusters.extend(clusters);
+        SecureParts { chain: Arc::new(chain), routes: None }
+    }
+}
+
+/// The clusters that a part uses.
+fn used(clusters: &Clusters) -> impl Iterator<Item = (ResourceType, Arc<str>)> {
+    clusters.keys().map(|name| (ResourceType::Cluster, Arc::clone(name)))
+}
+
+/// The Secret that a filter chain uses.
+fn presented(out: &HostParts) -> impl Iterator<Item = (ResourceType, Arc<str>)> {
+    out.secret.iter().map(|(name, _)| (ResourceType::Secret, Arc::clone(name)))
 }

@@ -4,9 +4,10 @@
 //! resources. The present one is Contour's: one filter chain for each SNI, with a RouteConfiguration of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
 
-use contour_resource::{Part, Resource, ResourceType, Transaction};
+use contour_resource::{Part, Resource, ResourceType, Transaction, Trial};
 use prost::Message;
 
 use crate::{Settings, listener, names, virtual_host};
@@ -30,8 +31,11 @@ struct Host {
 /// One filter chain for each host.
 pub(crate) struct SecureHosts {
     head: Arc<Part>,
+    trial: Arc<Trial>,
     hosts: BTreeMap<Arc<str>, Host>,
     wildcards: BTreeSet<Arc<str>>,
+    /// The hosts by their labels from right to left, so that those under a wildcard stand together.
+    by_labels: BTreeMap<String, Arc<str>>,
     chains_changed: bool,
     routes_changed: BTreeSet<Arc<str>>,
     listening: bool,
@@ -44,8 +48,13 @@ impl SecureHosts {
     pub(crate) fn new(settings: &Settings) -> Self {
         Self {
             head: Arc::new(Part::new("", listener::secure(settings).encode_to_vec())),
+            trial: Arc::new(Trial {
+                name: names::TRIAL_HTTPS.into(),
+                head: Arc::new(Part::new("", listener::trial_secure(settings).encode_to_vec())),
+            }),
             hosts: BTreeMap::new(),
             wildcards: BTreeSet::new(),
+            by_labels: BTreeMap::new(),
             chains_changed: false,
             routes_changed: BTreeSet::new(),
             listening: false,
@@ -65,9 +74,13 @@ impl SecureHosts {
             self.routes_changed.insert(Arc::clone(fqdn));
         }
         if existence {
-            // Wildcard hosts above must not answer for this host, or again may.
-            let above = wildcards_above(fqdn).filter_map(|above| self.wildcards.get(above.as_str()));
+            // The wildcard host above must not answer for this host, or again may.
+            let above = wildcards_above(fqdn).find_map(|above| self.wildcards.get(above.as_str()));
             self.routes_changed.extend(above.cloned());
+            match parts {
+                Some(_) => self.by_labels.insert(by_labels(fqdn), Arc::clone(fqdn)),
+                None => self.by_labels.remove(&by_labels(fqdn)),
+            };
         }
         if fqdn.starts_with('*') && existence {
             match parts {
@@ -99,7 +112,8 @@ impl SecureHosts {
         self.listening = true;
         let chains = self.hosts.values().map(|host| &host.parts.chain);
         let parts = std::iter::once(&self.head).chain(chains).cloned().collect();
-        out.set.push((ResourceType::Listener, Arc::new(Resource::new(names::INGRESS_HTTPS, parts))));
+        let listener = Resource::new(names::INGRESS_HTTPS, parts).tried_as(Arc::clone(&self.trial));
+        out.set.push((ResourceType::Listener, Arc::new(listener)));
     }
 
     fn publish_routes(&mut self, fqdn: &Arc<str>, out: &mut Transaction) {
@@ -111,21 +125,38 @@ impl SecureHosts {
             return;
         };
         let mut parts = vec![Arc::clone(routes)];
-        if let Some(suffix) = fqdn.strip_prefix('*') {
-            parts.extend(self.under(fqdn, suffix));
+        if fqdn.starts_with('*') {
+            parts.extend(self.under(fqdn));
         }
         self.tombstones.remove(fqdn);
         self.routed.insert(Arc::clone(fqdn));
         out.set.push((ResourceType::Route, Arc::new(Resource::new(name, parts))));
     }
 
-    /// The hosts under a wildcard that have a filter chain of their own: over a connection of the wildcard's chain they are misdirected.
-    fn under(&self, wildcard: &str, suffix: &str) -> impl Iterator<Item = Arc<Part>> {
-        let hosts = self.hosts.iter().filter(move |(fqdn, _)| fqdn.ends_with(suffix) && ***fqdn != *wildcard);
-        hosts.map(|(fqdn, host)| {
-            let encode = || Arc::new(Part::new(Arc::clone(fqdn), virtual_host::misdirected(fqdn)));
-            Arc::clone(host.elsewhere.get_or_init(encode))
-        })
+    /// The hosts right under a wildcard that have a filter chain of their own: over a connection of the wildcard's chain they are
+    /// misdirected, and so is everything under a lower wildcard, whose domain stands for all hosts below it. Each host is so in the table
+    /// of one wildcard: with all in all, wildcards above wildcards would make tables without end.
+    fn under(&self, wildcard: &str) -> Vec<Arc<Part>> {
+        let own = by_labels(wildcard);
+        let stem = own.strip_suffix('*').unwrap_or_default();
+        let mut parts = Vec::new();
+        let mut from = Bound::Included(stem.to_owned());
+        while let Some((key, fqdn)) = self.by_labels.range((from, Bound::Unbounded)).next() {
+            let Some(below) = key.strip_prefix(stem) else { break };
+            from = Bound::Excluded(key.clone());
+            if below == "*" {
+                continue;
+            }
+            if let Some(lower) = key.strip_suffix(".*") {
+                // The next one after all that start with its labels and a dot.
+                from = Bound::Included(format!("{lower}/"));
+            }
+            if let Some(host) = self.hosts.get(fqdn) {
+                let encode = || Arc::new(Part::new(Arc::clone(fqdn), virtual_host::misdirected(fqdn)));
+                parts.push(Arc::clone(host.elsewhere.get_or_init(encode)));
+            }
+        }
+        parts
     }
 
     /// Empties the RouteConfiguration of a host that is gone. Envoy drains the connections of a removed filter chain for minutes and ignores
@@ -179,7 +210,13 @@ impl Tombstones {
     }
 }
 
-/// The wildcard hosts that cover a host: `*.b.c`, `*.c` and `*` for `a.b.c`; `*.c` and `*` for `*.b.c`.
+/// A name from right to left: `c.b.a` for `a.b.c`. No character of a name but the dash sorts between the star and the dot, so a wildcard
+/// comes right before what is under it.
+fn by_labels(fqdn: &str) -> String {
+    fqdn.rsplit('.').collect::<Vec<_>>().join(".")
+}
+
+/// The wildcard hosts that cover a host, nearest first: `*.b.c`, `*.c` and `*` for `a.b.c`; `*.c` and `*` for `*.b.c`.
 fn wildcards_above(fqdn: &str) -> impl Iterator<Item = String> {
     let labels = fqdn.strip_prefix("*.").unwrap_or(fqdn);
     let dots = labels.match_indices('.').map(|(at, _)| format!("*{}", &labels[at..]));

@@ -1,6 +1,5 @@
 //! Listeners and the filter chains of TLS hosts.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use contour_graph::model::{TcpProxy, Termination};
@@ -16,7 +15,7 @@ use prost::{Message, Name};
 use tcp::tcp_proxy::weighted_cluster::ClusterWeight;
 use tcp::tcp_proxy::{ClusterSpecifier, WeightedCluster};
 
-use crate::proto::{address, ads, any, duration, tls_socket, uint32};
+use crate::proto::{address, ads, any, boolean, duration, tls_socket, uint32};
 use crate::route::{Clusters, names_and_weights};
 use crate::tls::parameters;
 use crate::{HttpVersions, Settings, Socket, accesslog, hcm, names, socket};
@@ -37,6 +36,32 @@ pub(crate) fn secure(settings: &Settings) -> pb::Listener {
     let mut listener = ingress(names::INGRESS_HTTPS, &settings.https, settings);
     listener.listener_filters.push(filter("envoy.filters.listener.tls_inspector", &TlsInspector::default()));
     listener
+}
+
+/// The address of listeners that take no connections: nobody else's, as Envoy wants it to be unique.
+const NOWHERE: &str = "127.255.255.254";
+
+/// The listener that has Envoy ask for the RouteConfiguration in which virtual hosts are tried. It listens nowhere.
+pub(crate) fn trial() -> pb::Listener {
+    let chain =
+        pb::FilterChain { filters: vec![hcm::routes_only(names::TRIAL, names::TRIAL)], ..Default::default() };
+    pb::Listener {
+        name: names::TRIAL.to_owned(),
+        address: Some(address(NOWHERE, 1)),
+        bind_to_port: Some(boolean(false)),
+        filter_chains: vec![chain],
+        ..Default::default()
+    }
+}
+
+/// The listener in which filter chains of TLS hosts are tried, without them.
+pub(crate) fn trial_secure(settings: &Settings) -> pb::Listener {
+    pb::Listener {
+        name: names::TRIAL_HTTPS.to_owned(),
+        address: Some(address(NOWHERE, 2)),
+        bind_to_port: Some(boolean(false)),
+        ..secure(settings)
+    }
 }
 
 fn ingress(name: &str, socket: &Socket, settings: &Settings) -> pb::Listener {
@@ -80,7 +105,7 @@ impl Chains {
     }
 
     /// Terminates TLS and routes HTTP by the host's own RouteConfiguration.
-    pub(crate) fn http(&self, fqdn: &str, tls: &Termination) -> Arc<Part> {
+    pub(crate) fn http(&self, fqdn: &str, tls: &Termination) -> Part {
         let filter = self.manager.with_routes(&names::secure_routes(fqdn));
         chain(fqdn, filter, Some(self.context(tls, alpn(self.settings.listener.http_versions))))
     }
@@ -92,7 +117,7 @@ impl Chains {
         tls: Option<&Termination>,
         proxy: &TcpProxy,
         clusters: &mut Clusters,
-    ) -> Arc<Part> {
+    ) -> Part {
         let context = tls.map(|tls| self.context(tls, Vec::new()));
         chain(fqdn, self.tcp_proxy(proxy, clusters), context)
     }
@@ -153,7 +178,7 @@ fn alpn(versions: HttpVersions) -> Vec<String> {
 }
 
 /// Encodes `Listener { filter_chains: [the chain] }`. The default host `*` takes every TLS connection no other chain takes.
-fn chain(fqdn: &str, filter: pb::Filter, tls: Option<tls::DownstreamTlsContext>) -> Arc<Part> {
+fn chain(fqdn: &str, filter: pb::Filter, tls: Option<tls::DownstreamTlsContext>) -> Part {
     let matches = if fqdn == "*" {
         pb::FilterChainMatch { transport_protocol: "tls".to_owned(), ..Default::default() }
     } else {
@@ -167,5 +192,5 @@ fn chain(fqdn: &str, filter: pb::Filter, tls: Option<tls::DownstreamTlsContext>)
         ..Default::default()
     };
     let listener = pb::Listener { filter_chains: vec![chain], ..Default::default() };
-    Arc::new(Part::new(fqdn, listener.encode_to_vec()))
+    Part::new(fqdn, listener.encode_to_vec())
 }

@@ -1,6 +1,7 @@
 //! Conditions of routes as Envoy writes them.
 
 use contour_graph::model::{HeaderMatch, HeaderValue, PathMatch, QueryMatch, QueryValue, RouteMatch};
+use contour_graph::re2;
 use envoy_types::pb::envoy::config::route::v3 as route;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use route::header_matcher::HeaderMatchSpecifier;
@@ -34,11 +35,22 @@ fn one_label(suffix: &str) -> route::HeaderMatcher {
     }
 }
 
+/// `:authority` names this port.
+pub(crate) fn port(port: u16) -> route::HeaderMatcher {
+    route::HeaderMatcher {
+        name: ":authority".to_owned(),
+        header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(string_matcher(
+            MatchPattern::Suffix(format!(":{port}")),
+            false,
+        ))),
+        ..Default::default()
+    }
+}
+
 fn path(path: &PathMatch) -> PathSpecifier {
     match path {
         PathMatch::Exact(text) => PathSpecifier::Path(text.clone()),
-        // A path starts with a slash: the anchor changes no match, but keeps the compiled program small.
-        PathMatch::Regex(text) => PathSpecifier::SafeRegex(regex(format!("^{text}"))),
+        PathMatch::Regex(text) => PathSpecifier::SafeRegex(regex(re2::anchored(text))),
         PathMatch::Prefix(text) => PathSpecifier::Prefix(text.clone()),
         PathMatch::Segments(text) => segments(text),
     }

@@ -1,6 +1,8 @@
 //! Every name Envoy sees.
 //!
-//! Shapes are Contour's, so that dashboards keep working; the hash in a cluster's name covers everything that is set on it.
+//! Shapes are Contour's, so that dashboards keep working; the hash in a cluster's name covers everything that is set on it. Names too long for
+//! them are ours: whatever is cut off is hashed to 128 bits or more, so that nobody can find a name that is somebody else's, too. A name that is
+//! written in full holds its namespace, so that only objects of that namespace could meet in its ten digits.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -24,6 +26,11 @@ pub const ENVOY_ADMIN: &str = "envoy-admin";
 /// The runtime layer delivered by RTDS; the bootstrap names it.
 pub const RUNTIME_LAYER: &str = "dynamic";
 
+/// A listener without a port and its RouteConfiguration, in which virtual hosts are tried before they go to those who serve.
+pub(crate) const TRIAL: &str = "trial";
+/// A listener without a port, in which filter chains are tried. It exists only meanwhile.
+pub(crate) const TRIAL_HTTPS: &str = "trial_https";
+
 /// Longest name of a cluster, Secret or virtual host, exclusive.
 const LIMIT: usize = 60;
 
@@ -39,12 +46,14 @@ pub(crate) fn host_of_routes(name: &str) -> Option<&str> {
 
 /// Name of a virtual host.
 pub(crate) fn virtual_host(fqdn: &str) -> String {
-    shortened(&[fqdn])
+    if fqdn.len() < LIMIT { fqdn.to_owned() } else { hex(&Sha256::digest(fqdn))[..LIMIT].to_owned() }
 }
 
-/// Name of the Secret of a certificate: `namespace/name/<10 digits of the chain's SHA-1>`.
+/// Name of the Secret of a certificate: `namespace/name/<10 digits of the chain's SHA-1>`. It may stay when the key alone changes: content has a
+/// version of its own.
 pub(crate) fn secret(secret: &NamespacedName, pair: &TlsPair) -> Arc<str> {
-    shortened(&[&secret.namespace, &secret.name, &hex(&pair.fingerprint[..5])]).into()
+    let name = format!("{}/{}/{}", secret.namespace, secret.name, hex(&pair.fingerprint[..5]));
+    shortened(name, &pair.certificate).into()
 }
 
 /// Name of a ClusterLoadAssignment: `namespace/service[/port name]`, longer where health checks go to another port.
@@ -66,16 +75,10 @@ pub(crate) fn statistics(cluster: &Cluster) -> String {
 }
 
 /// Name of a cluster: `namespace/service/port/<10 digits of the SHA-1 of all settings that are not defaults>`.
-///
-/// A name too long to be written in full is identified by the digits alone, so they then cover the full name as well.
 pub(crate) fn cluster(cluster: &Cluster) -> Arc<str> {
-    let (namespace, service) = (&*cluster.service.namespace, &*cluster.service.name);
-    let port = cluster.port.to_string();
-    let mut settings = settings(cluster);
-    if namespace.len() + service.len() + port.len() + 13 >= LIMIT {
-        field(&mut settings, "of", &statistics(cluster));
-    }
-    shortened(&[namespace, service, &port, &hex(&Sha1::digest(settings)[..5])]).into()
+    let settings = settings(cluster);
+    let name = format!("{}/{}/{}", cluster.service, cluster.port, hex(&Sha1::digest(&settings)[..5]));
+    shortened(name, settings.as_bytes()).into()
 }
 
 /// One setting, unambiguously: values carry their length.
@@ -163,33 +166,17 @@ fn circuit_breakers(out: &mut String, limits: CircuitBreakers) {
     }
 }
 
-/// Joins elements with `/` to less than 60 bytes (Contour's `Hashname`): elements that are too long are cut, from the last to the first, and
-/// end in 6 digits of the SHA-256 of the whole; if that is not enough the name is the hash alone.
-fn shortened(elements: &[&str]) -> String {
-    let whole = elements.join("/");
-    if whole.len() < LIMIT {
-        return whole;
+/// A name of less than 60 bytes: as it is, or its beginning, `~`, and 32 digits of the SHA-256 of the whole and of what the name stands for.
+///
+/// No name written in full has a `~`.
+fn shortened(name: String, content: &[u8]) -> String {
+    const DIGITS: usize = 32;
+    if name.len() < LIMIT {
+        return name;
     }
-    let digest = hex(&Sha256::digest(&whole));
-    let share = LIMIT / elements.len();
-    let mut elements: Vec<String> = elements.iter().map(|&e| e.to_owned()).collect();
-    for index in (0..elements.len()).rev() {
-        elements[index] = cut(&elements[index], share, &digest[..6]);
-        let name = elements.join("/");
-        if name.len() < LIMIT {
-            return name;
-        }
-    }
-    digest[..LIMIT].to_owned()
-}
-
-/// Cuts an element to `length` bytes that end in `-suffix`.
-fn cut(element: &str, length: usize, suffix: &str) -> String {
-    if element.len() <= length {
-        return element.to_owned();
-    }
-    let keep = length.saturating_sub(suffix.len() + 1);
-    format!("{}-{suffix}", &element[..element.floor_char_boundary(keep)])
+    let digest = Sha256::new().chain_update(&name).chain_update([0]).chain_update(content).finalize();
+    let kept = name.floor_char_boundary(LIMIT - 2 - DIGITS);
+    format!("{}~{}", &name[..kept], &hex(&digest)[..DIGITS])
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -206,30 +193,57 @@ mod tests {
 
     use super::*;
 
-    /// Expected values were computed with Contour 1.33.8.
+    /// Expected values of what fits were computed with Contour 1.33.8.
     #[rstest]
     #[case::fits("shop/web/80/da39a3ee5e", "shop/web/80/da39a3ee5e")]
-    #[case::long_service(&format!("shop/{}/80/da39a3ee5e", "b".repeat(63)), "shop/bbbbbbbb-456224/80/da39a3ee5e")]
-    #[case::all_long(
-        &format!("{}/{}/8080/da39a3ee5e", "a".repeat(63), "b".repeat(63)),
-        "aaaaaaaa-985575/bbbbbbbb-985575/8080/da39a3ee5e"
-    )]
-    #[case::long_namespace(&format!("{}/tls/0123456789", "a".repeat(63)), "aaaaaaaaaaaaa-c3f297/tls/0123456789")]
-    #[case::long_host(
-        &format!("www.{}example.com", "host.".repeat(12)),
-        "48fa78088b218dfade3f4f56c2aa77a81d026bef3c93e300dcfe2f800455"
-    )]
     #[case::just_fits(&"x".repeat(59), &"x".repeat(59))]
-    #[case::just_not(&"x".repeat(60), "42f2d97335669f86846b721a8aa58551a46564eaf6977e3b4836d4645e3e")]
-    fn long_names_are_shortened_as_contour_does(#[case] whole: &str, #[case] expected: &str) {
-        let elements: Vec<&str> = whole.split('/').collect();
-        assert_eq!(shortened(&elements), expected);
+    #[case::just_not(&"x".repeat(60), "xxxxxxxxxxxxxxxxxxxxxxxxxx~e6cb1a1b90656634a57db25d6532b6b4")]
+    fn long_names_end_in_a_hash(#[case] whole: &str, #[case] expected: &str) {
+        assert_eq!(shortened(whole.to_owned(), b""), expected);
+    }
+
+    #[test]
+    fn names_of_hosts_are_those_of_contour() {
+        assert_eq!(virtual_host(&"x".repeat(59)), "x".repeat(59));
+        let long = format!("www.{}example.com", "host.".repeat(12));
+        assert_eq!(virtual_host(&long), "48fa78088b218dfade3f4f56c2aa77a81d026bef3c93e300dcfe2f800455");
+    }
+
+    /// Contour's own form has 24 bits of hash: 8,192 names of one tenant, or 16 million to meet a certain one of another's.
+    #[test]
+    fn nobody_meets_in_a_long_name() {
+        use std::collections::BTreeSet;
+        let name = |index: u32, tail: &str| format!("{}/{}-{index}/{tail}", "n".repeat(30), "s".repeat(30));
+        let names = (0..20_000_u32).flat_map(|n| ["80/da39a3ee5e", "0123456789"].map(|tail| name(n, tail)));
+        let short: BTreeSet<_> = names.map(|name| shortened(name, b"")).collect();
+        assert_eq!(short.len(), 40_000);
+        for name in &short {
+            let (_, digits) = name.rsplit_once('~').expect("it is cut");
+            assert!(name.len() < LIMIT && digits.len() * 4 >= 128, "{name}");
+        }
+        assert_ne!(
+            shortened(name(1, "a"), b"one"),
+            shortened(name(1, "a"), b"two"),
+            "what it stands for is hashed"
+        );
     }
 
     #[test]
     fn cutting_respects_characters() {
-        assert_eq!(cut("äöüäöü", 8, "123456"), "-123456");
-        assert_eq!(cut("äöüäöü", 9, "123456"), "ä-123456");
+        let name = shortened("ä".repeat(40), b"");
+        assert!(name.starts_with(&format!("{}~", "ä".repeat(13))), "{name}");
+    }
+
+    #[test]
+    fn a_secret_keeps_its_name_while_its_certificate_stays() {
+        let pair =
+            |key: &[u8]| TlsPair { certificate: b"chain".to_vec(), key: key.to_vec(), fingerprint: [7; 20] };
+        for secret in [NamespacedName::new("ns", "cert"), NamespacedName::new("ns", "long".repeat(20))] {
+            assert_eq!(super::secret(&secret, &pair(b"one")), super::secret(&secret, &pair(b"two")));
+            let name = super::secret(&secret, &pair(b"one"));
+            let version = |key| crate::secret::resource(&name, &pair(key)).version();
+            assert_ne!(version(b"one"), version(b"two"), "a key that changes alone is sent");
+        }
     }
 
     #[test]

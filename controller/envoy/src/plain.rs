@@ -3,15 +3,30 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use contour_resource::{Part, Resource, ResourceType, Transaction};
+use contour_resource::{Part, Resource, ResourceType, Transaction, Trial};
 use prost::Message;
 
 use crate::{Settings, listener, names, virtual_host};
+
+/// Where virtual hosts are tried.
+fn trial() -> Trial {
+    let head = Part::new("", virtual_host::configuration(names::TRIAL));
+    Trial { name: names::TRIAL.into(), head: Arc::new(head) }
+}
+
+/// The RouteConfiguration in which virtual hosts are tried, while none is, and the listener that has Envoy ask for it.
+pub(crate) fn trial_resources() -> [(ResourceType, Arc<Resource>); 2] {
+    let Trial { name, head } = trial();
+    let listener = Resource::whole(Arc::clone(&name), listener::trial().encode_to_vec());
+    let table = Resource::new(name, vec![head]);
+    [(ResourceType::Listener, Arc::new(listener)), (ResourceType::Route, Arc::new(table))]
+}
 
 /// The virtual hosts served without TLS.
 pub(crate) struct PlainHosts {
     head: Arc<Part>,
     listener: Arc<Resource>,
+    trial: Arc<Trial>,
     hosts: BTreeMap<Arc<str>, Arc<Part>>,
     changed: bool,
     listening: bool,
@@ -24,6 +39,7 @@ impl PlainHosts {
         Self {
             head: Arc::new(Part::new("", head)),
             listener: Arc::new(Resource::whole(names::INGRESS_HTTP, listener)),
+            trial: Arc::new(trial()),
             hosts: BTreeMap::new(),
             // The RouteConfiguration exists from the start, even if empty.
             changed: true,
@@ -49,7 +65,8 @@ impl PlainHosts {
             return;
         }
         let parts = std::iter::once(&self.head).chain(self.hosts.values()).cloned().collect();
-        out.set.push((ResourceType::Route, Arc::new(Resource::new(names::INGRESS_HTTP, parts))));
+        let table = Resource::new(names::INGRESS_HTTP, parts).tried_as(Arc::clone(&self.trial));
+        out.set.push((ResourceType::Route, Arc::new(table)));
         let listening = !self.hosts.is_empty();
         if listening == std::mem::replace(&mut self.listening, listening) {
             return;

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration as StdDuration;
 
+use contour_graph::limits::LONGEST_HEADER_VALUE;
 use contour_graph::model::Timeout;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
@@ -57,7 +58,7 @@ pub(crate) fn timeout(value: Timeout) -> Option<Duration> {
 
 /// Whether Envoy takes this text where it asks for an HTTP header value (`well_known_regex: HTTP_HEADER_VALUE, strict: false`).
 pub(crate) fn is_header_value(text: &str) -> bool {
-    text.len() <= 16_384 && !text.contains(['\0', '\r', '\n'])
+    text.len() <= LONGEST_HEADER_VALUE && !text.contains(['\0', '\r', '\n'])
 }
 
 /// An RE2 expression over the whole input.

@@ -15,6 +15,7 @@ use pb::weighted_cluster::{ClusterWeight, cluster_weight};
 use prost::Message;
 
 use crate::proto::{Metadata, RouteMaps, Struct, inline_text, is_header_value, timeout, uint32};
+use crate::settings::PublicPorts;
 use crate::{header, matching, names};
 
 /// The clusters routes lead to, by name.
@@ -68,6 +69,25 @@ fn upgrade() -> pb::RedirectAction {
         scheme_rewrite_specifier: Some(SchemeRewriteSpecifier::HttpsRedirect(true)),
         ..Default::default()
     }
+}
+
+/// What comes before a redirect to HTTPS whose own answer would lead to the wrong port, since Envoy keeps the one that the client wrote. It
+/// drops 80, and a client that writes none uses it.
+pub(crate) fn upgrade_of_port(route: &Route, host: &str, ports: PublicPorts) -> Option<Vec<u8>> {
+    if route.action != Action::UpgradeToHttps || (ports.http, ports.https) == (80, 443) {
+        return None;
+    }
+    let redirect = pb::RedirectAction { port_redirect: ports.https.into(), ..upgrade() };
+    let mut matches = matching::route_match(&route.matches, host);
+    if ports.http != 80 {
+        matches.headers.push(matching::port(ports.http));
+    }
+    let route = pb::Route {
+        r#match: Some(matches),
+        action: Some(pb::route::Action::Redirect(redirect)),
+        ..Default::default()
+    };
+    Some(route.encode_to_vec())
 }
 
 /// An answer from Envoy itself.

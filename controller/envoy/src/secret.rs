@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use contour_objects::TlsPair;
 use contour_resource::Resource;
+use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 use prost::Message;
 
@@ -18,5 +20,19 @@ pub(crate) fn resource(name: &Arc<str>, pair: &TlsPair) -> Resource {
     };
     let secret =
         tls::Secret { name: name.to_string(), r#type: Some(tls::secret::Type::TlsCertificate(certificate)) };
-    Resource::whole(Arc::clone(name), secret.encode_to_vec())
+    Resource::whole(Arc::clone(name), secret.encode_to_vec()).varying(vary)
+}
+
+/// The same certificate with other white space behind it. Envoy compares a Secret with the last it was sent, refused or not, and
+/// looks at nothing that is equal (`SdsApi::onConfigUpdate`).
+fn vary(encoded: &[u8], number: u32) -> Bytes {
+    let Ok(mut secret) = tls::Secret::decode(encoded) else { return encoded.to_vec().into() };
+    if let Some(tls::secret::Type::TlsCertificate(certificate)) = &mut secret.r#type
+        && let Some(chain) = &mut certificate.certificate_chain
+        && let Some(Specifier::InlineBytes(pem)) = &mut chain.specifier
+    {
+        let bits = (0..u32::BITS - number.leading_zeros()).map(|bit| number >> bit & 1);
+        pem.extend(bits.map(|bit| if bit == 0 { b' ' } else { b'\n' }));
+    }
+    secret.encode_to_vec().into()
 }

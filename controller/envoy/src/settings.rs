@@ -16,6 +16,8 @@ pub struct Settings {
     pub stats: Socket,
     /// `network.admin-port` on 127.0.0.1: the read-only `envoy-admin` listener; 0: none.
     pub admin_port: u16,
+    /// The ports at which clients reach the two, where they are known: redirects to HTTPS then lead to the right one.
+    pub public_ports: Option<PublicPorts>,
     /// `--envoy-http-access-log`
     pub http_access_log: String,
     /// `--envoy-https-access-log`
@@ -32,6 +34,15 @@ pub struct Settings {
     pub cluster: ClusterSettings,
     /// Extra Envoy runtime keys (`runtime-settings` and what other keys turn into); ours win.
     pub runtime: BTreeMap<String, serde_json::Value>,
+}
+
+/// Ports that clients see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublicPorts {
+    /// Of HTTP.
+    pub http: u16,
+    /// Of HTTPS.
+    pub https: u16,
 }
 
 /// An address and port to listen on.
@@ -226,6 +237,7 @@ impl Default for Settings {
             https: Socket::new("0.0.0.0", 8443),
             stats: Socket::new("0.0.0.0", 8002),
             admin_port: 9001,
+            public_ports: None,
             http_access_log: "/dev/stdout".to_owned(),
             https_access_log: "/dev/stdout".to_owned(),
             access_log_level: AccessLogLevel::Info,

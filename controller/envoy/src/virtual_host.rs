@@ -1,7 +1,5 @@
 //! Virtual hosts and route tables, as pieces that are encoded once.
 
-use std::sync::Arc;
-
 use contour_graph::model::Route;
 use contour_resource::Part;
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
@@ -10,6 +8,7 @@ use prost::Message;
 
 use crate::proto::{append, uint32};
 use crate::route::{self, Clusters};
+use crate::settings::PublicPorts;
 use crate::{header, names, route_order};
 
 /// Field `virtual_hosts` of `RouteConfiguration`.
@@ -22,13 +21,23 @@ const LONGEST_BODY: u32 = 2 << 20;
 /// Misdirected Request: tells a client to come back over a connection of its own for this host (RFC 9110, 15.5.20).
 const MISDIRECTED: u16 = 421;
 
-/// Encodes `RouteConfiguration { virtual_hosts: [the host] }` with the routes in order, and adds the clusters they lead to.
-pub(crate) fn encode(fqdn: &str, routes: &[Route], tell_origins: bool, clusters: &mut Clusters) -> Vec<u8> {
+/// Encodes `RouteConfiguration { virtual_hosts: [the host] }` with the routes in order, and adds the clusters they lead to. `ports`:
+/// those of the listeners, if redirects between them are to know.
+pub(crate) fn encode(
+    fqdn: &str,
+    routes: &[Route],
+    tell_origins: bool,
+    ports: Option<PublicPorts>,
+    clusters: &mut Clusters,
+) -> Vec<u8> {
     let mut ordered: Vec<&Route> = routes.iter().collect();
     ordered.sort_by(|a, b| route_order::compare(&a.matches, &b.matches));
     // Settings of a whole host (CORS, rate limits, IP filters) belong into this head, their maps behind it as for routes.
     let mut host = head(&names::virtual_host(fqdn), fqdn).encode_to_vec();
     for route in ordered {
+        if let Some(upgrade) = ports.and_then(|ports| route::upgrade_of_port(route, fqdn, ports)) {
+            append(&mut host, ROUTES, &upgrade);
+        }
         append(&mut host, ROUTES, &route::encode(route, fqdn, tell_origins, clusters));
     }
     let mut out = Vec::with_capacity(host.len() + 6);
@@ -71,11 +80,11 @@ pub(crate) fn configuration(name: &str) -> Vec<u8> {
 
 /// The RouteConfiguration of a TLS host in one piece: its virtual host, and 421 for every other: a connection that was accepted
 /// for one host must not reach another with other certificates or rules (clients reuse connections where a certificate covers both).
-pub(crate) fn secure(fqdn: &str, host: &[u8]) -> Arc<Part> {
+pub(crate) fn secure(fqdn: &str, host: &[u8]) -> Part {
     let mut out = configuration(&names::secure_routes(fqdn));
     out.extend_from_slice(host);
     if fqdn != "*" {
         out.extend_from_slice(&misdirected("*"));
     }
-    Arc::new(Part::new("", out))
+    Part::new("", out)
 }

@@ -58,7 +58,17 @@ fn one_changed_host_says_only_what_changed() {
 #[test]
 fn the_first_transaction_is_what_always_exists() {
     let first = Assembly::new(Settings::default()).initial();
-    assert_eq!(said(&first), ["+lds stats-health", "+lds envoy-admin", "+rtds dynamic", "+rds ingress_http"]);
+    assert_eq!(
+        said(&first),
+        [
+            "+lds stats-health",
+            "+lds envoy-admin",
+            "+lds trial",
+            "+rds trial",
+            "+rtds dynamic",
+            "+rds ingress_http"
+        ]
+    );
     let without = Settings { admin_port: 0, ..Settings::default() };
     assert!(!said(&Assembly::new(without).initial()).contains(&"+lds envoy-admin".to_owned()));
 }
@@ -108,7 +118,7 @@ fn a_removed_tls_host_leaves_an_empty_table() {
 fn empty_tables_are_bounded_but_outlive_their_step() {
     let many = 5000;
     let hosts = || (0..many).map(|n| format!("host-{n}.example.com"));
-    let tables = |served: &Served| served.names(ResourceType::Route).len() - 1;
+    let tables = |served: &Served| served.names(ResourceType::Route).len() - 2;
     let (mut assembly, mut served) =
         start(hosts().map(|fqdn| secure(&fqdn, "default/cert", to_root("one"))).collect());
     served.apply(&assembly.hosts(&Store::default(), hosts().map(|fqdn| gone(&fqdn))));
@@ -150,10 +160,40 @@ fn a_host_under_a_wildcard_changes_the_wildcard() {
     assert_eq!(hosts(&served), ["*.example.com", "*"]);
 }
 
+/// A host is in the table of the nearest wildcard only: that one's domain stands for it in the tables of those above.
+#[test]
+fn wildcards_above_wildcards_make_no_products() {
+    let all = |fqdn: &str| secure(fqdn, "default/cert", to_root("all"));
+    let (mut assembly, mut served) =
+        start(vec![all("*.x"), all("a.x"), all("b-c.x"), all("d.b.x"), all("e.d.b.x")]);
+    let domains = |served: &Served, wildcard: &str| {
+        let table = served.routes(&format!("https/{wildcard}"));
+        let mut domains: Vec<_> = table.virtual_hosts.iter().skip(2).map(|h| h.domains[0].clone()).collect();
+        domains.sort();
+        domains
+    };
+    assert_eq!(domains(&served, "*.x"), ["a.x", "b-c.x", "d.b.x", "e.d.b.x"]);
+    served.apply(&assembly.hosts(&Store::default(), [set(all("*.b.x"))]));
+    assert_eq!(domains(&served, "*.x"), ["*.b.x", "a.x", "b-c.x"]);
+    assert_eq!(domains(&served, "*.b.x"), ["d.b.x", "e.d.b.x"]);
+    served.apply(&assembly.hosts(&Store::default(), [gone("d.b.x"), set(all("f.b.x"))]));
+    assert_eq!(domains(&served, "*.x"), ["*.b.x", "a.x", "b-c.x"]);
+    assert_eq!(domains(&served, "*.b.x"), ["e.d.b.x", "f.b.x"]);
+    served.apply(&assembly.hosts(&Store::default(), [gone("*.b.x")]));
+    assert_eq!(domains(&served, "*.x"), ["a.x", "b-c.x", "e.d.b.x", "f.b.x"]);
+
+    let deep = |depth: usize| "w.".repeat(depth) + "x";
+    let wildcards = (0..60).map(|depth| set(all(&format!("*.{}", deep(depth)))));
+    let hosts = (0..300).map(|n| set(all(&format!("h{n}.{}", deep(60)))));
+    served.apply(&assembly.hosts(&Store::default(), wildcards.chain(hosts)));
+    let tables = (0..60).map(|depth| domains(&served, &format!("*.{}", deep(depth))).len());
+    assert_eq!(tables.sum::<usize>(), 4 + 59 + 300, "each is listed once");
+}
+
 #[test]
 fn a_wildcard_without_routes_has_no_table() {
     let (mut assembly, served) = start(vec![passthrough("*.example.com", "tcp")]);
-    assert_eq!(served.names(ResourceType::Route), ["ingress_http"]);
+    assert_eq!(served.names(ResourceType::Route), ["ingress_http", "trial"]);
     let both = [set(secure("a.example.com", "default/cert", to_root("one"))), gone("a.example.com")];
     let step = assembly.hosts(&Store::default(), both);
     assert!(!said(&step).iter().any(|s| s.contains("https/")), "{:?}", said(&step));

@@ -12,6 +12,7 @@ use contour_resource::ResourceType;
 use envoy_types::pb::envoy::config::cluster::v3 as pb;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
+use envoy_types::pb::envoy::extensions::network::dns_resolver::cares::v3::CaresDnsResolverConfig;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as http;
 use pb::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
@@ -163,18 +164,14 @@ fn names_depend_on_content_alone() {
 }
 
 #[test]
-fn long_names_are_cut_as_contour_does() {
+fn long_names_are_cut_to_the_length_of_contours() {
     let long = "a-service-with-a-name-that-is-as-long-as-kubernetes-will-take-it";
     let name = name_of(cluster(&format!("some-namespace/{long}")));
     assert!(name.len() < 60, "{name}");
-    assert!(name.starts_with("some-namespace/a-servic-"), "{name}");
+    assert!(name.starts_with("some-namespace/a-service-w~"), "{name}");
     let other = name_of(cluster(&format!("some-namespace/{long}-2")));
     assert_ne!(name, other);
-    assert_ne!(
-        name.rsplit('/').next(),
-        other.rsplit('/').next(),
-        "what was cut off is in the digits: six of them alone could be searched for"
-    );
+    assert_ne!(name.rsplit('~').next(), other.rsplit('~').next(), "what was cut off is in the digits");
 }
 
 #[rstest]
@@ -259,6 +256,12 @@ fn external_names_are_resolved_by_envoy() {
         Some(ClusterDiscoveryType::Type(DiscoveryType::StrictDns.into()))
     );
     assert_eq!(cluster.load_assignment.expect("an endpoint").endpoints[0].lb_endpoints.len(), 1);
+    // Others wait while a new name is resolved; see `a_name_that_is_not_resolved_does_not_hold_up_a_start`.
+    let resolver = cluster.typed_dns_resolver_config.and_then(|resolver| resolver.typed_config).unwrap();
+    let resolver = CaresDnsResolverConfig::decode(&*resolver.value).unwrap();
+    assert_eq!(resolver.query_timeout_seconds.map(|v| v.value), Some(1));
+    assert_eq!(resolver.query_tries.map(|v| v.value), Some(1));
+    assert!(resolver.resolvers.is_empty(), "the system's");
 }
 
 fn endpoints(of: EndpointsOf, store: &Store) -> (String, Vec<(String, u32, Option<u32>)>) {

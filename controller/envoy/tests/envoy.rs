@@ -2,13 +2,14 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use contour_e2e::certs::{Leaf, TestCa};
-use contour_e2e::client::{Tls, get, tcp_exchange};
+use contour_e2e::client::{Outcome, Tls, Watcher, get, tcp_exchange};
 use contour_e2e::echo::{Echo, TcpEcho};
 use contour_e2e::envoy::{Envoy, Launch};
 use contour_e2e::wait::{SOON, eventually};
@@ -18,7 +19,11 @@ use contour_envoy::{
 };
 use contour_graph::model::*;
 use contour_objects::{Store, TlsPair};
-use contour_resource::ResourceType;
+use contour_resource::{Resource, ResourceType};
+use envoy_types::pb::envoy::config::cluster::v3 as cluster_pb;
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::extensions::network::dns_resolver::cares::v3::CaresDnsResolverConfig;
+use prost::Message as _;
 use support::ads::Ads;
 use support::*;
 
@@ -302,7 +307,7 @@ async fn accepts(settings: Settings) -> Result<()> {
     let state = eventually(SOON, || async {
         let tables = proxy.envoy.stats(r"rds\..*\.update_success$").await?;
         anyhow::ensure!(
-            tables.len() == 1 + 5 && tables.values().all(|&n| n > 0),
+            tables.len() == 2 + 5 && tables.values().all(|&n| n > 0),
             "not all tables: {tables:?}"
         );
         let runtime = proxy.envoy.stat("runtime.load_success").await?;
@@ -317,6 +322,50 @@ async fn accepts(settings: Settings) -> Result<()> {
         "all chains but that of the default host"
     );
     proxy.envoy.listener(INGRESS_HTTPS).await?;
+    Ok(())
+}
+
+/// A cluster as translated, whose names are asked of this server.
+fn asking(resource: &Resource, server: SocketAddr) -> Result<Resource> {
+    let mut cluster = cluster_pb::Cluster::decode(resource.body())?;
+    let config =
+        cluster.typed_dns_resolver_config.as_mut().and_then(|resolver| resolver.typed_config.as_mut());
+    let config = config.context("a cluster with a resolver")?;
+    let mut cares = CaresDnsResolverConfig::decode(&*config.value)?;
+    let socket = core::SocketAddress {
+        address: server.ip().to_string(),
+        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(server.port().into())),
+        ..Default::default()
+    };
+    cares.resolvers.push(core::Address { address: Some(core::address::Address::SocketAddress(socket)) });
+    config.value = cares.encode_to_vec();
+    Ok(Resource::whole(Arc::clone(resource.name()), cluster.encode_to_vec()))
+}
+
+/// The name server is silent, as it is about a name whose own servers are.
+#[tokio::test]
+async fn a_name_that_is_not_resolved_does_not_hold_up_a_start() -> Result<()> {
+    let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await?;
+    let mut assembly = Assembly::new(settings());
+    let first = assembly.initial();
+    let discovery = Discovery::Dns { hostname: "nowhere.example.com".to_owned(), port: 80 };
+    let named = weighted(Cluster { discovery, ..cluster("external") }, 1);
+    let action = Action::Forward(Box::new(forward(vec![named])));
+    let hosts =
+        [plain("a.example.com", vec![route(prefix("/"), action)]), plain("b.example.com", respond(200, "b"))];
+    let mut all = assembly.hosts(&Store::default(), hosts.into_iter().map(set));
+    for (kind, resource) in &mut all.set {
+        if *kind == ResourceType::Cluster {
+            *resource = Arc::new(asking(resource, silent.local_addr()?)?);
+        }
+    }
+    let mut ads = Ads::start([first, all])?;
+    let envoy = Launch::bootstrap(bootstrap(ads.address)).start().await?;
+    envoy.ready().await?;
+    let address = envoy.listener(INGRESS_HTTP).await?;
+    get(address, "b.example.com", "/").until_status(200).await?;
+    assert!(silent.try_recv(&mut [0; 512]).is_ok(), "the name was asked for");
+    assert_eq!(ads.rejections(), []);
     Ok(())
 }
 
@@ -558,4 +607,76 @@ async fn a_rotated_ca_takes_effect_at_once() -> Result<()> {
     // A cluster that changes waits for its endpoints again: not for Envoy's 15 s until it gives up.
     tokio::time::timeout(Duration::from_secs(10), request.until_status(200)).await??;
     proxy.assert_accepted().await
+}
+
+/// A certificate with the key of another: Envoy refuses it, and compares what comes next with it.
+fn mismatched(one: &Leaf, other: &Leaf, number: u8) -> TlsPair {
+    TlsPair { key: other.key_pem.as_bytes().to_vec(), ..certificate(one, number) }
+}
+
+#[tokio::test]
+async fn a_refused_certificate_harms_no_other_and_heals() -> Result<()> {
+    let ca = TestCa::new("test")?;
+    let leaf = |name: &str| ca.leaf(&[name]);
+    let (good, bad, other) = (leaf("good.example.com")?, leaf("bad.example.com")?, leaf("x.example.com")?);
+    let mut proxy = Proxy::start(settings(), Store::default(), vec![]).await?;
+    let host = |fqdn: &str, pair: TlsPair, status| set(tls_host(fqdn, &pair, respond(status, "")));
+    proxy.change(vec![
+        host("bad.example.com", mismatched(&bad, &other, 2), 202),
+        host("good.example.com", certificate(&good, 1), 201),
+        host("x.example.com", certificate(&other, 3), 203),
+    ]);
+    let rejection = proxy.ads.next_rejection().await?;
+    let owners = proxy.assembly.owners(rejection.kind, &rejection.resource, &rejection.part);
+    assert_eq!(owners.iter().map(|o| &*o.host).collect::<Vec<_>>(), ["bad.example.com"], "{rejection:?}");
+    let https = proxy.envoy.listener(INGRESS_HTTPS).await?;
+    let answers = async |fqdn: &str, status| {
+        let request = get(https, fqdn, "/").tls(Tls::trusting(&ca).sni(fqdn));
+        request.until_status(status).await.with_context(|| fqdn.to_owned())
+    };
+    answers("good.example.com", 201).await?;
+    answers("x.example.com", 203).await?;
+    proxy.change(vec![host("bad.example.com", certificate(&bad, 2), 202)]);
+    answers("bad.example.com", 202).await?;
+
+    // Refused once more, it serves on with its last good certificate, also when the listener changes.
+    proxy.change(vec![host("bad.example.com", mismatched(&bad, &other, 2), 202)]);
+    let rejection = proxy.ads.next_rejection().await?;
+    assert_eq!(rejection.kind, ResourceType::Secret);
+    proxy.change(vec![host("y.example.com", certificate(&other, 4), 204)]);
+    let request = get(https, "y.example.com", "/").tls(Tls::trusting_anyone().sni("y.example.com"));
+    request.until_status(204).await?;
+    answers("bad.example.com", 202).await?;
+    answers("good.example.com", 201).await?;
+    let refused = proxy.ads.rejections().iter().map(|r| r.resource.clone()).collect::<BTreeSet<_>>();
+    assert_eq!(refused, [rejection.resource].into(), "nothing else is refused");
+    Ok(())
+}
+
+/// Most of what is suspect is innocent, and nobody's requests notice the search.
+#[tokio::test]
+async fn many_refused_hosts_are_found_while_the_others_serve() -> Result<()> {
+    let good = |n: usize| plain(&format!("h{n:03}.example.com"), respond(201, ""));
+    let mut proxy = Proxy::start(settings(), Store::default(), (0..200).map(good).collect()).await?;
+    let http = proxy.envoy.listener(INGRESS_HTTP).await?;
+    get(http, "h199.example.com", "/").until_status(201).await?;
+    let serving = Watcher::start(get(http, "h007.example.com", "/"));
+    let bad = |n: usize| {
+        let unbalanced = RouteMatch { path: PathMatch::Regex("/(".to_owned()), ..prefix("") };
+        plain(&format!("b{n:02}.example.com"), vec![route(unbalanced, Action::UpgradeToHttps)])
+    };
+    let news = (0..10).map(bad).chain((200..230).map(good)).map(set).collect();
+    proxy.change(news);
+    while proxy.ads.rejections().len() < 10 {
+        proxy.ads.next_rejection().await?;
+    }
+    get(http, "h229.example.com", "/").until_status(201).await?;
+    let found: BTreeSet<&str> = proxy.ads.rejections().iter().map(|r| &*r.part).collect();
+    assert!(found.len() == 10 && found.iter().all(|part| part.starts_with('b')), "{found:?}");
+    let runs = serving.stop();
+    assert!(runs.iter().all(|run| run.outcome == Outcome::Status(201)), "{runs:?}");
+    // Each was found by halves among 40 suspects, whatever else the table holds.
+    let refusals = proxy.envoy.stat("http.ingress_http.rds.ingress_http.update_rejected").await?;
+    assert!(refusals <= 10 * 6, "{refusals} refusals");
+    Ok(())
 }

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use contour_envoy::{Assembly, Settings};
+use contour_envoy::{Assembly, PublicPorts, Settings};
 use contour_graph::model::*;
 use contour_objects::Store;
 use contour_resource::ResourceType;
@@ -51,7 +51,10 @@ fn a_plain_host() {
     let host = &table.virtual_hosts[0];
     assert_eq!((&*host.name, &host.domains), ("a.example.com", &vec!["a.example.com".to_owned()]));
     assert_eq!(clusters_of(host.routes[0].clone()), ["default/kuard/80/da39a3ee5e"]);
-    assert_eq!(served.names(ResourceType::Listener), ["envoy-admin", "ingress_http", "stats-health"]);
+    assert_eq!(
+        served.names(ResourceType::Listener),
+        ["envoy-admin", "ingress_http", "stats-health", "trial"]
+    );
     assert_eq!(served.names(ResourceType::Runtime), ["dynamic"]);
 }
 
@@ -248,6 +251,30 @@ fn redirects_and_answers() {
     assert_eq!((answer.status, &answer.body), (503, &None));
 }
 
+/// For these ports: the port that each redirect leads to, 0 for that of the request, and whether it asks for a port in the request.
+#[test]
+fn redirects_to_https_know_the_port_where_it_is_known() {
+    for (http, https, expected) in [
+        (80, 443, &[(0, false)][..]),
+        (8080, 8443, &[(8443, true), (0, false)]),
+        (8080, 443, &[(443, true), (0, false)]),
+        (80, 8443, &[(8443, false), (0, false)]),
+    ] {
+        let settings = Settings { public_ports: Some(PublicPorts { http, https }), ..Settings::default() };
+        let host = plain("a.example.com", vec![route(prefix("/"), Action::UpgradeToHttps)]);
+        let served = Served::of(&mut Assembly::new(settings), &Store::default(), vec![host]);
+        let written = served.routes("ingress_http").virtual_hosts.remove(0).routes;
+        let written: Vec<(u32, bool)> = written
+            .into_iter()
+            .map(|route| {
+                let Some(PbAction::Redirect(redirect)) = route.action else { panic!("a redirect") };
+                (redirect.port_redirect, !route.r#match.expect("a match").headers.is_empty())
+            })
+            .collect();
+        assert_eq!(written, expected, "{http} and {https}");
+    }
+}
+
 #[test]
 fn a_tls_host() {
     let served = served(vec![secure("a.example.com", "default/cert", vec![route(prefix("/"), to("kuard"))])]);
@@ -287,8 +314,11 @@ fn tcp_hosts_have_a_chain_and_no_routes() {
     assert!(tls_context(&listener.filter_chains[0]).is_none(), "the session itself is proxied");
     let tls = tls_context(&listener.filter_chains[1]).and_then(|c| c.common_tls_context).expect("TLS");
     assert_eq!(tls.alpn_protocols, Vec::<String>::new(), "the upstream chooses");
-    assert_eq!(served.names(ResourceType::Route), ["ingress_http"]);
-    assert_eq!(served.names(ResourceType::Listener), ["envoy-admin", "ingress_https", "stats-health"]);
+    assert_eq!(served.names(ResourceType::Route), ["ingress_http", "trial"]);
+    assert_eq!(
+        served.names(ResourceType::Listener),
+        ["envoy-admin", "ingress_https", "stats-health", "trial"]
+    );
 }
 
 #[test]

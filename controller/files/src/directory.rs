@@ -9,16 +9,10 @@ use contour_crds::ContourDeployment;
 use contour_objects::{Event, Kind, Namespace, NamespacedName, Object, ObjectRef, Proxy, Scope};
 
 use crate::document::{Content, Document, Key};
-use crate::file::{File, Standing};
+use crate::file::File;
 use crate::generations::Generations;
-use crate::patience::Moment;
 use crate::problem::{FileProblem, Severity};
 use crate::walk::{Walk, identity, read, walk};
-
-/// The most files that are read of a directory.
-const MOST_FILES: usize = 100_000;
-/// The most bytes that are read of a directory, ten times what 10,000 hosts with certificates and all `kubectl get -o yaml` adds take.
-const MOST_BYTES: u64 = 1 << 30;
 
 /// A directory of YAML, its objects and its problems. Reading does IO and nothing else waits: call it where blocking is fine.
 #[derive(Debug)]
@@ -29,9 +23,6 @@ pub struct Directory {
     generations: Generations,
     objects: BTreeMap<ObjectRef, Object>,
     told: Option<BTreeMap<ObjectRef, Object>>,
-    scans: u64,
-    patient: bool,
-    most: (usize, u64),
 }
 
 /// What a directory says, apart from the objects themselves.
@@ -68,15 +59,7 @@ impl Directory {
     pub fn new(root: impl Into<PathBuf>, state: Option<PathBuf>) -> Self {
         let generations = Generations::open(state.as_ref().map(|state| state.join("generations.json")));
         let (files, objects) = (BTreeMap::new(), BTreeMap::new());
-        let most = (MOST_FILES, MOST_BYTES);
-        Self { root: root.into(), state, files, generations, objects, told: None, scans: 0, patient: false, most }
-    }
-
-    /// Keeps what vanishes from the files for a few seconds, in case they are only being written: the objects of a file that became
-    /// empty for ten seconds, which is told; those of a file that is gone, or that are not in their file any more, for two.
-    #[must_use]
-    pub fn patient(self) -> Self {
-        Self { patient: true, ..self }
+        Self { root: root.into(), state, files, generations, objects, told: None }
     }
 
     /// The directory.
@@ -99,16 +82,14 @@ impl Directory {
         self.scan_at(Instant::now())
     }
 
-    /// When to read the directory again although nothing changes: something ends then that only stayed for a while.
+    /// When to read the directory again although nothing changes: a file that became empty loses its objects then.
     pub fn due(&self) -> Option<Instant> {
         self.files.values().filter_map(File::due).min()
     }
 
-    /// Reads all files, and parses those that changed, at a time that does not go back.
+    /// Reads all files at a time that does not go back.
     pub fn scan_at(&mut self, now: Instant) -> Report {
-        self.scans += 1;
-        let moment = Moment { now, scan: self.scans, patient: self.patient };
-        let mut problems = self.read(moment);
+        let mut problems = self.read(now);
         problems.extend(self.files.values().flat_map(|file| file.problems.clone()));
         let (documents, repeated) = merge(&self.files);
         problems.extend(repeated);
@@ -126,58 +107,28 @@ impl Directory {
         Report { problems, deployment, proxies, ingresses, counts }
     }
 
-    /// Takes in what every file says now, one after the other; what is wrong with those that cannot be read.
-    fn read(&mut self, moment: Moment) -> Vec<FileProblem> {
+    /// Takes in what every file says now; what is wrong with those that cannot be read.
+    fn read(&mut self, now: Instant) -> Vec<FileProblem> {
         let Walk { files, mut unreadable } = walk(&self.root, self.state.as_deref());
-        let (mut seen, mut unread) = (BTreeSet::new(), None);
-        let (mut files_left, mut bytes_left) = self.most;
-        for path in &files {
-            match read(&self.root.join(path)) {
+        let mut seen = BTreeSet::new();
+        for path in files {
+            match read(&self.root.join(&path)) {
                 Ok(None) => continue,
                 Err(why) => drop(unreadable.insert(path.clone(), why)),
-                Ok(Some(content)) if files_left == 0 || content.len() as u64 > bytes_left => {
-                    unread = Some(path);
-                    break;
-                }
-                Ok(Some(content)) => {
-                    (files_left, bytes_left) = (files_left - 1, bytes_left - content.len() as u64);
-                    self.files.entry(path.clone()).or_default().update(path, &content, moment);
-                }
+                Ok(Some(content)) => self.files.entry(path.clone()).or_default().update(&path, &content, now),
             }
             seen.insert(path);
         }
-        let mut problems: Vec<_> = unread.iter().map(|path| self.too_many(path, &files, moment)).collect();
-        let gone = |path: &PathBuf| {
-            !seen.contains(path)
-                && !unread.is_some_and(|first| path >= first)
-                && !unreadable.keys().any(|way| path.starts_with(way))
-        };
-        self.files.retain(|path, file| !gone(path) || file.missing(moment));
-        problems.extend(unreadable.iter().map(|(path, why)| self.refuse(path, why, moment)));
-        problems
-    }
-
-    /// Leaves the files that are beyond the bounds of a directory as they were.
-    fn too_many(&mut self, first: &Path, found: &BTreeSet<PathBuf>, moment: Moment) -> FileProblem {
-        let rest = found.iter().filter(|path| path.as_path() >= first).count();
-        let (files, bytes) = self.most;
-        let message = format!(
-            "is not read, and {} files after it are not: a directory may have {files} files and {} MiB; this one has {} files. Move what \
-             is no configuration out of it",
-            rest - 1,
-            bytes >> 20,
-            found.len()
-        );
-        let below = self.files.iter_mut().filter(|(file, _)| file.as_path() >= first);
-        let kept = below.map(|(_, file)| file.unreadable(moment)).fold(false, |any, kept| any | kept);
-        let severity = Severity::Error;
-        FileProblem { file: first.to_owned(), line: 0, object: None, severity, kept, message }
+        // What is below a directory that cannot be read may still be there.
+        let hidden = |path: &Path| unreadable.keys().any(|way| path.starts_with(way));
+        self.files.retain(|path, _| seen.contains(path) || hidden(path));
+        unreadable.iter().map(|(path, why)| self.refuse(path, why)).collect()
     }
 
     /// Leaves every file below a path that cannot be read as it was.
-    fn refuse(&mut self, path: &Path, why: &str, moment: Moment) -> FileProblem {
+    fn refuse(&mut self, path: &Path, why: &str) -> FileProblem {
         let below = self.files.iter_mut().filter(|(file, _)| file.starts_with(path));
-        let kept = below.map(|(_, file)| file.unreadable(moment)).fold(false, |any, kept| any | kept);
+        let kept = below.map(|(_, file)| file.unreadable()).fold(false, |any, kept| any | kept);
         FileProblem {
             file: if path.as_os_str().is_empty() { self.root.clone() } else { path.to_owned() },
             line: 0,
@@ -221,10 +172,7 @@ fn names(objects: &BTreeMap<ObjectRef, Object>, kind: Kind) -> BTreeSet<Namespac
 fn merge(files: &BTreeMap<PathBuf, File>) -> (BTreeMap<&Key, Place<'_>>, Vec<FileProblem>) {
     let mut documents: BTreeMap<&Key, Place<'_>> = BTreeMap::new();
     let mut problems = Vec::new();
-    let all = |of: fn(&File) -> &Vec<Standing>| {
-        files.iter().flat_map(move |(path, file)| of(file).iter().map(move |standing| (path.as_path(), standing)))
-    };
-    for (path, Standing { document, .. }) in all(|file| &file.fresh) {
+    for (path, document) in files.iter().flat_map(|(path, file)| file.fresh.iter().map(move |d| (path, d))) {
         let Some((first, earlier)) = documents.get(&document.key) else {
             documents.insert(&document.key, (path, document));
             continue;
@@ -232,34 +180,10 @@ fn merge(files: &BTreeMap<PathBuf, File>) -> (BTreeMap<&Key, Place<'_>>, Vec<Fil
         let message = format!("is already defined at {}:{}, which applies", first.display(), earlier.line);
         problems.push(problem_with(path, document, message));
     }
-    if files.values().any(|file| !file.kept.is_empty()) {
-        let claims = claims(all(|file| &file.fresh).map(|(_, fresh)| fresh));
-        for (path, kept) in all(|file| &file.kept).filter(|(_, kept)| !taken(kept, &claims)) {
-            documents.entry(&kept.document.key).or_insert((path, &kept.document));
-        }
+    for (path, document) in files.iter().flat_map(|(path, file)| file.kept.iter().map(move |d| (path, d))) {
+        documents.entry(&document.key).or_insert((path, document));
     }
     (documents, problems)
-}
-
-/// Who names a host now, and since which reading.
-type Claims<'a> = BTreeMap<String, Vec<&'a Standing>>;
-
-fn claims<'a>(fresh: impl Iterator<Item = &'a Standing>) -> Claims<'a> {
-    let mut claims = Claims::new();
-    for standing in fresh {
-        for host in standing.document.hosts() {
-            claims.entry(host).or_default().push(standing);
-        }
-    }
-    claims
-}
-
-/// Whether something took the place of a document that only stays for a while: an object that came when it left, or later, names a
-/// host of it, as when an object is renamed. Two of one host would spoil each other.
-fn taken(kept: &Standing, claims: &Claims<'_>) -> bool {
-    let takes = |other: &&Standing| other.scan >= kept.scan && other.document.key != kept.document.key;
-    let lost = |host: &String| claims.get(host).is_some_and(|others| others.iter().any(|other| takes(&other)));
-    kept.until.is_some() && kept.document.hosts().iter().any(lost)
 }
 
 fn problem_with(path: &Path, document: &Document, message: String) -> FileProblem {

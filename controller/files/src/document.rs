@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::builtin;
 use crate::problem::Severity;
 use crate::schema::{self, Path, Schema, Step, Violation};
-use crate::yaml::{Node, is_name};
+use crate::yaml::Node;
 
 /// Which object a document is of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,20 +48,6 @@ pub(crate) struct Document {
     pub(crate) line: u32,
     /// What it says.
     pub(crate) content: Content,
-}
-
-impl Document {
-    /// The names it has routes for, in lower case.
-    pub(crate) fn hosts(&self) -> Vec<String> {
-        match &self.content {
-            Content::Proxy(proxy, _) => proxy.fqdn().iter().map(ToString::to_string).collect(),
-            Content::Object(Object::Ingress(ingress)) => {
-                let rules = ingress.spec.rules.iter().flatten();
-                rules.filter_map(|rule| rule.host.as_ref()).map(|host| host.to_ascii_lowercase()).collect()
-            }
-            _ => Vec::new(),
-        }
-    }
 }
 
 /// What a document says.
@@ -196,11 +182,19 @@ fn builtin<T: schemars::JsonSchema>(
 
 /// What the documents of a file say; each is let go of when it is read.
 #[derive(Debug, Default)]
-pub(crate) struct Readings(pub(crate) Vec<Reading>);
+pub(crate) struct Readings {
+    /// How many documents there are.
+    pub(crate) documents: usize,
+    /// What became of each, and of each item of a list.
+    pub(crate) all: Vec<Reading>,
+}
 
 impl Extend<Node> for Readings {
     fn extend<T: IntoIterator<Item = Node>>(&mut self, nodes: T) {
-        self.0.extend(nodes.into_iter().flat_map(|node| read(&node)));
+        for node in nodes {
+            self.documents += 1;
+            self.all.extend(read(&node));
+        }
     }
 }
 
@@ -246,11 +240,13 @@ impl Known {
             Value::Object(object) => object,
             _ => Map::new(),
         };
+        object.entry("apiVersion").or_insert_with(|| self.api_version.into());
+        object.entry("kind").or_insert_with(|| self.kind.into());
         object.remove("status");
         let mut metadata = object.remove("metadata").filter(Value::is_object).unwrap_or_else(|| json!({}));
         // Who wrote which field, by the API server: nothing that is meant to be read back.
         metadata.as_object_mut().map(|fields| fields.remove("managedFields"));
-        let found = schema::check(&METADATA, &mut metadata, true);
+        let found = schema::check(&METADATA, &mut metadata, self.kind != "Secret");
         let mut violations: Vec<_> = found.into_iter().map(within_metadata).collect();
         let key = match self.key(&mut metadata) {
             Ok(key) => key,
@@ -321,19 +317,7 @@ impl Known {
             line: node.line_at(&violation.path),
             object: Some(key.map_or_else(|| self.kind.to_owned(), Key::to_string)),
             severity: if harmless { Severity::Warning } else { Severity::Error },
-            message: format!("{}: {}{ignored}", self.shown(&violation.path), violation.message),
-        }
-    }
-
-    /// A path. A key of a Secret that is no key may be a value whose colon or indentation is missing: it is not shown.
-    fn shown(&self, path: &[Step]) -> String {
-        let is_key = |step: &Step| match step {
-            Step::Field(name) => is_name(name),
-            Step::Index(_) => true,
-        };
-        match path.iter().position(|step| self.kind == "Secret" && !is_key(step)) {
-            Some(position) => format!("{}[a key that is not shown]", Path(&path[..position])),
-            None => Path(path).to_string(),
+            message: self.told(format!("{}: {}{ignored}", Path(&violation.path), violation.message)),
         }
     }
 
@@ -345,6 +329,11 @@ impl Known {
             (Content::Unused, _) => Some("is valid, but this version makes nothing of objects of its kind"),
             _ => None,
         }
+    }
+
+    /// A message about a Secret in which nothing of it can stand: the name of a field may be a line of a key that is indented wrongly.
+    fn told(&self, message: String) -> String {
+        if self.kind == "Secret" { contour_objects::redacted(&message) } else { message }
     }
 
     /// What a type says that the schema let pass. It may quote a value, so nothing of a Secret is told.

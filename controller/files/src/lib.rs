@@ -4,6 +4,7 @@
 //!   (schema, defaults, unknown fields, names), and answers with [`Event`](contour_objects::Event)s and [`FileProblem`]s. What is broken
 //!   keeps its last good state.
 //! - [`watch`] does so whenever a file changes.
+//! - [`object`] checks one object that is in no file.
 //! - [`StatusFiles`] writes the statuses a cluster would hold into files.
 
 mod builtin;
@@ -12,7 +13,7 @@ mod directory;
 mod document;
 mod file;
 mod generations;
-mod patience;
+mod object;
 mod problem;
 mod rules;
 mod schema;
@@ -22,6 +23,7 @@ mod watch;
 mod yaml;
 
 pub use directory::{Deployment, Directory, Report};
+pub use object::object;
 pub use problem::{FileProblem, Severity};
 pub use status::StatusFiles;
 pub use watch::watch;

@@ -11,8 +11,9 @@ use crate::schema::Step;
 
 /// Nothing of Kubernetes nests deeper; a bound on the stack a hostile file can take (about 20 KiB per level in a debug build).
 const DEEPEST: usize = 40;
-/// The most values (keys, texts, numbers, lists, maps) of a file, those that aliases stand for included: about 60 bytes of memory each
-/// while the file is read, and a second of time for a million. 64 MiB of what `kubectl get -o yaml` writes hold about 4,000,000.
+
+/// The most values (keys, texts, numbers, lists, maps) of a file, those that aliases stand for included. 64 MiB, the most a file may
+/// have, of what `kubectl get -o yaml` writes hold about 4,000,000.
 const MOST_VALUES: usize = 8_000_000;
 /// The most of them that aliases may stand for: an alias is a few bytes in the file and any number of values in memory.
 const MOST_REPEATED: usize = 1_000_000;
@@ -29,10 +30,7 @@ pub(crate) struct Node {
 
 #[derive(Debug)]
 enum Tree {
-    Null,
-    Flag(bool),
-    Number(Number),
-    Text(String),
+    Scalar(Value),
     List(Vec<Node>),
     /// Key, the key's line, value.
     Map(Vec<(String, u32, Node)>),
@@ -52,7 +50,10 @@ pub(crate) fn parse<C: Default + Extend<Node>>(text: &str) -> Result<C, SyntaxEr
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: DEEPEST,
-            // Bounded by the size of the file, by the values and by what aliases repeat.
+            max_nodes: MOST_VALUES,
+            max_total_scalar_bytes: MOST_TEXT,
+            max_recorded_anchor_events: MOST_REPEATED,
+            // All else is bounded by the size of a file, and by these.
             max_events: usize::MAX,
             max_documents: usize::MAX,
             max_aliases: usize::MAX,
@@ -60,69 +61,45 @@ pub(crate) fn parse<C: Default + Extend<Node>>(text: &str) -> Result<C, SyntaxEr
             max_merge_keys: usize::MAX,
             max_total_comment_bytes: usize::MAX,
             enforce_alias_anchor_ratio: false,
-            max_nodes: MOST_VALUES,
-            max_total_scalar_bytes: MOST_TEXT,
-            max_recorded_anchor_events: MOST_REPEATED,
         },
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MOST_REPEATED },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: MOST_REPEATED,
+            max_alias_expansions_per_anchor: usize::MAX,
+        },
         with_snippet: false,
         legacy_octal_numbers: true,
     };
-    // Windows' editors begin a file so.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     serde_saphyr::from_str_multiple_with_options(text, options).map_err(|error| SyntaxError {
         line: error.location().map_or(0, |l| line_of(l.line())),
-        message: explain(&error),
+        // The parser quotes keys, aliases and escapes, and what it is about may be a Secret.
+        message: contour_objects::redacted(&explain(&error)),
     })
 }
 
-/// What is wrong, in words that quote nothing of the file but names: it may hold a Secret.
+/// What is wrong: for a limit, which one and what to do; else as the parser says it.
 fn explain(error: &Error) -> String {
+    let values = MOST_VALUES / 1_000_000;
     match error {
         Error::AliasError { error, .. } | Error::WithSnippet { error, .. } => explain(error),
-        Error::Budget { breach, .. } => exceeded(breach),
-        Error::AliasReplayLimitExceeded { .. } => exceeded(&BudgetBreach::RecordedAnchorEvents {
-            recorded_anchor_events: MOST_REPEATED,
-        }),
-        Error::AliasReplayStackDepthExceeded { .. } => "has aliases within aliases too deep".to_owned(),
-        Error::DuplicateMappingKey { key: Some(key), .. } if is_name(key) => {
-            format!("is not valid YAML: the key \"{key}\" is there twice")
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => {
+            format!("nests deeper than {DEEPEST} levels, which nothing of Kubernetes does")
         }
-        Error::DuplicateMappingKey { .. } => "is not valid YAML: a key is there twice".to_owned(),
-        Error::NonFiniteFloat { .. } => "has a number that is not finite".to_owned(),
-        Error::SerdeInvalidType { .. } | Error::SerdeInvalidValue { .. } | Error::InvalidScalar { .. } => {
-            "is not valid YAML for Kubernetes: a key must be a text".to_owned()
+        Error::Budget { breach: BudgetBreach::Nodes { .. }, .. } => format!(
+            "has more than {values} million values, with those that its aliases (`*name`) stand for: split it into several files"
+        ),
+        Error::Budget { breach: BudgetBreach::ScalarBytes { .. }, .. } => format!(
+            "has more than {} MiB of text, with that its aliases (`*name`) stand for: split it into several files",
+            MOST_TEXT >> 20
+        ),
+        Error::Budget {
+            breach: BudgetBreach::RecordedAnchorEvents { .. } | BudgetBreach::RecordedAnchorBytes { .. },
+            ..
         }
-        Error::TaggedScalarCannotDeserializeIntoString { .. } | Error::QuotingRequired { .. } => {
-            "has a tag or a text here that cannot be read as a value".to_owned()
+        | Error::AliasReplayLimitExceeded { .. } => {
+            "has aliases (`*name`) that stand for more than a million values: write out what they stand for, or split the file".to_owned()
         }
         other => format!("is not valid YAML: {}", other.without_snippet()),
     }
-}
-
-/// Which limit was exceeded, and what to do.
-fn exceeded(breach: &BudgetBreach) -> String {
-    let split = "split it into several files";
-    match breach {
-        BudgetBreach::Depth { .. } => {
-            format!("nests deeper than {DEEPEST} levels, which nothing of Kubernetes does")
-        }
-        BudgetBreach::Nodes { .. } => {
-            format!("has more than {MOST_VALUES} values, those its aliases (`*name`) stand for included: {split}")
-        }
-        BudgetBreach::ScalarBytes { .. } => {
-            format!("has more than {} MiB of text, that its aliases (`*name`) stand for included: {split}", MOST_TEXT >> 20)
-        }
-        BudgetBreach::RecordedAnchorEvents { .. } | BudgetBreach::RecordedAnchorBytes { .. } => format!(
-            "has anchors and aliases (`&name`, `*name`) that stand for more than {MOST_REPEATED} values: write them out, or {split}"
-        ),
-        other => format!("exceeds a limit of YAML files ({other:?}): {split}"),
-    }
-}
-
-/// Whether a key is a name, and not a value that lacks the blank after its colon.
-pub(crate) fn is_name(key: &str) -> bool {
-    key.len() <= 253 && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/'))
 }
 
 fn line_of(line: u64) -> u32 {
@@ -133,10 +110,7 @@ impl Node {
     /// The value without lines.
     pub(crate) fn to_json(&self) -> Value {
         match &self.tree {
-            Tree::Null => Value::Null,
-            Tree::Flag(flag) => Value::Bool(*flag),
-            Tree::Number(number) => Value::Number(number.clone()),
-            Tree::Text(text) => Value::String(text.clone()),
+            Tree::Scalar(value) => value.clone(),
             Tree::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
             Tree::Map(entries) => {
                 let fields: Map<_, _> =
@@ -155,7 +129,7 @@ impl Node {
     /// The text of a field, if it is a text.
     pub(crate) fn text(&self, field: &str) -> Option<&str> {
         match &self.get(field)?.tree {
-            Tree::Text(text) => Some(text),
+            Tree::Scalar(Value::String(text)) => Some(text),
             _ => None,
         }
     }
@@ -170,7 +144,7 @@ impl Node {
 
     /// Whether a field is there and null.
     pub(crate) fn is_null(&self, field: &str) -> bool {
-        self.get(field).is_some_and(|node| matches!(node.tree, Tree::Null))
+        self.get(field).is_some_and(|node| matches!(node.tree, Tree::Scalar(Value::Null)))
     }
 
     /// The line of what a path leads to, or of the last thing on the way that exists.
@@ -188,6 +162,20 @@ impl Node {
             (line, node) = next;
         }
         line
+    }
+}
+
+impl From<&Value> for Node {
+    /// A tree that was never text: it has no lines.
+    fn from(value: &Value) -> Self {
+        let tree = match value {
+            Value::Array(items) => Tree::List(items.iter().map(Self::from).collect()),
+            Value::Object(fields) => {
+                Tree::Map(fields.iter().map(|(key, value)| (key.clone(), 0, Self::from(value))).collect())
+            }
+            scalar => Tree::Scalar(scalar.clone()),
+        };
+        Self { line: 0, tree }
     }
 }
 
@@ -214,11 +202,11 @@ impl<'de> Visitor<'de> for TreeVisitor {
     }
 
     fn visit_unit<E>(self) -> Result<Tree, E> {
-        Ok(Tree::Null)
+        Ok(Tree::Scalar(Value::Null))
     }
 
     fn visit_none<E>(self) -> Result<Tree, E> {
-        Ok(Tree::Null)
+        Ok(Tree::Scalar(Value::Null))
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Tree, D::Error> {
@@ -226,28 +214,28 @@ impl<'de> Visitor<'de> for TreeVisitor {
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Tree, E> {
-        Ok(Tree::Flag(value))
+        Ok(Tree::Scalar(Value::Bool(value)))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Tree, E> {
-        Ok(Tree::Number(value.into()))
+        Ok(Tree::Scalar(value.into()))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Tree, E> {
-        Ok(Tree::Number(value.into()))
+        Ok(Tree::Scalar(value.into()))
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Tree, E> {
         let number = Number::from_f64(value).ok_or_else(|| E::custom("a number must be finite"))?;
-        Ok(Tree::Number(number))
+        Ok(Tree::Scalar(Value::Number(number)))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Tree, E> {
-        Ok(Tree::Text(value.to_owned()))
+        Ok(Tree::Scalar(Value::String(value.to_owned())))
     }
 
     fn visit_string<E>(self, value: String) -> Result<Tree, E> {
-        Ok(Tree::Text(value))
+        Ok(Tree::Scalar(Value::String(value)))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Tree, A::Error> {
@@ -314,8 +302,19 @@ mod tests {
     #[test]
     fn nesting_is_bounded() {
         for text in ["[".repeat(100_000), "{a: ".repeat(100_000), "- ".repeat(100_000)] {
-            assert!(parse(&text).is_err());
+            assert!(parse(&text).unwrap_err().message.contains("nests deeper than 40 levels"));
         }
+    }
+
+    #[test]
+    fn what_tools_write_is_not_bounded_by_counts() {
+        // More documents, uses of an anchor, values and comments than the parser takes by default.
+        let documents = "---\n# Source: x\na: 1\n".repeat(5_000);
+        assert_eq!(parse(&documents).unwrap().len(), 5_000);
+        let anchors = format!("labels: &l {{app: web}}\nall:\n{}", "- *l\n- {<<: *l}\n".repeat(5_000));
+        assert_eq!(parse(&anchors).unwrap()[0].list("all").unwrap().len(), 10_000);
+        let values = format!("all:\n{}", "- a\n".repeat(400_000));
+        assert_eq!(parse(&values).unwrap()[0].list("all").unwrap().len(), 400_000);
     }
 
     #[test]
@@ -326,6 +325,11 @@ mod tests {
             let aliases = vec![format!("*a{}", n - 1); 10].join(", ");
             writeln!(text, "a{n}: &a{n} [{aliases}]").unwrap();
         }
-        assert!(parse(&text).is_err());
+        let message = parse(&text).unwrap_err().message;
+        assert!(message.contains("a million values") && message.contains("split"), "{message}");
+        // One text, again and again: few values, many bytes.
+        let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), "*a, ".repeat(200));
+        let message = parse(&text).unwrap_err().message;
+        assert!(message.contains("128 MiB of text"), "{message}");
     }
 }

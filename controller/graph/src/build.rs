@@ -1,12 +1,19 @@
 //! What every step of building a host shares: lookups that are remembered, and reports that are collected.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use contour_objects::{
     CaBundle, Kind, NamespacedName, ObjectRef, Proxy, Secret, SecretError, Service, Store, TlsPair,
 };
 
+use crate::budget::{Bill, Elsewhere, Ledger, Mark, TooLarge};
+use crate::cost;
+use crate::ingress::Indexed;
+use crate::kept::{Content, Version, Versions};
+use crate::model::Cluster;
 use crate::settings::Settings;
 use crate::status::Issue;
 
@@ -17,17 +24,34 @@ pub(crate) struct Report {
     pub(crate) warnings: Vec<Issue>,
 }
 
-/// The most errors, and the most warnings, told about one HTTPProxy: a status has to fit into the object.
-const MOST_ISSUES: usize = 64;
+/// The most errors, and the most warnings, told about one HTTPProxy: a status has to fit into the object. The most notes of an Ingress.
+pub(crate) const MOST_ISSUES: usize = 64;
+
+/// Longest message of an issue, in bytes: messages show what users wrote, for each host that reads it.
+const LONGEST_MESSAGE: usize = 4096;
 
 /// Adds an issue that is not there yet, as long as there is room; the last one then says that there are more.
-pub(crate) fn add_issue(issues: &mut Vec<Issue>, issue: Issue) {
+pub(crate) fn add_issue(issues: &mut Vec<Issue>, mut issue: Issue) {
+    shorten(&mut issue.message);
     if issues.len() == MOST_ISSUES || issues.contains(&issue) {
         return;
     }
     issues.push(issue);
     if let Some(last) = issues.get_mut(MOST_ISSUES - 1) {
-        *last = Issue::new(last.kind, "MoreIssues", "there are more problems than are listed here");
+        *last = more_issues(last.kind);
+    }
+}
+
+/// What stands for the issues that there is no room for.
+pub(crate) fn more_issues(kind: &'static str) -> Issue {
+    Issue::new(kind, "MoreIssues", "there are more problems than are listed here")
+}
+
+/// Cuts a message that is too long.
+fn shorten(message: &mut String) {
+    if message.len() > LONGEST_MESSAGE {
+        message.truncate(message.floor_char_boundary(LONGEST_MESSAGE - 3));
+        message.push('\u{2026}');
     }
 }
 
@@ -50,12 +74,105 @@ pub(crate) struct Build<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) reads: BTreeSet<ObjectRef>,
     pub(crate) reports: BTreeMap<NamespacedName, Report>,
-    pub(crate) notes: Vec<(NamespacedName, String)>,
+    pub(crate) notes: BTreeMap<NamespacedName, Vec<String>>,
+    pub(crate) ledger: Ledger<'a>,
+    /// The versions of objects to read instead of the present ones.
+    instead: &'a Versions,
+    /// The versions that were read.
+    pub(crate) used: Versions,
+    /// What exceeds budgets, once for each object.
+    pub(crate) complaints: BTreeMap<ObjectRef, Issue>,
+    clusters: Clusters,
+}
+
+/// The clusters of a host, each once.
+#[derive(Default)]
+struct Clusters {
+    known: HashMap<u64, Vec<Arc<Cluster>>>,
+    order: Vec<u64>,
+    /// What those cost that were not charged yet.
+    fresh: u64,
+}
+
+/// What a part of a host costs up to now, to be taken back if it does not serve.
+#[derive(Clone, Copy)]
+pub(crate) struct Cost {
+    bill: Mark,
+    clusters: usize,
 }
 
 impl<'a> Build<'a> {
-    pub(crate) fn new(store: &'a Store, settings: &'a Settings) -> Self {
-        Self { store, settings, reads: BTreeSet::new(), reports: BTreeMap::new(), notes: Vec::new() }
+    pub(crate) fn new(
+        store: &'a Store,
+        settings: &'a Settings,
+        elsewhere: Elsewhere<'a>,
+        instead: &'a Versions,
+    ) -> Self {
+        Self {
+            store,
+            settings,
+            reads: BTreeSet::new(),
+            reports: BTreeMap::new(),
+            notes: BTreeMap::new(),
+            ledger: Ledger::new(settings.budgets, elsewhere),
+            instead,
+            used: Versions::new(),
+            complaints: BTreeMap::new(),
+            clusters: Clusters::default(),
+        }
+    }
+
+    /// The version of an object to read.
+    fn version(&mut self, object: ObjectRef, present: Content) -> Content {
+        let content = self.instead.get(&object).map_or(present, |version| version.content.clone());
+        let version = Version { payer: self.ledger.payer(), content: content.clone() };
+        self.used.insert(object, version);
+        content
+    }
+
+    /// The one cluster that is equal to this one.
+    pub(crate) fn share(&mut self, cluster: Cluster) -> Arc<Cluster> {
+        let key = hash_of(&cluster);
+        let same = self.clusters.known.entry(key).or_default();
+        if let Some(known) = same.iter().find(|known| ***known == cluster) {
+            return Arc::clone(known);
+        }
+        self.clusters.fresh += cost::cluster(&cluster);
+        let cluster = Arc::new(cluster);
+        same.push(Arc::clone(&cluster));
+        self.clusters.order.push(key);
+        cluster
+    }
+
+    /// What a part costs up to now.
+    pub(crate) fn mark(&self, bill: &Bill) -> Cost {
+        Cost { bill: self.ledger.mark(bill), clusters: self.clusters.order.len() }
+    }
+
+    /// Takes back what was charged since: that part does not serve.
+    pub(crate) fn refund(&mut self, bill: &Bill, cost: Cost) {
+        self.ledger.refund(bill, cost.bill);
+        for key in self.clusters.order.drain(cost.clusters..) {
+            self.clusters.known.get_mut(&key).and_then(Vec::pop);
+        }
+        self.clusters.fresh = 0;
+    }
+
+    /// Charges for something, and for the clusters it is the first to lead to. What exceeds a budget is told to the object that does.
+    pub(crate) fn charge(&mut self, bill: &Bill, amount: u64, kind: &'static str) -> Result<(), Reported> {
+        let clusters = std::mem::take(&mut self.clusters.fresh);
+        self.ledger.charge(bill, amount + clusters).map_err(|excess| self.complain(excess, kind))
+    }
+
+    /// Notes work that may come to nothing; it is bounded, too.
+    pub(crate) fn work(&mut self, bill: &Bill, amount: u64) -> Result<(), Reported> {
+        self.ledger.work(bill, amount).map_err(|excess| self.complain(excess, "RouteError"))
+    }
+
+    fn complain(&mut self, excess: TooLarge, kind: &'static str) -> Reported {
+        let kind = if excess.by_include { "IncludeError" } else { kind };
+        self.complaints.entry(excess.object).or_insert_with(|| Issue::new(kind, "TooLarge", excess.message));
+        Reported
     }
 
     fn read(&mut self, kind: Kind, name: &NamespacedName) {
@@ -63,9 +180,28 @@ impl<'a> Build<'a> {
     }
 
     /// The HTTPProxy of this name, if it is of a class served here.
-    pub(crate) fn proxy(&mut self, name: &NamespacedName) -> Option<&'a Arc<Proxy>> {
+    pub(crate) fn proxy(&mut self, name: &NamespacedName) -> Option<Arc<Proxy>> {
         self.read(Kind::HttpProxy, name);
-        self.store.proxy(name).filter(|p| self.settings.serves(p.class.as_deref()))
+        let present = self.store.proxy(name).filter(|p| self.settings.serves(p.class.as_deref()))?;
+        Some(self.proxy_version(present))
+    }
+
+    /// The version of an Ingress to read.
+    pub(crate) fn ingress_version(&mut self, present: &Indexed) -> Indexed {
+        let object = ObjectRef::new(Kind::Ingress, present.name.clone());
+        match self.version(object, Content::Ingress(present.clone())) {
+            Content::Ingress(version) => version,
+            Content::Proxy(_) => present.clone(),
+        }
+    }
+
+    /// The version of an HTTPProxy to read.
+    pub(crate) fn proxy_version(&mut self, present: &Arc<Proxy>) -> Arc<Proxy> {
+        let object = ObjectRef::new(Kind::HttpProxy, present.name.clone());
+        match self.version(object, Content::Proxy(Arc::clone(present))) {
+            Content::Proxy(version) => version,
+            Content::Ingress(_) => Arc::clone(present),
+        }
     }
 
     /// The Service of this name.
@@ -126,7 +262,7 @@ impl<'a> Build<'a> {
         reason: &'static str,
         message: impl Into<String>,
     ) -> Reported {
-        let issue = Issue::new(kind, reason, message);
+        let issue = self.issue(kind, reason, message.into());
         add_issue(&mut self.reports.entry(proxy.clone()).or_default().errors, issue);
         Reported
     }
@@ -139,14 +275,43 @@ impl<'a> Build<'a> {
         reason: &'static str,
         message: impl Into<String>,
     ) {
-        let issue = Issue::new(kind, reason, message);
+        let issue = self.issue(kind, reason, message.into());
         add_issue(&mut self.reports.entry(proxy.clone()).or_default().warnings, issue);
+    }
+
+    /// An issue whose message is paid for: each host that reads an object keeps what it says about it.
+    fn issue(&mut self, kind: &'static str, reason: &'static str, mut message: String) -> Issue {
+        shorten(&mut message);
+        if self.ledger.tells(message.len()) {
+            return Issue::new(kind, reason, message);
+        }
+        Issue::new(kind, reason, "there are too many and too long problems to tell what this one is")
     }
 
     /// Tells something about an Ingress, which has no status for it.
     pub(crate) fn note(&mut self, ingress: &NamespacedName, message: impl Into<String>) {
-        self.notes.push((ingress.clone(), message.into()));
+        let notes = self.notes.entry(ingress.clone()).or_default();
+        let mut message = message.into();
+        shorten(&mut message);
+        if notes.len() < MOST_ISSUES && !notes.contains(&message) {
+            notes.push(message);
+            if let Some(last) = notes.get_mut(MOST_ISSUES - 1) {
+                "there are more problems than are listed here".clone_into(last);
+            }
+        }
     }
+}
+
+/// Equal clusters have equal hashes.
+fn hash_of(cluster: &Cluster) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&cluster.service, cluster.port, &cluster.discovery, cluster.protocol, &cluster.sni).hash(&mut hasher);
+    (cluster.load_balancer, &cluster.health_check, cluster.idle_connection_timeout).hash(&mut hasher);
+    cluster.circuit_breakers.hash(&mut hasher);
+    if let Some(validation) = &cluster.validation {
+        (&validation.secret, &validation.subject_names).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// The record that a build read the delegations of a namespace, whichever they are.

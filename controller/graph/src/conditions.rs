@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use contour_crds::httpproxy::{HeaderMatchCondition, MatchCondition, QueryParameterMatchCondition};
 
+use crate::limits::{
+    LONGEST_CONDITION, LONGEST_HEADER_NAME, LONGEST_PATH, LONGEST_QUERY_NAME, check_length, excerpt,
+};
 use crate::model::{HeaderMatch, HeaderValue, PathMatch, QueryMatch, QueryValue, RouteMatch};
 use crate::re2;
-
-/// Longest name of a query parameter that Envoy takes in a condition, in bytes.
-const LONGEST_QUERY_NAME: usize = 1024;
 
 /// Checks the path conditions of one list. With `include`, only `prefix` is allowed.
 pub(crate) fn check_paths(conditions: &[MatchCondition], include: bool) -> Result<(), String> {
@@ -19,14 +19,17 @@ pub(crate) fn check_paths(conditions: &[MatchCondition], include: bool) -> Resul
             if include && field != "prefix" {
                 return Err(format!("condition \"{field}\" cannot be used in includes, only \"prefix\" can"));
             }
+            if field != "regex" {
+                check_length(&format!("{field} condition"), value, LONGEST_PATH)?;
+            }
             if !value.starts_with('/') {
-                return Err(format!("{field} condition \"{value}\" must start with \"/\""));
+                return Err(format!("{field} condition \"{}\" must start with \"/\"", excerpt(value)));
             }
             if field == "regex" {
-                re2::check(value)?;
+                re2::check(value).map_err(|e| e.to_string())?;
             }
             if value.chars().any(char::is_control) {
-                return Err(format!("{field} condition {value:?} has control characters"));
+                return Err(format!("{field} condition \"{}\" has control characters", excerpt(value)));
             }
         }
     }
@@ -50,11 +53,19 @@ pub(crate) fn check_headers<'c>(conditions: impl Iterator<Item = &'c MatchCondit
         let name = header.name.to_ascii_lowercase();
         // Pseudo headers such as `:authority` may be matched, too.
         if name.is_empty() || name.contains(['\0', '\r', '\n']) {
-            return Err(format!("{:?} is not a header name", header.name));
+            return Err(format!("\"{}\" is not a header name", excerpt(&header.name)));
         }
+        check_length("the name of a header", &name, LONGEST_HEADER_NAME)?;
         let Some((field, value)) = header_fields(header).into_iter().next() else { continue };
+        if field != HeaderField::Regex {
+            check_length(
+                &format!("the {} condition on header \"{name}\"", field.as_str()),
+                &value,
+                LONGEST_CONDITION,
+            )?;
+        }
         if field == HeaderField::Regex {
-            re2::check(&value)?;
+            re2::check(&value).map_err(|e| e.to_string())?;
         }
         if field == HeaderField::Exact && !exact.insert(name.clone()) {
             return Err(format!("header \"{name}\" has more than one exact condition"));
@@ -177,8 +188,16 @@ pub(crate) fn check_query<'c>(conditions: impl Iterator<Item = &'c MatchConditio
                 values.len()
             ));
         };
-        if let QueryValue::Regex(regex) = value {
-            re2::check(regex)?;
+        match value {
+            QueryValue::Regex(regex) => drop(re2::check(regex).map_err(|e| e.to_string())?),
+            QueryValue::Exact(text)
+            | QueryValue::Prefix(text)
+            | QueryValue::Suffix(text)
+            | QueryValue::Contains(text) => {
+                let what = format!("the condition on query parameter \"{}\"", excerpt(&query.name));
+                check_length(&what, text, LONGEST_CONDITION)?;
+            }
+            QueryValue::Present => {}
         }
         let repeated =
             matches!(value, QueryValue::Exact(_)) && !exact.insert(query.name.to_ascii_lowercase());
@@ -199,6 +218,17 @@ fn query_values(query: &QueryParameterMatchCondition) -> Vec<QueryValue> {
     values.extend(text(&query.contains).map(QueryValue::Contains));
     values.extend(query.present.then_some(QueryValue::Present));
     values
+}
+
+/// Checks what the path conditions of a chain become together, as it is sent.
+pub(crate) fn check_merged(path: &PathMatch) -> Result<(), String> {
+    match path {
+        // Each piece is one; the whole may still not be.
+        PathMatch::Regex(regex) => re2::check_path(regex).map(drop).map_err(|refused| refused.to_string()),
+        PathMatch::Exact(text) | PathMatch::Prefix(text) | PathMatch::Segments(text) => {
+            check_length("the path, with the prefixes of its includes,", text, LONGEST_PATH)
+        }
+    }
 }
 
 /// Merges the checked conditions of a chain, root first.

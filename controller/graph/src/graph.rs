@@ -1,15 +1,20 @@
 //! The incremental graph: from changed objects to the hosts to rebuild, and no others.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use contour_objects::{Changes, Kind, NamespacedName, ObjectRef, Proxy, Store};
 
-use crate::build::{Report, add_issue, delegations_in};
+use crate::budget::Elsewhere;
+use crate::build::{MOST_ISSUES, add_issue, delegations_in};
+use crate::host::{self, BuiltHost};
+use crate::ingress::Indexed;
+use crate::kept::{Entry, Versions};
 use crate::model::VirtualHost;
+use crate::queue::Queue;
 use crate::settings::Settings;
 use crate::status::{Issue, ProxyStatus};
-use crate::{host, ingress};
 
 /// What an update changed.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +25,10 @@ pub struct Update {
     pub statuses: Vec<ProxyStatus>,
     /// Ingresses that have something to tell, as far as the rebuilt hosts know.
     pub notes: Vec<IngressNote>,
+    /// Which of these notes their host did not tell before, by position.
+    pub new_notes: Vec<usize>,
+    /// Rebuilt hosts that had notes and have none any more.
+    pub quiet: Vec<Arc<str>>,
     /// HTTPProxies that are no longer there, or of another class.
     pub gone: Vec<NamespacedName>,
 }
@@ -35,15 +44,7 @@ pub struct IngressNote {
     pub message: String,
 }
 
-/// What is remembered of a built host.
-#[derive(Debug, Default)]
-struct Entry {
-    reads: Vec<ObjectRef>,
-    reports: BTreeMap<NamespacedName, Report>,
-    serves: bool,
-}
-
-/// The graph of all hosts. It remembers which host read what, never the hosts themselves.
+/// The graph of all hosts. It remembers which host read what, and which versions of objects serve, never the hosts themselves.
 #[derive(Debug)]
 pub struct Graph {
     settings: Settings,
@@ -55,7 +56,20 @@ pub struct Graph {
     /// Which hosts read an object.
     readers: HashMap<ObjectRef, BTreeSet<Arc<str>>>,
     statuses: HashMap<NamespacedName, ProxyStatus>,
+    /// The Ingresses that are served, each with its hosts.
+    ingresses: HashMap<NamespacedName, Indexed>,
+    /// What namespaces pay for all hosts.
+    spent: HashMap<Arc<str>, u64>,
+    /// The hosts for which a namespace has nothing left.
+    short: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Hosts to build.
+    queue: Queue,
+    /// HTTPProxies whose status may have changed.
+    unstated: BTreeSet<NamespacedName>,
 }
+
+/// The least work a host counts as, in the unit of budgets: so many of them are about a millisecond's.
+const LEAST_WORK: u64 = 10_000;
 
 impl Graph {
     /// An empty graph.
@@ -67,30 +81,91 @@ impl Graph {
             claimants: BTreeMap::new(),
             readers: HashMap::new(),
             statuses: HashMap::new(),
+            ingresses: HashMap::new(),
+            spent: HashMap::new(),
+            short: HashMap::new(),
+            queue: Queue::default(),
+            unstated: BTreeSet::new(),
         }
     }
 
-    /// Rebuilds what the changes reach.
+    /// Rebuilds everything that the changes reach, and what was waiting.
     pub fn update(&mut self, store: &Store, changes: &Changes) -> Update {
-        let mut update = Update::default();
+        self.take_in(store, changes);
+        self.build_some(store, u64::MAX)
+    }
+
+    /// Notes what the changes reach: [`Self::build_some`] builds it.
+    pub fn take_in(&mut self, store: &Store, changes: &Changes) {
         let mut dirty: BTreeSet<Arc<str>> = BTreeSet::new();
-        let mut proxies: BTreeSet<NamespacedName> = BTreeSet::new();
         for reference in &changes.objects {
             self.claim(store, reference, &mut dirty);
             if let Some(hosts) = self.readers.get(&read_as(reference)) {
                 dirty.extend(hosts.iter().cloned());
             }
             if reference.kind == Kind::HttpProxy {
-                proxies.insert(reference.name.clone());
+                self.unstated.insert(reference.name.clone());
             }
         }
         for fqdn in dirty {
-            self.rebuild(store, &fqdn, &mut proxies, &mut update);
+            self.enqueue(&fqdn);
         }
-        for name in proxies {
-            self.restate(store, &name, &mut update);
+    }
+
+    /// Whether everything that was taken in is built.
+    pub fn is_settled(&self) -> bool {
+        self.queue.is_empty() && self.unstated.is_empty()
+    }
+
+    /// Builds hosts that wait until that took `most` work, in the unit of budgets, or none is left. Each host is whole, but hosts that one
+    /// change reached may come in several steps. The status of an HTTPProxy waits for the hosts that are known to reach it.
+    pub fn build_some(&mut self, store: &Store, most: u64) -> Update {
+        let mut update = Update::default();
+        let mut told = BTreeMap::new();
+        let mut touched: BTreeSet<NamespacedName> = BTreeSet::new();
+        let mut work: u64 = 0;
+        while work < most
+            && let Some((fqdn, namespace)) = self.queue.take()
+        {
+            let done = self.rebuild(store, &fqdn, &mut touched, &mut told, &mut update).max(LEAST_WORK);
+            self.queue.worked_for(&namespace, done);
+            work = work.saturating_add(done);
         }
+        if self.queue.is_empty() {
+            touched.append(&mut self.unstated);
+        }
+        for name in touched {
+            if self.may_be_stated(&name) {
+                self.unstated.remove(&name);
+                self.restate(store, &name, &mut update);
+            } else {
+                self.unstated.insert(name);
+            }
+        }
+        update.hosts.sort_by(|(one, _), (other, _)| one.cmp(other));
+        update.notes.sort_by(|one, other| one.host.cmp(&other.host));
         update
+    }
+
+    fn enqueue(&mut self, fqdn: &Arc<str>) {
+        let claimants = self.claimants.get(fqdn).into_iter().flatten();
+        let mut namespaces: BTreeSet<Arc<str>> =
+            claimants.map(|claimant| Arc::clone(&claimant.name.namespace)).collect();
+        if namespaces.is_empty() {
+            namespaces.insert("".into());
+        }
+        self.queue.add(fqdn, namespaces);
+    }
+
+    /// Whether no host that is known to reach an HTTPProxy waits, nor any other that may reach one that is not reached.
+    fn may_be_stated(&self, name: &NamespacedName) -> bool {
+        if self.queue.is_empty() {
+            return true;
+        }
+        let reference = ObjectRef::new(Kind::HttpProxy, name.clone());
+        let hosts = self.claims.get(&reference).into_iter().flatten();
+        let mut hosts = hosts.chain(self.readers.get(&reference).into_iter().flatten()).peekable();
+        hosts.peek().is_some() && !hosts.any(|host| self.queue.contains(host))
     }
 
     /// The status of an HTTPProxy, as last told.
@@ -108,14 +183,14 @@ impl Graph {
         self.hosts.iter().filter(|(_, entry)| entry.serves).map(|(fqdn, _)| fqdn)
     }
 
-    /// Builds one host afresh, for a look at it.
+    /// Builds one host from the present objects, for a look at it.
     pub fn host(&self, store: &Store, fqdn: &Arc<str>) -> Option<VirtualHost> {
-        self.build(store, fqdn).host
+        self.build(store, fqdn, &Versions::new()).host
     }
 
     /// Notes which hosts an HTTPProxy or Ingress names now; those and the ones it named before are dirty.
     fn claim(&mut self, store: &Store, reference: &ObjectRef, dirty: &mut BTreeSet<Arc<str>>) {
-        let now = claimed(store, &self.settings, reference);
+        let now = self.claimed(store, reference);
         let before = if now.is_empty() {
             self.claims.remove(reference)
         } else {
@@ -123,7 +198,7 @@ impl Graph {
         };
         let before = before.unwrap_or_default();
         for fqdn in before {
-            if !now.contains(&fqdn)
+            if now.binary_search(&fqdn).is_err()
                 && let Some(claimants) = self.claimants.get_mut(&fqdn)
             {
                 claimants.remove(reference);
@@ -139,26 +214,78 @@ impl Graph {
         }
     }
 
-    fn build(&self, store: &Store, fqdn: &Arc<str>) -> host::BuiltHost {
+    /// The hosts an object names, in order, if it is one that can and is served here.
+    fn claimed(&mut self, store: &Store, reference: &ObjectRef) -> Vec<Arc<str>> {
+        let settings = &self.settings;
+        match reference.kind {
+            Kind::HttpProxy => store
+                .proxy(&reference.name)
+                .filter(|p| settings.serves(p.class.as_deref()))
+                .and_then(|p| p.fqdn())
+                .into_iter()
+                .collect(),
+            Kind::Ingress => {
+                let ingress = store.ingress(&reference.name).filter(|i| settings.serves(i.class.as_deref()));
+                let Some(ingress) = ingress.map(Indexed::new) else {
+                    self.ingresses.remove(&reference.name);
+                    return Vec::new();
+                };
+                let hosts = ingress.hosts();
+                self.ingresses.insert(reference.name.clone(), ingress);
+                hosts
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn build(&self, store: &Store, fqdn: &Arc<str>, instead: &Versions) -> BuiltHost {
         let (mut roots, mut ingresses) = (Vec::new(), Vec::new());
         for claimant in self.claimants.get(fqdn).into_iter().flatten() {
             match claimant.kind {
                 Kind::HttpProxy => roots.extend(store.proxy(&claimant.name).cloned()),
-                Kind::Ingress => ingresses.extend(store.ingress(&claimant.name).cloned()),
+                Kind::Ingress => ingresses.extend(self.ingresses.get(&claimant.name).cloned()),
                 _ => {}
             }
         }
-        host::build(store, &self.settings, fqdn, &roots, &ingresses)
+        let here = self.hosts.get(fqdn).map(|entry| &entry.spent);
+        let elsewhere = Elsewhere { all: &self.spent, here };
+        host::build(store, &self.settings, fqdn, &roots, &ingresses, elsewhere, instead)
     }
 
+    /// Builds a host so that it fits its budgets: what exceeds one serves as it last did, or not at all if it never did.
+    fn fit(&self, store: &Store, fqdn: &Arc<str>) -> BuiltHost {
+        let mut present = self.build(store, fqdn, &Versions::new());
+        if present.account.excess.is_empty() {
+            return present;
+        }
+        if let Some(entry) = self.hosts.get(fqdn) {
+            for all in [false, true] {
+                let instead = entry.instead(&present, all);
+                if instead.is_empty() {
+                    continue;
+                }
+                let built = self.build(store, fqdn, &instead);
+                if entry.keeps_all(&built) {
+                    let mut built = built.after(present);
+                    built.tell_excess(&instead);
+                    return built;
+                }
+            }
+        }
+        present.tell_excess(&Versions::new());
+        present
+    }
+
+    /// Builds a host and says how much work that was.
     fn rebuild(
         &mut self,
         store: &Store,
         fqdn: &Arc<str>,
         proxies: &mut BTreeSet<NamespacedName>,
+        told: &mut BTreeMap<NamespacedName, usize>,
         update: &mut Update,
-    ) {
-        let built = self.build(store, fqdn);
+    ) -> u64 {
+        let mut built = self.fit(store, fqdn);
         let old = self.hosts.remove(fqdn).unwrap_or_default();
         for reference in old.reads.iter().filter(|r| !built.reads.contains(r)) {
             if let Some(hosts) = self.readers.get_mut(reference) {
@@ -171,20 +298,51 @@ impl Graph {
         for reference in &built.reads {
             self.readers.entry(reference.clone()).or_default().insert(Arc::clone(fqdn));
         }
-        proxies.extend(old.reports.into_keys());
+        proxies.extend(old.reports.keys().cloned());
         proxies.extend(built.reports.keys().cloned());
-        update.notes.extend(built.notes.into_iter().map(|(ingress, message)| IngressNote {
-            ingress,
-            host: Arc::clone(fqdn),
-            message,
-        }));
-        let serves = built.host.is_some();
-        if serves || old.serves {
-            update.hosts.push((Arc::clone(fqdn), built.host.map(Arc::new)));
+        let host = built.host.take();
+        let notes = tell(fqdn, std::mem::take(&mut built.notes), &old.notes, told, update);
+        let mut entry = Entry::of(&mut built, host.is_some());
+        entry.notes = notes;
+        self.settle(fqdn, &old, &entry);
+        if entry.serves || old.serves {
+            update.hosts.push((Arc::clone(fqdn), host.map(Arc::new)));
         }
         if self.claimants.contains_key(fqdn) {
-            let reads = built.reads.into_iter().collect();
-            self.hosts.insert(Arc::clone(fqdn), Entry { reads, reports: built.reports, serves });
+            self.hosts.insert(Arc::clone(fqdn), entry);
+        }
+        built.account.work
+    }
+
+    /// Books what a host costs now. Where a namespace has more left than before, the hosts it could not pay for are built again.
+    fn settle(&mut self, fqdn: &Arc<str>, old: &Entry, new: &Entry) {
+        for namespace in &old.short {
+            if let Some(hosts) = self.short.get_mut(namespace) {
+                hosts.remove(fqdn);
+                if hosts.is_empty() {
+                    self.short.remove(namespace);
+                }
+            }
+        }
+        for (namespace, before) in &old.spent {
+            let now = new.spent.get(namespace).copied().unwrap_or_default();
+            if let Some(all) = self.spent.get_mut(namespace) {
+                *all = all.saturating_sub(*before);
+                if *all == 0 {
+                    self.spent.remove(namespace);
+                }
+            }
+            if now < *before {
+                for host in self.short.get(namespace).cloned().unwrap_or_default() {
+                    self.enqueue(&host);
+                }
+            }
+        }
+        for (namespace, now) in &new.spent {
+            *self.spent.entry(Arc::clone(namespace)).or_default() += now;
+        }
+        for namespace in &new.short {
+            self.short.entry(Arc::clone(namespace)).or_default().insert(Arc::clone(fqdn));
         }
     }
 
@@ -228,22 +386,37 @@ impl Graph {
     }
 }
 
-/// The hosts an object names, if it is one that can and is served here.
-fn claimed(store: &Store, settings: &Settings, reference: &ObjectRef) -> Vec<Arc<str>> {
-    match reference.kind {
-        Kind::HttpProxy => store
-            .proxy(&reference.name)
-            .filter(|p| settings.serves(p.class.as_deref()))
-            .and_then(|p| p.fqdn())
-            .into_iter()
-            .collect(),
-        Kind::Ingress => store
-            .ingress(&reference.name)
-            .filter(|i| settings.serves(i.class.as_deref()))
-            .map(|i| ingress::hosts(i))
-            .unwrap_or_default(),
-        _ => Vec::new(),
+/// Adds the notes of a host, and returns their digests. `before` are those of its last build.
+fn tell(
+    fqdn: &Arc<str>,
+    notes: BTreeMap<NamespacedName, Vec<String>>,
+    before: &BTreeSet<u64>,
+    told: &mut BTreeMap<NamespacedName, usize>,
+    update: &mut Update,
+) -> BTreeSet<u64> {
+    let mut digests = BTreeSet::new();
+    for (ingress, messages) in notes {
+        for message in messages {
+            let mut hasher = DefaultHasher::new();
+            (&ingress, &message).hash(&mut hasher);
+            let digest = hasher.finish();
+            digests.insert(digest);
+            let count = told.entry(ingress.clone()).or_insert(0);
+            *count += 1;
+            // An Ingress of thousands of hosts has the same to tell about each.
+            if *count > MOST_ISSUES {
+                continue;
+            }
+            if !before.contains(&digest) {
+                update.new_notes.push(update.notes.len());
+            }
+            update.notes.push(IngressNote { ingress: ingress.clone(), host: Arc::clone(fqdn), message });
+        }
     }
+    if digests.is_empty() && !before.is_empty() {
+        update.quiet.push(Arc::clone(fqdn));
+    }
+    digests
 }
 
 /// How builds record that they read this object: delegations count by namespace.

@@ -6,7 +6,29 @@ use std::sync::LazyLock;
 use contour_crds::httpproxy::HeadersPolicy;
 use regex::Regex;
 
+use crate::limits::{
+    LONGEST_HEADER_NAME, LONGEST_HEADER_VALUE, LONGEST_HOST, MOST_HEADERS, check_length, excerpt,
+};
 use crate::model::{HeaderPolicy, HostRewrite};
+
+/// Headers that frame a message or belong to one connection. Who changes them can make a peer see two messages where there is one, so no
+/// policy may, in neither direction; nor those that begin with `proxy-`.
+const FRAMING: [&str; 8] = [
+    "connection",
+    "content-length",
+    "http2-settings",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Whether a header, in whatever case, frames messages or belongs to one connection, so that no policy may change it.
+pub fn is_framing_header(name: &str) -> bool {
+    let name = name.trim().to_ascii_lowercase();
+    FRAMING.contains(&name.as_str()) || name.starts_with("proxy-")
+}
 
 /// Envoy operators that pass into header values; every other `%` is literal.
 const OPERATORS: [&str; 24] = [
@@ -38,7 +60,7 @@ const OPERATORS: [&str; 24] = [
 
 /// A whole `REQ` operator or a TLS fingerprint, from its `%` to its `%`.
 static REQUEST_HEADER: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"^%(?:REQ\(:?[\w-]+(?:\?:?[\w-]+)?\)(?::\d+)?|TLS_JA[34]_FINGERPRINT)%")
+    Regex::new(r"^%(?:REQ\(:?[0-9A-Za-z_-]+(?:\?:?[0-9A-Za-z_-]+)?\)(?::([0-9]+))?|TLS_JA[34]_FINGERPRINT)%")
         .expect("the pattern is constant")
 });
 
@@ -108,6 +130,11 @@ pub(crate) fn is_token(text: &str) -> bool {
 /// Turns a policy of an HTTPProxy into the model's. The error names the entry.
 pub(crate) fn policy(policy: Option<&HeadersPolicy>, place: Place<'_>) -> Result<HeaderPolicy, String> {
     let Some(policy) = policy else { return Ok(HeaderPolicy::default()) };
+    for (what, number) in [("set", policy.set.len()), ("remove", policy.remove.len())] {
+        if number > MOST_HEADERS {
+            return Err(format!("{what} has {number} headers; {MOST_HEADERS} are allowed"));
+        }
+    }
     let mut set = BTreeMap::new();
     let mut host = None;
     let mut names = BTreeSet::new();
@@ -116,13 +143,18 @@ pub(crate) fn policy(policy: Option<&HeadersPolicy>, place: Place<'_>) -> Result
         if !names.insert(name.clone()) {
             return Err(format!("duplicate header addition: \"{}\"", entry.name));
         }
+        check_length(&format!("the value of header \"{}\"", entry.name), &entry.value, LONGEST_HEADER_VALUE)?;
         if entry.value.chars().any(|c| c.is_control() && c != '\t') {
             return Err(format!("header \"{}\" has a value with control characters", entry.name));
         }
         if name == "host" {
             host = Some(host_rewrite(&entry.value, place)?);
         } else {
-            set.insert(entry.name.clone(), escape(&entry.value, place));
+            let value =
+                escape(&entry.value, place).map_err(|why| format!("header \"{}\": {why}", entry.name))?;
+            // Longer now: every `%` that is no operator was doubled.
+            check_length(&format!("the value of header \"{}\"", entry.name), &value, LONGEST_HEADER_VALUE)?;
+            set.insert(entry.name.clone(), value);
         }
     }
     let mut remove = BTreeSet::new();
@@ -139,11 +171,23 @@ pub(crate) fn policy(policy: Option<&HeadersPolicy>, place: Place<'_>) -> Result
 }
 
 fn check_name(name: &str) -> Result<String, String> {
-    if is_token(name) {
-        Ok(name.to_ascii_lowercase())
-    } else {
-        Err(format!("\"{name}\" is not a header name"))
+    check_length("the name of a header", name, LONGEST_HEADER_NAME)?;
+    if !is_token(name) {
+        return Err(format!("\"{}\" is not a header name", excerpt(name)));
     }
+    if is_framing_header(name) {
+        return Err(format!(
+            "header \"{name}\" frames messages or belongs to a connection: no policy can change it"
+        ));
+    }
+    Ok(name.to_ascii_lowercase())
+}
+
+/// Whether a text is a host, with or without a port, that requests can be sent or redirected to.
+pub(crate) fn is_host(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= LONGEST_HOST
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:[]".contains(&b))
 }
 
 fn host_rewrite(value: &str, place: Place<'_>) -> Result<HostRewrite, String> {
@@ -153,42 +197,46 @@ fn host_rewrite(value: &str, place: Place<'_>) -> Result<HostRewrite, String> {
     if let Some(found) = HOST_FROM_HEADER.captures(value) {
         return Ok(HostRewrite::FromHeader(found[1].to_owned()));
     }
-    if value.is_empty() || !value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:[]".contains(&b)) {
-        return Err(format!("\"{value}\" is not a host that \"Host\" can be rewritten to"));
+    if !is_host(value) {
+        return Err(format!("\"{}\" is not a host that \"Host\" can be rewritten to", excerpt(value)));
     }
     Ok(HostRewrite::Literal(value.to_owned()))
 }
 
 /// Doubles every `%` that does not belong to an allowed operator, and puts Contour's variables in.
-fn escape(value: &str, place: Place<'_>) -> String {
+fn escape(value: &str, place: Place<'_>) -> Result<String, String> {
     let mut escaped = String::with_capacity(value.len());
     let mut rest = value;
     while let Some(at) = rest.find('%') {
         escaped.push_str(&rest[..at]);
         rest = &rest[at..];
-        let (text, length) = operator(rest, place);
+        let (text, length) = operator(rest, place)?;
         escaped.push_str(&text);
         rest = &rest[length..];
     }
     escaped.push_str(rest);
-    escaped
+    Ok(escaped)
 }
 
 /// What a `%` at the start of `text` becomes, and how much of `text` that used up.
-fn operator(text: &str, place: Place<'_>) -> (String, usize) {
-    if let Some(found) = REQUEST_HEADER.find(text) {
-        return (found.as_str().to_owned(), found.end());
+fn operator(text: &str, place: Place<'_>) -> Result<(String, usize), String> {
+    if let Some(found) = REQUEST_HEADER.captures(text) {
+        let whole = &found[0];
+        if found.get(1).is_some_and(|length| length.as_str().parse::<u64>().is_err()) {
+            return Err(format!("\"{}\" asks for a length that is no number Envoy can read", excerpt(whole)));
+        }
+        return Ok((whole.to_owned(), whole.len()));
     }
     if let Some(end) = text[1..].find('%') {
         let (name, length) = (&text[1..=end], end + 2);
         if OPERATORS.contains(&name) {
-            return (text[..length].to_owned(), length);
+            return Ok((text[..length].to_owned(), length));
         }
         if let Some(value) = place.variable(name) {
-            return (value, length);
+            return Ok((value, length));
         }
     }
-    ("%%".to_owned(), 1)
+    Ok(("%%".to_owned(), 1))
 }
 
 #[cfg(test)]
@@ -205,16 +253,36 @@ mod tests {
     #[case("%START_TIME%", "%%START_TIME%%")]
     #[case("%REQ(X-Id?:path):12%", "%REQ(X-Id?:path):12%")]
     #[case("%REQ(bad name)%", "%%REQ(bad name)%%")]
+    #[case("%REQ(é)%", "%%REQ(é)%%")]
+    #[case("%REQ(a):٣%", "%%REQ(a):٣%%")]
+    #[case("%REQ(a%REQ(b)%)%", "%%REQ(a%REQ(b)%)%%")]
     #[case("50% of %HOSTNAME%", "50%% of %HOSTNAME%")]
     #[case("%CONTOUR_NAMESPACE%.%CONTOUR_SERVICE_NAME%:%CONTOUR_SERVICE_PORT%", "team.web:80")]
     #[case("%%", "%%%%")]
     fn only_allowed_operators_survive(#[case] value: &str, #[case] expected: &str) {
-        assert_eq!(escape(value, SERVICE), expected);
+        assert_eq!(escape(value, SERVICE).unwrap(), expected);
+    }
+
+    #[rstest]
+    #[case("%REQ(a):18446744073709551615%", true)]
+    #[case("%REQ(a):18446744073709551616%", false)]
+    #[case("%REQ(a):99999999999999999999999999999%", false)]
+    fn a_length_is_a_number(#[case] value: &str, #[case] good: bool) {
+        assert_eq!(escape(value, SERVICE).is_ok(), good);
+    }
+
+    #[rstest]
+    #[case("Content-Length")]
+    #[case(" transfer-ENCODING\t")]
+    #[case("Proxy-Anything")]
+    fn framing_headers_are_known_in_any_case(#[case] name: &str) {
+        assert!(is_framing_header(name));
+        assert!(!is_framing_header("Proxy") && !is_framing_header("Content-Type"));
     }
 
     #[test]
     fn service_variables_have_no_meaning_on_a_route() {
         let route = Place::RouteRequest { namespace: "team" };
-        assert_eq!(escape("%CONTOUR_SERVICE_NAME%", route), "%%CONTOUR_SERVICE_NAME%%");
+        assert_eq!(escape("%CONTOUR_SERVICE_NAME%", route).unwrap(), "%%CONTOUR_SERVICE_NAME%%");
     }
 }

@@ -3,13 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use contour_objects::{Ingress, NamespacedName, ObjectRef, Proxy, Store};
+use contour_objects::{NamespacedName, ObjectRef, Proxy, Store};
 
+use crate::budget::{Account, Elsewhere};
 use crate::build::{Build, Report};
+use crate::ingress::Indexed;
+use crate::kept::Versions;
 use crate::model::{
     Action, PathMatch, PathRewrite, Route, RouteMatch, SecureHost, TcpProxy, Termination, VirtualHost,
 };
+use crate::owner::Claims;
 use crate::settings::Settings;
+use crate::status::Issue;
 use crate::{ingress, root};
 
 /// The result of building a host: what it serves, what was read for it, and what there is to say.
@@ -17,7 +22,12 @@ pub(crate) struct BuiltHost {
     pub(crate) host: Option<VirtualHost>,
     pub(crate) reads: BTreeSet<ObjectRef>,
     pub(crate) reports: BTreeMap<NamespacedName, Report>,
-    pub(crate) notes: Vec<(NamespacedName, String)>,
+    pub(crate) notes: BTreeMap<NamespacedName, Vec<String>>,
+    /// The versions of objects it was built from.
+    pub(crate) used: Versions,
+    /// What exceeds budgets, not told yet.
+    pub(crate) complaints: BTreeMap<ObjectRef, Issue>,
+    pub(crate) account: Account,
 }
 
 /// What the TLS listener does for a host, while it is being put together.
@@ -82,53 +92,44 @@ impl HostParts {
     }
 }
 
-/// Builds a host from its roots and Ingresses. Pure: equal objects give an equal result.
+/// Builds a host from its roots and Ingresses, or the versions of them that are given instead. Pure: equal objects give an equal result,
+/// as far as the budgets of their namespaces, which `elsewhere` is spent from, cover them.
 pub(crate) fn build(
     store: &Store,
     settings: &Settings,
     fqdn: &Arc<str>,
     roots: &[Arc<Proxy>],
-    ingresses: &[Arc<Ingress>],
+    ingresses: &[Indexed],
+    elsewhere: Elsewhere<'_>,
+    instead: &Versions,
 ) -> BuiltHost {
-    let mut b = Build::new(store, settings);
+    let mut b = Build::new(store, settings, elsewhere, instead);
     let mut parts = HostParts::default();
-    let mut ingresses: Vec<_> = ingresses.iter().collect();
-    ingresses.sort_by(|x, y| (x.created, &x.name).cmp(&(y.created, &y.name)));
-    for one in ingresses {
-        ingress::add(&mut b, one, fqdn, &mut parts);
+    let claims = Claims::new(settings, fqdn, roots, ingresses);
+    for barred in &claims.barred {
+        root::add(&mut b, barred, &mut parts);
     }
-    add_roots(&mut b, fqdn, roots, &mut parts);
-    BuiltHost { host: parts.finish(fqdn), reads: b.reads, reports: b.reports, notes: b.notes }
-}
-
-/// Exactly one root may have a name. Roots that may not be roots where they are do not count: they harm only themselves.
-fn add_roots(b: &mut Build<'_>, fqdn: &str, roots: &[Arc<Proxy>], parts: &mut HostParts) {
-    let (allowed, barred): (Vec<_>, Vec<_>) =
-        roots.iter().partition(|r| fqdn.is_empty() || b.settings.root_allowed(&r.name.namespace));
-    for root in barred {
-        root::add(b, root, parts);
-    }
-    match allowed.as_slice() {
-        [only] => root::add(b, only, parts),
-        several if fqdn.is_empty() => several.iter().for_each(|root| root::add(b, root, parts)),
-        several => {
-            let message = format!("fqdn \"{fqdn}\" is used in multiple HTTPProxies: {}", listed(several));
-            for root in several {
-                b.error(&root.name, "VirtualHostError", "DuplicateVhost", message.as_str());
-            }
+    for one in &claims.ingresses {
+        if let Some(owner) = claims.keeps_out(&one.name.namespace) {
+            b.note(&one.name, owner.note(fqdn));
+        } else {
+            b.ledger.pays(&one.name.namespace);
+            let version = b.ingress_version(one);
+            ingress::add(&mut b, &version, fqdn, &mut parts);
         }
     }
-}
-
-/// The names of roots, in order. Each root is told all of them, so a long list is cut.
-fn listed(roots: &[&Arc<Proxy>]) -> String {
-    const MOST: usize = 20;
-    let mut names: Vec<&NamespacedName> = roots.iter().map(|root| &root.name).collect();
-    names.sort();
-    let shown: Vec<String> = names.iter().take(MOST).map(ToString::to_string).collect();
-    match names.len().saturating_sub(MOST) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
+    claims.refuse_roots(&mut b, fqdn);
+    for root in claims.serving_roots(fqdn) {
+        root::add(&mut b, root, &mut parts);
+    }
+    BuiltHost {
+        host: parts.finish(fqdn),
+        reads: b.reads,
+        reports: b.reports,
+        notes: b.notes,
+        used: b.used,
+        complaints: b.complaints,
+        account: b.ledger.close(),
     }
 }
 

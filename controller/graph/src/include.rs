@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use contour_crds::httpproxy::{Include, MatchCondition};
-use contour_objects::{NamespacedName, Proxy};
+use contour_crds::httpproxy::{Include, MatchCondition, Route as RouteSpec};
+use contour_objects::{Kind, NamespacedName, ObjectRef, Proxy};
 
+use crate::budget::Bill;
 use crate::build::{Build, Reported};
-use crate::model::{Route, RouteMatch};
+use crate::cost::{self, cost};
+use crate::model::{Action, Route, RouteMatch};
 use crate::route::{BuiltRoute, origin, refuse};
 use crate::{conditions, route};
 
@@ -25,7 +27,8 @@ const BAD_INCLUDE: u16 = 502;
 
 /// Builds the routes of a root and of everything it includes, in the order in which later ones replace earlier equal ones.
 pub(crate) fn routes(b: &mut Build<'_>, root: &Proxy) -> Vec<BuiltRoute> {
-    let mut walk = Walk { path: Vec::new(), nodes: 0, routes: Vec::new() };
+    let twice = root.spec.virtualhost.as_ref().is_some_and(|host| host.tls.is_some());
+    let mut walk = Walk { path: Vec::new(), includes: Vec::new(), nodes: 0, routes: Vec::new(), twice };
     walk.node(b, root, &[]);
     walk.routes
 }
@@ -34,8 +37,12 @@ pub(crate) fn routes(b: &mut Build<'_>, root: &Proxy) -> Vec<BuiltRoute> {
 struct Walk {
     /// From the root to the current node.
     path: Vec<NamespacedName>,
+    /// The includes on that way: who wrote each, and what its conditions add to a route.
+    includes: Vec<(ObjectRef, u64)>,
     nodes: usize,
     routes: Vec<BuiltRoute>,
+    /// Routes are served without TLS, too, if only to redirect.
+    twice: bool,
 }
 
 impl Walk {
@@ -48,10 +55,50 @@ impl Walk {
             // An invalid include was reported, and harms only itself.
             let _: Result<(), Reported> = self.include(b, proxy, chain, include, &mut seen);
         }
+        let bill = self.bill(proxy);
+        let before = b.mark(&bill);
         let own: Result<Vec<BuiltRoute>, Reported> =
-            proxy.spec.routes.iter().map(|spec| route::build(b, proxy, chain, spec)).collect();
-        self.routes.extend(own.unwrap_or_default());
+            proxy.spec.routes.iter().map(|spec| self.own(b, proxy, chain, spec, &bill)).collect();
+        match own {
+            Ok(own) => self.routes.extend(own),
+            Err(Reported) => b.refund(&bill, before),
+        }
         self.path.pop();
+    }
+
+    fn own(
+        &self,
+        b: &mut Build<'_>,
+        proxy: &Proxy,
+        chain: &[&MatchCondition],
+        spec: &RouteSpec,
+        bill: &Bill,
+    ) -> Result<BuiltRoute, Reported> {
+        let inherited: u64 = self.includes.iter().map(|(_, adds)| adds).sum();
+        b.work(bill, inherited + cost::conditions(&spec.conditions))?;
+        let built = route::build(b, proxy, chain, spec)?;
+        b.charge(bill, self.cost(&built), "RouteError")?;
+        Ok(built)
+    }
+
+    /// What a route costs with its copies: without TLS, and with and without the slash at the end of a prefix that is rewritten.
+    fn cost(&self, built: &BuiltRoute) -> u64 {
+        let one = cost(&built.route);
+        let plain = match (self.twice, built.permit_insecure) {
+            (false, _) => 0,
+            (true, false) => cost::matches(&built.route.matches),
+            (true, true) => one,
+        };
+        let rewritten = matches!(&built.route.action, Action::Forward(forward) if forward.rewrite.is_some());
+        (one + plain) * if rewritten { 3 } else { 1 }
+    }
+
+    fn bill(&self, proxy: &Proxy) -> Bill {
+        let inherited: u64 = self.includes.iter().map(|(_, adds)| adds).sum();
+        let most = self.includes.iter().max_by_key(|(_, adds)| *adds).filter(|_| inherited > 0);
+        let times = if self.twice { 2 } else { 1 };
+        let writer = ObjectRef::new(Kind::HttpProxy, proxy.name.clone());
+        Bill { writer, includer: most.map(|(includer, _)| (includer.clone(), inherited * times)) }
     }
 
     fn include(
@@ -64,6 +111,11 @@ impl Walk {
     ) -> Result<(), Reported> {
         check_conditions(b, proxy, &include.conditions)?;
         let below: Vec<&MatchCondition> = chain.iter().copied().chain(&include.conditions).collect();
+        let merged = conditions::merge(below.iter().copied());
+        conditions::check_merged(&merged.path).map_err(|why| {
+            let message = format!("include: {why}");
+            b.error(&proxy.name, "IncludeError", "PathMatchConditionsNotValid", message)
+        })?;
         let own = conditions::merge(include.conditions.iter());
         let bare = own == conditions::merge(std::iter::empty());
         if !seen.insert(own) && !bare {
@@ -73,12 +125,17 @@ impl Walk {
         let name = target(proxy, include.namespace.as_deref(), &include.name);
         let found = child(b, proxy, &name, "IncludeError");
         if found.is_err() && !include.conditions.is_empty() {
-            let matches = conditions::merge(below.iter().copied());
-            let route = Route { matches, action: refuse(BAD_INCLUDE), origin: origin(proxy) };
+            let route = Route { matches: merged, action: refuse(BAD_INCLUDE), origin: origin(proxy) };
             // Without TLS, too: a redirect would only put the answer off.
-            self.routes.push(BuiltRoute { route, permit_insecure: true });
+            let built = BuiltRoute { route, permit_insecure: true };
+            b.charge(&self.bill(proxy), self.cost(&built), "IncludeError")?;
+            self.routes.push(built);
         }
-        self.descend(b, proxy, &found?, &below)
+        let writer = ObjectRef::new(Kind::HttpProxy, proxy.name.clone());
+        self.includes.push((writer, cost::conditions(&include.conditions)));
+        let done = found.and_then(|child| self.descend(b, proxy, &child, &below));
+        self.includes.pop();
+        done
     }
 
     fn descend(
@@ -121,7 +178,7 @@ pub(crate) fn child(
     name: &NamespacedName,
     kind: &'static str,
 ) -> Result<Arc<Proxy>, Reported> {
-    let Some(child) = b.proxy(name).map(Arc::clone) else {
+    let Some(child) = b.proxy(name) else {
         return Err(b.error(&proxy.name, kind, "IncludeNotFound", format!("include {name} not found")));
     };
     if child.spec.virtualhost.is_some() {

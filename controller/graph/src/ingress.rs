@@ -1,20 +1,24 @@
 //! Ingress v1 (reference 3).
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
-use contour_objects::{Ingress, NamespacedName};
-use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressBackend};
+use contour_objects::{Ingress, Kind, NamespacedName, ObjectRef};
+use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressBackend, IngressRule, IngressTLS};
 
-use crate::build::{Build, SecretProblem};
+use crate::budget::Bill;
+use crate::build::{Build, Reported, SecretProblem};
+use crate::cost::{self, cost};
 use crate::duration::parse_timeout;
 use crate::host::HostParts;
+use crate::limits::{LONGEST_CONDITION, LONGEST_PATH, check_length, excerpt};
 use crate::model::{
     Action, Cluster, Forward, HeaderPolicy, LoadBalancer, Origin, PathMatch, Retry, Route, RouteMatch,
     Termination, Timeout, TlsVersion, WeightedCluster,
 };
 use crate::root::version;
-use crate::{policy, re2, service};
+use crate::{annotation, policy, re2, service};
 
 /// Characters that make an implementation-specific path a regular expression, as Contour decides it.
 const REGEX_CHARACTERS: [char; 6] = ['^', '+', '*', '[', ']', '%'];
@@ -22,17 +26,73 @@ const REGEX_CHARACTERS: [char; 6] = ['^', '+', '*', '[', ']', '%'];
 /// The host name of rules without one.
 const ANY_HOST: &str = "*";
 
-/// The host names an Ingress contributes to: `*` for its default backend and for rules without a host; and those it only has a certificate
-/// for, since other Ingresses may route them.
-pub(crate) fn hosts(ingress: &Ingress) -> Vec<Arc<str>> {
-    let rules = ingress.spec.rules.iter().flatten().map(|rule| host_name(rule.host.as_deref()));
-    let default = ingress.spec.default_backend.iter().map(|_| Arc::from(ANY_HOST));
-    let certified = ingress.spec.tls.iter().flatten().flat_map(|tls| tls.hosts.iter().flatten());
-    let certified = certified.filter(|host| !host.is_empty()).map(|host| host_name(Some(host)));
-    let mut hosts: Vec<Arc<str>> = rules.chain(default).chain(certified).collect();
-    hosts.sort();
-    hosts.dedup();
-    hosts
+/// An Ingress, and where in it each host stands: one with thousands of hosts is not searched for each of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Indexed {
+    ingress: Arc<Ingress>,
+    hosts: Arc<BTreeMap<Arc<str>, Places>>,
+}
+
+/// Where a host stands in an Ingress.
+#[derive(Debug, Default)]
+struct Places {
+    rules: Vec<usize>,
+    tls: Vec<usize>,
+}
+
+impl Deref for Indexed {
+    type Target = Ingress;
+
+    fn deref(&self) -> &Ingress {
+        &self.ingress
+    }
+}
+
+impl Indexed {
+    pub(crate) fn new(ingress: &Arc<Ingress>) -> Self {
+        let mut hosts: BTreeMap<Arc<str>, Places> = BTreeMap::new();
+        if ingress.spec.default_backend.is_some() {
+            hosts.entry(ANY_HOST.into()).or_default();
+        }
+        for (at, rule) in ingress.spec.rules.iter().flatten().enumerate() {
+            hosts.entry(host_name(rule.host.as_deref())).or_default().rules.push(at);
+        }
+        for (at, tls) in ingress.spec.tls.iter().flatten().enumerate() {
+            for host in tls.hosts.iter().flatten().filter(|host| !host.is_empty()) {
+                let places = hosts.entry(host_name(Some(host))).or_default();
+                if places.tls.last() != Some(&at) {
+                    places.tls.push(at);
+                }
+            }
+        }
+        Self { ingress: Arc::clone(ingress), hosts: Arc::new(hosts) }
+    }
+
+    /// Whether this is the same version.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.ingress, &other.ingress)
+    }
+
+    /// The host names it contributes to, in order: `*` for its default backend and for rules without a host; and those it only has a
+    /// certificate for, since other Ingresses may route them.
+    pub(crate) fn hosts(&self) -> Vec<Arc<str>> {
+        self.hosts.keys().cloned().collect()
+    }
+
+    fn rules(&self, fqdn: &Arc<str>) -> impl Iterator<Item = &IngressRule> {
+        let places = self.hosts.get(fqdn).into_iter().flat_map(|places| &places.rules);
+        places.filter_map(|at| self.spec.rules.as_ref()?.get(*at))
+    }
+
+    fn tls(&self, fqdn: &Arc<str>) -> impl Iterator<Item = &IngressTLS> {
+        let places = self.hosts.get(fqdn).into_iter().flat_map(|places| &places.tls);
+        places.filter_map(|at| self.spec.tls.as_ref()?.get(*at))
+    }
+
+    /// Whether it has, or wants, a certificate for a host.
+    fn certifies(&self, fqdn: &Arc<str>) -> bool {
+        **fqdn != *ANY_HOST && self.hosts.get(fqdn).is_some_and(|places| !places.tls.is_empty())
+    }
 }
 
 fn host_name(host: Option<&str>) -> Arc<str> {
@@ -40,35 +100,57 @@ fn host_name(host: Option<&str>) -> Arc<str> {
 }
 
 /// Adds what an Ingress serves for one host. An Ingress has no conditions: problems become notes.
-pub(crate) fn add(b: &mut Build<'_>, ingress: &Ingress, fqdn: &Arc<str>, parts: &mut HostParts) {
+pub(crate) fn add(b: &mut Build<'_>, ingress: &Indexed, fqdn: &Arc<str>, parts: &mut HostParts) {
     if **fqdn != *ANY_HOST && !crate::root::is_fqdn(fqdn) {
         return b.note(&ingress.name, format!("spec.rules.host \"{fqdn}\" is not a DNS name"));
     }
-    let rules: Vec<_> =
-        ingress.spec.rules.iter().flatten().filter(|r| host_name(r.host.as_deref()) == *fqdn).collect();
-    let mut routes: BTreeMap<RouteMatch, Route> = BTreeMap::new();
-    if **fqdn == *ANY_HOST
-        && let Some(backend) = &ingress.spec.default_backend
-    {
-        let path = PathMatch::Prefix("/".to_owned());
-        insert(&mut routes, route(b, ingress, "/", path, backend));
+    for message in annotation::of_ingress(ingress).into_iter().chain(unused_certificates(ingress)) {
+        b.note(&ingress.name, message);
     }
-    for path in rules.iter().filter_map(|r| r.http.as_ref()).flat_map(|http| &http.paths) {
-        match path_match(path) {
-            Ok(matches) => {
-                let text = path.path.as_deref().filter(|p| !p.is_empty()).unwrap_or("/");
-                insert(&mut routes, route(b, ingress, text, matches, &path.backend));
-            }
-            Err(why) => b.note(&ingress.name, format!("spec.rules of host \"{fqdn}\": {why}")),
-        }
-    }
-    let routes: Vec<Route> = routes.into_values().collect();
+    let bill = Bill { writer: ObjectRef::new(Kind::Ingress, ingress.name.clone()), includer: None };
+    let before = b.mark(&bill);
+    let Ok(routes) = routes(b, ingress, fqdn, &bill) else { return b.refund(&bill, before) };
     if **fqdn == *ANY_HOST {
         // There is no TLS without a name to select the certificate by.
         return parts.add_ingress(plain(ingress, routes), None, Vec::new());
     }
     let tls = termination(b, ingress, fqdn);
     parts.add_ingress(plain(ingress, routes.clone()), tls, routes);
+}
+
+/// The routes of an Ingress for one host: all, or an error if they exceed a budget.
+fn routes(
+    b: &mut Build<'_>,
+    ingress: &Indexed,
+    fqdn: &Arc<str>,
+    bill: &Bill,
+) -> Result<Vec<Route>, Reported> {
+    let mut routes: BTreeMap<RouteMatch, Route> = BTreeMap::new();
+    let certified = ingress.certifies(fqdn);
+    if certified {
+        b.charge(bill, cost::TLS, "TLSError")?;
+    }
+    if **fqdn == *ANY_HOST
+        && let Some(backend) = &ingress.spec.default_backend
+    {
+        let path = PathMatch::Prefix("/".to_owned());
+        insert(&mut routes, route(b, ingress, "/", path, backend));
+    }
+    for path in ingress.rules(fqdn).filter_map(|r| r.http.as_ref()).flat_map(|http| &http.paths) {
+        let text = path.path.as_deref().filter(|p| !p.is_empty()).unwrap_or("/");
+        b.work(bill, cost::text(text))?;
+        match path_match(path) {
+            Ok(matches) => {
+                let route = route(b, ingress, text, matches, &path.backend);
+                if let Some(route) = &route {
+                    b.charge(bill, cost(route) * if certified { 2 } else { 1 }, "RouteError")?;
+                }
+                insert(&mut routes, route);
+            }
+            Err(why) => b.note(&ingress.name, format!("spec.rules of host \"{fqdn}\": {why}")),
+        }
+    }
+    Ok(routes.into_values().collect())
 }
 
 fn insert(routes: &mut BTreeMap<RouteMatch, Route>, route: Option<Route>) {
@@ -94,11 +176,12 @@ fn plain(ingress: &Ingress, mut routes: Vec<Route>) -> Vec<Route> {
 
 fn path_match(path: &HTTPIngressPath) -> Result<PathMatch, String> {
     let text = path.path.as_deref().filter(|p| !p.is_empty()).unwrap_or("/");
+    check_length("a path", text, LONGEST_PATH)?;
     if !text.starts_with('/') && !text.contains(REGEX_CHARACTERS) {
-        return Err(format!("path \"{text}\" must start with \"/\""));
+        return Err(format!("path \"{}\" must start with \"/\"", excerpt(text)));
     }
     if text.chars().any(char::is_control) {
-        return Err(format!("path {text:?} has control characters"));
+        return Err(format!("path \"{}\" has control characters", excerpt(text)));
     }
     match path.path_type.as_str() {
         "Exact" => Ok(PathMatch::Exact(text.to_owned())),
@@ -107,8 +190,9 @@ fn path_match(path: &HTTPIngressPath) -> Result<PathMatch, String> {
             segments => Ok(PathMatch::Segments(segments.to_owned())),
         },
         _ if text.contains(REGEX_CHARACTERS) => {
-            re2::check(text)?;
-            Ok(PathMatch::Regex(text.trim_start_matches('^').to_owned()))
+            let text = text.trim_start_matches('^');
+            re2::check_path(text).map_err(|refused| refused.to_string())?;
+            Ok(PathMatch::Regex(text.to_owned()))
         }
         _ => Ok(PathMatch::Prefix(text.to_owned())),
     }
@@ -125,22 +209,22 @@ fn route(
     let cluster = match cluster(b, ingress, backend) {
         Ok(cluster) => cluster,
         Err(why) => {
-            b.note(&ingress.name, format!("path \"{text}\" is not served: {why}"));
+            b.note(&ingress.name, format!("path \"{}\" is not served: {why}", excerpt(text)));
             return None;
         }
     };
-    let annotation = |key: &str| ingress.annotations.get(&format!("projectcontour.io/{key}"));
-    let websockets = annotation("websocket-routes").is_some_and(|w| w.split(',').any(|p| p.trim() == text));
-    let timeout = annotation("response-timeout").or_else(|| annotation("request-timeout"));
+    let annotated = |key: &str| ingress.annotations.get(&format!("projectcontour.io/{key}"));
+    let websockets = annotated("websocket-routes").is_some_and(|w| w.split(',').any(|p| p.trim() == text));
+    let timeout = annotated("response-timeout").or_else(|| annotated("request-timeout"));
     let forward = Forward {
         clusters: vec![WeightedCluster {
-            cluster: cluster.into(),
+            cluster: b.share(cluster),
             weight: 0,
             request_headers: HeaderPolicy::default(),
             response_headers: HeaderPolicy::default(),
         }],
         websockets,
-        response_timeout: annotated_timeout(b, ingress, "response-timeout", timeout.map(String::as_str)),
+        response_timeout: annotated_timeout(timeout),
         idle_timeout: Timeout::Default,
         retry: retry(b, ingress),
         rewrite: None,
@@ -155,23 +239,35 @@ fn route(
     })
 }
 
-fn annotated_timeout(b: &mut Build<'_>, ingress: &Ingress, key: &str, value: Option<&str>) -> Timeout {
-    parse_timeout(value).unwrap_or_else(|why| {
-        b.note(&ingress.name, format!("annotation projectcontour.io/{key}: {why}; Envoy's default is used"));
-        Timeout::Default
-    })
+/// A timeout by annotation. One that cannot be read was told, and leaves Envoy's default.
+fn annotated_timeout(value: Option<&String>) -> Timeout {
+    parse_timeout(value.map(String::as_str)).unwrap_or_default()
 }
 
 fn retry(b: &mut Build<'_>, ingress: &Ingress) -> Option<Retry> {
-    let annotation = |key: &str| ingress.annotations.get(&format!("projectcontour.io/{key}"));
-    let on = annotation("retry-on").filter(|on| !on.is_empty())?;
-    let count = annotation("num-retries").and_then(|n| n.trim().parse().ok()).unwrap_or(0);
-    let per_try = annotation("per-try-timeout").map(String::as_str);
+    let annotated = |key: &str| ingress.annotations.get(&format!("projectcontour.io/{key}"));
+    let on = annotated("retry-on").filter(|on| !on.is_empty())?;
+    if on.len() > LONGEST_CONDITION || on.chars().any(char::is_control) {
+        let why = "is too long or has control characters";
+        b.note(&ingress.name, format!("annotation projectcontour.io/retry-on {why}; nothing is tried again"));
+        return None;
+    }
+    let count = annotated("num-retries").and_then(|count| annotation::retries(count)).unwrap_or(0);
     Some(Retry {
         on: on.clone(),
         count: policy::retries(count),
-        per_try_timeout: annotated_timeout(b, ingress, "per-try-timeout", per_try),
+        per_try_timeout: annotated_timeout(annotated("per-try-timeout")),
         status_codes: Vec::new(),
+    })
+}
+
+/// Entries of `tls` that certify nothing.
+fn unused_certificates(ingress: &Ingress) -> impl Iterator<Item = String> {
+    let entries = ingress.spec.tls.iter().flatten().enumerate();
+    let unused = entries.filter(|(_, tls)| tls.hosts.iter().flatten().all(String::is_empty));
+    unused.map(|(at, tls)| {
+        let secret = tls.secret_name.as_deref().unwrap_or_default();
+        format!("spec.tls[{at}] names no hosts: its Secret \"{secret}\" is not used")
     })
 }
 
@@ -192,6 +288,9 @@ fn cluster(b: &mut Build<'_>, ingress: &Ingress, backend: &IngressBackend) -> Re
         },
         &wanted,
     )?;
+    for message in annotation::of_service(service) {
+        b.note(&ingress.name, message);
+    }
     let protocol = service::protocol_of(service, port);
     let sni = service.external_name.as_deref().map(str::to_owned).filter(|_| protocol.is_tls());
     Ok(Cluster {
@@ -209,10 +308,9 @@ fn cluster(b: &mut Build<'_>, ingress: &Ingress, backend: &IngressBackend) -> Re
 }
 
 /// The certificate for a host that the Ingress lists under `tls`: of the last Secret that can be used.
-fn termination(b: &mut Build<'_>, ingress: &Ingress, fqdn: &str) -> Option<Termination> {
-    let lists = |hosts: &Option<Vec<String>>| hosts.iter().flatten().any(|h| h.eq_ignore_ascii_case(fqdn));
+fn termination(b: &mut Build<'_>, ingress: &Indexed, fqdn: &Arc<str>) -> Option<Termination> {
     let mut found = None;
-    for tls in ingress.spec.tls.iter().flatten().filter(|tls| lists(&tls.hosts)) {
+    for tls in ingress.tls(fqdn) {
         match certificate(b, ingress, tls.secret_name.as_deref().unwrap_or_default()) {
             Ok(termination) => found = Some(termination),
             Err(why) => b.note(&ingress.name, format!("tls for host \"{fqdn}\" is ignored: {why}")),

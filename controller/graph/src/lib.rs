@@ -6,17 +6,24 @@
 //!
 //! Not here: Envoy's names and messages (`contour-envoy`), endpoints (their own lane), any IO, any clock.
 
+mod annotation;
+mod budget;
 mod build;
 mod conditions;
+mod cost;
 mod duration;
 mod graph;
 mod headers;
 mod host;
 mod include;
 mod ingress;
+mod kept;
+pub mod limits;
 pub mod model;
+mod owner;
 mod policy;
-mod re2;
+mod queue;
+pub mod re2;
 mod root;
 mod route;
 mod service;
@@ -26,6 +33,9 @@ mod tcp;
 mod text;
 mod unsupported;
 
+pub use budget::Budgets;
+pub use cost::cost;
 pub use duration::{parse_duration, parse_timeout};
 pub use graph::{Graph, IngressNote, Update};
-pub use settings::Settings;
+pub use headers::is_framing_header;
+pub use settings::{HostOwnership, Settings};

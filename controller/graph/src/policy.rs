@@ -9,7 +9,10 @@ use contour_crds::httpproxy::{
 };
 
 use crate::duration::parse_timeout;
-use crate::headers::is_token;
+use crate::headers::{is_host, is_token};
+use crate::limits::{
+    LONGEST_HEADER_NAME, LONGEST_HOST, LONGEST_PATH, LONGEST_QUERY_NAME, check_length, excerpt,
+};
 use crate::model::{
     HashInput, HashSource, HealthCheck, HttpHealthCheck, LoadBalancer, Redirect, RedirectPath, Retry, Timeout,
 };
@@ -92,7 +95,8 @@ pub(crate) fn load_balancer(
             (LoadBalancer::Cookie, vec![cookie], Vec::new())
         }
         "RequestHash" => request_hash(&policy.request_hash_policies),
-        _ => (LoadBalancer::RoundRobin, Vec::new(), Vec::new()),
+        "" | "RoundRobin" => (LoadBalancer::RoundRobin, Vec::new(), Vec::new()),
+        unknown => (LoadBalancer::RoundRobin, Vec::new(), vec![unknown_strategy(unknown)]),
     }
 }
 
@@ -126,6 +130,14 @@ fn hash_source(policy: &RequestHashPolicy) -> Result<HashSource, String> {
     let header = policy.header_hash_options.as_ref();
     let query = policy.query_parameter_hash_options.as_ref();
     match (header, query, policy.hash_source_ip) {
+        (Some(header), None, false) if header.header_name.len() > LONGEST_HEADER_NAME => Err(format!(
+            "the name of the header has {} bytes; {LONGEST_HEADER_NAME} are allowed",
+            header.header_name.len()
+        )),
+        (None, Some(query), false) if query.parameter_name.len() > LONGEST_QUERY_NAME => Err(format!(
+            "the name of the query parameter has {} bytes; {LONGEST_QUERY_NAME} are allowed",
+            query.parameter_name.len()
+        )),
         (Some(header), None, false) if is_token(&header.header_name) => {
             Ok(HashSource::Header(header.header_name.to_ascii_lowercase()))
         }
@@ -134,7 +146,8 @@ fn hash_source(policy: &RequestHashPolicy) -> Result<HashSource, String> {
             Err("the query parameter has no name".to_owned())
         }
         (None, Some(query), false) => {
-            Ok(HashSource::QueryParameter(query.parameter_name.to_ascii_lowercase()))
+            // Unlike names of headers, these have case.
+            Ok(HashSource::QueryParameter(query.parameter_name.clone()))
         }
         (None, None, true) => Ok(HashSource::SourceIp),
         (None, None, false) => Err("it names neither header, query parameter nor source IP".to_owned()),
@@ -153,12 +166,22 @@ pub(crate) fn plain_load_balancer(policy: Option<&LoadBalancerPolicy>) -> (LoadB
                 "ignoring field loadBalancerPolicy; {hashing} load balancer policy is not supported for TCPProxies"
             )),
         ),
-        _ => (LoadBalancer::RoundRobin, None),
+        "" | "RoundRobin" => (LoadBalancer::RoundRobin, None),
+        unknown => (LoadBalancer::RoundRobin, Some(unknown_strategy(unknown))),
     }
+}
+
+fn unknown_strategy(written: &str) -> String {
+    let shown: String = written.chars().take(40).collect();
+    format!(
+        "loadBalancerPolicy.strategy {shown:?} is not known, setting load balancer strategy to default RoundRobin"
+    )
 }
 
 /// Reads an HTTP `healthCheckPolicy`.
 pub(crate) fn http_health_check(policy: &HttpHealthCheckPolicy) -> Result<HealthCheck, String> {
+    check_length("healthCheckPolicy.path", &policy.path, LONGEST_PATH)?;
+    check_length("healthCheckPolicy.host", policy.host.as_deref().unwrap_or_default(), LONGEST_HOST)?;
     if !policy.path.starts_with('/') || policy.path.chars().any(char::is_control) {
         return Err(format!("healthCheckPolicy.path {:?} must start with \"/\"", policy.path));
     }
@@ -228,6 +251,12 @@ pub(crate) fn redirect(policy: &RequestRedirectPolicy) -> Result<Redirect, Strin
     let texts = [&policy.hostname, &policy.path, &policy.prefix];
     if texts.into_iter().flatten().any(|t| t.chars().any(char::is_control)) {
         return Err("hostname, path and prefix cannot have control characters".to_owned());
+    }
+    if let Some(host) = policy.hostname.as_deref().filter(|host| !is_host(host)) {
+        return Err(format!("hostname \"{}\" is not a host", excerpt(host)));
+    }
+    for (what, text) in [("path", &policy.path), ("prefix", &policy.prefix)] {
+        check_length(what, text.as_deref().unwrap_or_default(), LONGEST_PATH)?;
     }
     Ok(Redirect {
         scheme: policy.scheme.map(|s| scheme(s).to_owned()),

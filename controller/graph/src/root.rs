@@ -1,12 +1,15 @@
 //! A root HTTPProxy: its virtual host, TLS, and what it serves on which listener (reference 1.2, 1.3, 1.11).
 
-use contour_crds::httpproxy::{Tls, VirtualHost};
-use contour_objects::{NamespacedName, Proxy};
+use std::sync::Arc;
 
+use contour_crds::httpproxy::{Tls, VirtualHost};
+use contour_objects::{Kind, NamespacedName, ObjectRef, Proxy};
+
+use crate::budget::Bill;
 use crate::build::{Build, Reported, SecretProblem};
 use crate::host::{HostParts, SecurePart};
 use crate::model::{Action, Route, Termination, TlsVersion};
-use crate::{include, tcp, unsupported};
+use crate::{cost, include, tcp, unsupported};
 
 /// What a root asks of TLS.
 enum RootTls {
@@ -16,7 +19,9 @@ enum RootTls {
 }
 
 /// Adds what a root serves to its host. Problems are reported on the objects that have them.
-pub(crate) fn add(b: &mut Build<'_>, proxy: &Proxy, parts: &mut HostParts) {
+pub(crate) fn add(b: &mut Build<'_>, proxy: &Arc<Proxy>, parts: &mut HostParts) {
+    b.ledger.pays(&proxy.name.namespace);
+    let proxy = &b.proxy_version(proxy);
     b.reach(&proxy.name);
     // What is wrong was reported: the root does not serve.
     let _: Result<(), Reported> = try_add(b, proxy, parts);
@@ -36,6 +41,10 @@ fn try_add(b: &mut Build<'_>, proxy: &Proxy, parts: &mut HostParts) -> Result<()
         (Some(spec), _) => Some(tcp::resolve(b, proxy, spec)?),
     };
     let enforce = !matches!(tls, RootTls::None);
+    if enforce {
+        let writer = ObjectRef::new(Kind::HttpProxy, proxy.name.clone());
+        b.charge(&Bill { writer, includer: None }, cost::TLS, "TLSError")?;
+    }
     let mut secure = Vec::new();
     for built in include::routes(b, proxy) {
         let mut plain = built.route.clone();

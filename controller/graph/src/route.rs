@@ -7,12 +7,13 @@ use contour_objects::Proxy;
 
 use crate::build::{Build, Reported};
 use crate::headers::Place;
+use crate::limits::{LONGEST_BODY, LONGEST_PATH, check_length, excerpt};
 use crate::model::{
     Action, Forward, HeaderPolicy, HostRewrite, Origin, PathMatch, PathRewrite, Route, RouteMatch, Timeout,
     WeightedCluster,
 };
 use crate::service::ClusterPolicy;
-use crate::{conditions, headers, policy, re2, service, unsupported};
+use crate::{conditions, headers, policy, service, unsupported};
 
 /// A route and whether it may be served without TLS.
 #[derive(Clone, Debug)]
@@ -86,12 +87,9 @@ fn route_match(
     conditions::check_query(all())
         .map_err(|why| b.error(&proxy.name, "RouteError", "QueryParameterMatchConditionsNotValid", why))?;
     let merged = conditions::merge(all());
-    if let PathMatch::Regex(regex) = &merged.path {
-        // Each piece is one; the whole may still not be.
-        re2::check(regex).map_err(|why| {
-            b.error(&proxy.name, "RouteError", "PathMatchConditionsNotValid", format!("route: {why}"))
-        })?;
-    }
+    conditions::check_merged(&merged.path).map_err(|why| {
+        b.error(&proxy.name, "RouteError", "PathMatchConditionsNotValid", format!("route: {why}"))
+    })?;
     Ok(merged)
 }
 
@@ -117,7 +115,10 @@ fn action(
             let message = format!("route.directResponsePolicy.statusCode {status} must be from 200 to 599");
             return Err(b.error(&proxy.name, "RouteError", "RouteActionCountNotValid", message));
         }
-        return Ok(Action::Respond { status, body: response.body.clone().unwrap_or_default() });
+        let body = response.body.as_deref().unwrap_or_default();
+        check_length("route.directResponsePolicy.body", body, LONGEST_BODY)
+            .map_err(|why| b.error(&proxy.name, "RouteError", "DirectResponsePolicyNotValid", why))?;
+        return Ok(Action::Respond { status, body: body.to_owned() });
     }
     forward.clusters = clusters(b, proxy, spec, &policy, &forward.request_headers)?;
     if forward.clusters.is_empty() {
@@ -179,27 +180,44 @@ fn rewrite(
     if replacements.is_empty() {
         return Ok(None);
     }
-    let mut error = |reason, message: &str| b.error(&proxy.name, "PrefixReplaceError", reason, message);
+    let error = |b: &mut Build<'_>, reason, message: &str| {
+        b.error(&proxy.name, "PrefixReplaceError", reason, message)
+    };
     let PathMatch::Prefix(prefix) = &matches.path else {
-        return Err(error("MustHavePrefix", "cannot specify prefix replacements without a prefix condition"));
+        return Err(error(
+            b,
+            "MustHavePrefix",
+            "cannot specify prefix replacements without a prefix condition",
+        ));
     };
     let mut seen = BTreeSet::new();
     for one in replacements {
         if !seen.insert(&one.prefix) {
             return Err(match &one.prefix {
                 Some(prefix) => error(
+                    b,
                     "DuplicateReplacement",
-                    &format!("conflicting replacements for prefix \"{prefix}\""),
+                    &format!("conflicting replacements for prefix \"{}\"", excerpt(prefix)),
                 ),
-                None => error("AmbiguousReplacement", "more than one replacement without a prefix"),
+                None => error(b, "AmbiguousReplacement", "more than one replacement without a prefix"),
             });
         }
+        if let Err(why) = check_length("a replacement", &one.replacement, LONGEST_PATH) {
+            return Err(error(b, "AmbiguousReplacement", &why));
+        }
         if one.replacement.chars().any(char::is_control) {
-            return Err(error("AmbiguousReplacement", "a replacement has control characters"));
+            return Err(error(b, "AmbiguousReplacement", "a replacement has control characters"));
         }
     }
     let exact = replacements.iter().find(|r| r.prefix.as_ref() == Some(prefix));
     let chosen = exact.or_else(|| replacements.iter().find(|r| r.prefix.is_none()));
+    if chosen.is_none() {
+        let shown: String = prefix.chars().take(200).collect();
+        let message = format!(
+            "pathRewritePolicy.replacePrefix has no replacement for prefix \"{shown}\": the path stays as it is"
+        );
+        b.warn(&proxy.name, "SpecError", "IgnoredField", message);
+    }
     Ok(chosen.map(|r| PathRewrite::Prefix(r.replacement.clone())))
 }
 
@@ -264,7 +282,12 @@ fn clusters(
             continue;
         };
         let weight = weight(b, proxy, reference.weight)?;
-        clusters.push(WeightedCluster { cluster: cluster.into(), weight, request_headers, response_headers });
+        clusters.push(WeightedCluster {
+            cluster: b.share(cluster),
+            weight,
+            request_headers,
+            response_headers,
+        });
     }
     check_sum(b, proxy, &clusters)?;
     Ok(clusters)

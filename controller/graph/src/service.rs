@@ -3,15 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use contour_crds::httpproxy::{Service as ServiceRef, UpstreamProtocol, UpstreamValidation as ValidationRef};
 use contour_objects::{NamespacedName, Proxy, Service, ServicePort};
 
+use crate::annotation;
 use crate::build::{Build, Reported, SecretProblem};
 use crate::model::{
     CircuitBreakers, Cluster, Discovery, EndpointsOf, HealthCheck, HealthPort, HostRewrite, LoadBalancer,
     Protocol, Timeout, UpstreamValidation,
 };
+
+/// Longest timeout of a health check.
+const LONGEST_CHECK: Duration = Duration::from_secs(5);
+/// The same, of addresses that are found by name.
+const LONGEST_NAMED_CHECK: Duration = Duration::from_secs(3);
 
 /// What a route decides for all its clusters.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +40,9 @@ pub(crate) fn resolve<'a>(
         external_name(target, b.settings.external_names)
             .map_err(|why| format!("Service \"{name}\" is of type ExternalName: {why}"))?;
     }
-    let found = service.ports.iter().find(|p| port(p));
+    // TCP and UDP may have one number.
+    let matching = || service.ports.iter().filter(|p| port(p));
+    let found = matching().find(|p| p.tcp).or_else(|| matching().next());
     let found = found.ok_or_else(|| format!("port \"{wanted}\" on Service \"{name}\" not matched"))?;
     if !found.tcp {
         return Err(format!("port \"{wanted}\" on Service \"{name}\" is not a TCP port"));
@@ -100,6 +109,9 @@ pub(crate) fn cluster(
             return Ok(None);
         }
     };
+    for message in annotation::of_service(service) {
+        b.warn(&proxy.name, "ServiceError", "AnnotationNotValid", message);
+    }
     let protocol = reference.protocol.map_or_else(|| protocol_of(service, port), given_protocol);
     let validation = validation(b, proxy, reference, protocol)?;
     let sni = match host {
@@ -114,10 +126,33 @@ pub(crate) fn cluster(
         validation,
         sni: sni.filter(|_| protocol.is_tls()),
         load_balancer: policy.load_balancer,
-        health_check: policy.health_check.clone(),
+        health_check: bounded_check(b, proxy, policy, service),
         idle_connection_timeout: policy.idle_connection_timeout,
         circuit_breakers: circuit_breakers(&service.annotations),
     }))
+}
+
+/// The health check with a timeout that others can wait for: Envoy finishes its start, and answers the next change of clusters, only when every
+/// endpoint of every new cluster has answered its first check or has let its time pass.
+fn bounded_check(
+    b: &mut Build<'_>,
+    proxy: &Proxy,
+    policy: &ClusterPolicy,
+    service: &Service,
+) -> Option<HealthCheck> {
+    let mut check = policy.health_check.clone()?;
+    // A name has to be resolved before.
+    let most = if service.external_name.is_some() { LONGEST_NAMED_CHECK } else { LONGEST_CHECK };
+    if check.timeout > most {
+        let message = format!(
+            "healthCheckPolicy.timeoutSeconds: {} is reduced to {}, because other changes wait for a new cluster's first check",
+            check.timeout.as_secs(),
+            most.as_secs()
+        );
+        b.warn(&proxy.name, "SpecError", "HealthCheckTimeoutReduced", message);
+        check.timeout = most;
+    }
+    Some(check)
 }
 
 fn health_port(
@@ -179,12 +214,7 @@ pub(crate) fn protocol_of(service: &Service, port: &ServicePort) -> Protocol {
 
 /// The circuit breakers in a Service's annotations; what is not a positive number is not set.
 pub(crate) fn circuit_breakers(annotations: &BTreeMap<String, String>) -> CircuitBreakers {
-    let number = |key: &str| {
-        annotations
-            .get(&format!("projectcontour.io/{key}"))
-            .and_then(|v| v.trim().parse().ok())
-            .filter(|v| *v > 0)
-    };
+    let number = |name: &str| annotation::limit_of(annotations, name);
     CircuitBreakers {
         max_connections: number("max-connections"),
         max_pending_requests: number("max-pending-requests"),

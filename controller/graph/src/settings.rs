@@ -2,7 +2,20 @@
 
 use std::collections::BTreeSet;
 
+use crate::budget::Budgets;
 use crate::model::TlsVersion;
+
+/// Who contributes to a host that objects of several namespaces name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostOwnership {
+    /// Everybody, as in Contour: Ingresses of all namespaces add paths, to the hosts of HTTPProxies as well (`--share-httpproxy-hosts`).
+    Shared,
+    /// A host that an HTTPProxy names belongs to its namespace: Ingresses of others do not contribute. Among Ingresses paths merge.
+    #[default]
+    Proxies,
+    /// One namespace a host, that of the oldest object that names it, whatever its kind (`--strict-host-ownership`).
+    Strict,
+}
 
 /// Settings of the graph, fixed for the life of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +24,8 @@ pub struct Settings {
     pub classes: Vec<String>,
     /// Namespaces whose HTTPProxies may be roots (`--root-namespaces`). Empty: all.
     pub root_namespaces: BTreeSet<String>,
+    /// Who contributes to a host that several namespaces name.
+    pub ownership: HostOwnership,
     /// `disablePermitInsecure`: every TLS host redirects plain requests.
     pub disable_permit_insecure: bool,
     /// `enableExternalNameService`: serve Services of type ExternalName (never loopback or link-local names).
@@ -19,6 +34,8 @@ pub struct Settings {
     pub tls_minimum: TlsVersion,
     /// `tls.maximum-protocol-version` (1.3).
     pub tls_maximum: TlsVersion,
+    /// What may be served for an object, a host and a namespace.
+    pub budgets: Budgets,
 }
 
 impl Default for Settings {
@@ -26,10 +43,12 @@ impl Default for Settings {
         Self {
             classes: Vec::new(),
             root_namespaces: BTreeSet::new(),
+            ownership: HostOwnership::default(),
             disable_permit_insecure: false,
             external_names: false,
             tls_minimum: TlsVersion::V1_2,
             tls_maximum: TlsVersion::V1_3,
+            budgets: Budgets::default(),
         }
     }
 }

@@ -9,8 +9,13 @@ use contour_crds::HTTPProxyStatus;
 use contour_crds::status::{ConditionStatus, DetailedCondition, SubCondition};
 use contour_objects::NamespacedName;
 
+use crate::build::{add_issue, more_issues};
+
 /// Longest message the API server takes in a condition, in bytes, as Contour cuts it.
 const LONGEST_MESSAGE: usize = 32_760;
+
+/// The most bytes of all errors' messages together, and of all warnings': the object has to fit into etcd with both.
+const MOST_BYTES: usize = LONGEST_MESSAGE;
 
 /// One error or warning: the type and reason are Contour's identifiers, the message is for people.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +77,11 @@ pub struct ProxyStatus {
 }
 
 impl ProxyStatus {
+    /// Adds an error that is not there yet, as long as there is room.
+    pub fn add_error(&mut self, error: Issue) {
+        add_issue(&mut self.errors, error);
+    }
+
     /// The summary of errors.
     pub fn state(&self) -> State {
         match self.errors.as_slice() {
@@ -123,10 +133,25 @@ impl ProxyStatus {
             message: message.to_owned(),
             observed_generation: self.generation,
             last_transition_time: String::new(),
-            errors: self.errors.iter().map(sub_condition).collect(),
-            warnings: self.warnings.iter().map(sub_condition).collect(),
+            errors: sub_conditions(&self.errors),
+            warnings: sub_conditions(&self.warnings),
         }
     }
+}
+
+/// As many issues as there is room for; the last one then says that there are more.
+fn sub_conditions(issues: &[Issue]) -> Vec<SubCondition> {
+    let (mut listed, mut room) = (Vec::new(), MOST_BYTES);
+    for issue in issues {
+        let condition = sub_condition(issue);
+        let Some(rest) = room.checked_sub(condition.message.len()) else {
+            listed.push(sub_condition(&more_issues(issue.kind)));
+            break;
+        };
+        room = rest;
+        listed.push(condition);
+    }
+    listed
 }
 
 fn sub_condition(issue: &Issue) -> SubCondition {
@@ -140,5 +165,41 @@ fn sub_condition(issue: &Issue) -> SubCondition {
         status: ConditionStatus::True,
         reason: issue.reason.to_owned(),
         message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_fits_into_etcd_whatever_is_said() {
+        let issue = |i: usize| Issue::new("RouteError", "Odd", format!("{i}{}", "ü".repeat(20_000)));
+        let status = ProxyStatus {
+            object: NamespacedName::new("team", "www"),
+            generation: 1,
+            errors: (0..64).map(issue).collect(),
+            warnings: (0..64).map(issue).collect(),
+        };
+        let written = status.merge(&HTTPProxyStatus::default(), "2026-01-01T00:00:00Z").unwrap();
+        let bytes = serde_json::to_string(&written).unwrap().len();
+        assert!(bytes < 128 * 1024, "{bytes} bytes");
+        let errors = &written.conditions[0].errors;
+        let reasons: Vec<_> = errors.iter().map(|error| error.reason.as_str()).collect();
+        assert_eq!(reasons, ["Odd", "MoreIssues"]);
+    }
+
+    #[test]
+    fn what_fits_is_told_in_full() {
+        let status = ProxyStatus {
+            object: NamespacedName::new("team", "www"),
+            generation: 1,
+            errors: (0..60)
+                .map(|i| Issue::new("RouteError", "Odd", format!("{i}{}", "x".repeat(500))))
+                .collect(),
+            warnings: Vec::new(),
+        };
+        let written = status.merge(&HTTPProxyStatus::default(), "2026-01-01T00:00:00Z").unwrap();
+        assert_eq!(written.conditions[0].errors.len(), 60);
     }
 }

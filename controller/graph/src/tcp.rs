@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use contour_crds::httpproxy::TcpProxy as TcpSpec;
-use contour_objects::Proxy;
+use contour_objects::{Kind, ObjectRef, Proxy};
 
+use crate::budget::Bill;
 use crate::build::{Build, Reported};
 use crate::include::{MOST_LEVELS, check_cycle, child, target};
 use crate::model::{HeaderPolicy, TcpProxy, WeightedCluster};
 use crate::route::{check_sum, origin, weight};
 use crate::service::ClusterPolicy;
-use crate::{policy, service, unsupported};
+use crate::{cost, policy, service, unsupported};
 
 /// Resolves `spec.tcpproxy`, through its includes.
 pub(crate) fn resolve(b: &mut Build<'_>, root: &Proxy, spec: &TcpSpec) -> Result<TcpProxy, Reported> {
@@ -78,13 +79,16 @@ fn leaf(b: &mut Build<'_>, proxy: &Proxy, spec: &TcpSpec) -> Result<TcpProxy, Re
             return Err(Reported);
         };
         clusters.push(WeightedCluster {
-            cluster: cluster.into(),
+            cluster: b.share(cluster),
             weight: weight(b, proxy, reference.weight)?,
             request_headers: HeaderPolicy::default(),
             response_headers: HeaderPolicy::default(),
         });
     }
     check_sum(b, proxy, &clusters)?;
+    let writer = ObjectRef::new(Kind::HttpProxy, proxy.name.clone());
+    let amount = cost::shares(&clusters);
+    b.charge(&Bill { writer, includer: None }, amount, "TCPProxyError")?;
     if clusters.iter().all(|c| c.weight == 0) {
         for cluster in &mut clusters {
             cluster.weight = 1;

@@ -7,7 +7,7 @@ use contour_crds::httpproxy::{Include, MatchCondition, Route, Service as Service
 use contour_crds::{HTTPProxy, HTTPProxySpec};
 use contour_graph::model;
 use contour_graph::status::ProxyStatus;
-use contour_graph::{Graph, Settings};
+use contour_graph::{Graph, HostOwnership, Settings};
 use contour_objects::{
     Changes, Delegation, Event, Grant, Ingress, Kind, NamespacedName, Object, ObjectRef, Proxy, Secret,
     SecretError, Service, ServicePort, Store, TlsPair,
@@ -68,7 +68,7 @@ fn proxy() -> impl Strategy<Value = Object> {
         proptest::collection::vec(include(), 0..3),
         prop_oneof![9 => Just(None), 1 => Just(Some("other".to_owned()))],
     );
-    (names("p", 3), spec).prop_map(|(name, (host, routes, includes, class))| {
+    (names("p", 3), spec, 0..2_i64).prop_map(|(name, (host, routes, includes, class), created)| {
         let spec = HTTPProxySpec {
             virtualhost: host.map(Box::new),
             routes,
@@ -78,7 +78,18 @@ fn proxy() -> impl Strategy<Value = Object> {
         };
         let mut object = HTTPProxy::new(&name.name, spec);
         object.metadata.namespace = Some(name.namespace.to_string());
-        Object::HttpProxy(Arc::new(Proxy::from(object)))
+        Object::HttpProxy(Arc::new(Proxy { created, ..Proxy::from(object) }))
+    })
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
+    let ownership =
+        prop_oneof![Just(HostOwnership::Proxies), Just(HostOwnership::Strict), Just(HostOwnership::Shared)];
+    let roots = prop_oneof![3 => Just(None), 1 => Just(Some("blue".to_owned()))];
+    (ownership, roots).prop_map(|(ownership, root)| Settings {
+        ownership,
+        root_namespaces: root.into_iter().collect(),
+        ..Settings::default()
     })
 }
 
@@ -196,8 +207,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn following_changes_equals_building_afresh(batches in proptest::collection::vec(proptest::collection::vec(event(), 1..4), 1..25)) {
-        let (mut store, mut graph, mut world) = (Store::default(), Graph::new(Settings::default()), World::default());
+    fn following_changes_equals_building_afresh(settings in settings(), batches in proptest::collection::vec(proptest::collection::vec(event(), 1..4), 1..25)) {
+        let (mut store, mut graph, mut world) = (Store::default(), Graph::new(settings.clone()), World::default());
         for batch in batches {
             let mut changes = Changes::default();
             for event in batch {
@@ -205,13 +216,13 @@ proptest! {
             }
             world.follow(&mut graph, &store, &changes);
         }
-        let (mut fresh, mut afresh) = (Graph::new(Settings::default()), World::default());
+        let (mut fresh, mut afresh) = (Graph::new(settings), World::default());
         afresh.follow(&mut fresh, &store, &everything(&store));
         prop_assert_eq!(sorted(world), sorted(afresh));
     }
 
     #[test]
-    fn the_order_of_objects_does_not_matter(objects in proptest::collection::vec(object(), 1..20), seed in any::<u64>()) {
+    fn the_order_of_objects_does_not_matter(settings in settings(), objects in proptest::collection::vec(object(), 1..20), seed in any::<u64>()) {
         let mut unique: BTreeMap<ObjectRef, Object> = BTreeMap::new();
         unique.extend(objects.into_iter().map(|o| (o.reference(), o)));
         let forward: Vec<Object> = unique.values().cloned().collect();
@@ -221,7 +232,7 @@ proptest! {
             text.bytes().fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
         });
         let end = |objects: Vec<Object>| {
-            let (mut store, mut graph, mut world) = (Store::default(), Graph::new(Settings::default()), World::default());
+            let (mut store, mut graph, mut world) = (Store::default(), Graph::new(settings.clone()), World::default());
             for object in objects {
                 let mut changes = Changes::default();
                 store.apply(Event::Apply(object), &mut changes);

@@ -7,6 +7,7 @@
 //! | [`Statuses`] | per HTTPProxy and Ingress, the status the API server holds and the one it should hold |
 //! | [`AddressSource`] | the addresses that statuses name, from the Envoy Service |
 //! | [`StatusWriter`] | makes the two equal, while leading |
+//! | [`Notes`], [`NoteWriter`] | what Ingresses have to tell, as Events, while leading |
 //! | [`Election`] | who leads, by a Lease |
 //! | [`Metrics`] | what of this Prometheus sees |
 //!
@@ -45,7 +46,7 @@
 //!
 //! Each part that does IO is a value with `run(token)`: a future that goes on until the token is cancelled. Requests are those that Contour's
 //! stock roles permit: `get`, `list` and `watch` of what is read, `update` of statuses, `create` and `update` of the Lease, `create`
-//! of Events.
+//! of Events in its own namespace; and, which they do not permit, `create` and `patch` of Events about Ingresses. Without that right the log has them alone.
 
 mod addresses;
 mod client;
@@ -55,6 +56,7 @@ mod lease;
 mod lease_event;
 mod merge;
 mod metrics;
+mod notes;
 mod statuses;
 mod trouble;
 mod watch;
@@ -65,6 +67,7 @@ pub use client::{ClientError, ClientSource, HealthError, api_health, connect};
 pub use configuration::{ConfigurationError, configuration};
 pub use lease::{Election, LeaseSettings, LeaseTimesError, always_leading, identity};
 pub use metrics::Metrics;
+pub use notes::{NoteWriter, Notes};
 pub use statuses::Statuses;
 pub use watch::{Sources, SourcesError};
 pub use writer::StatusWriter;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use contour_crds::{HTTPProxy, HTTPProxySpec};
 
-use crate::name::{NamespacedName, class_of, name_of};
+use crate::name::{NamespacedName, class_of, created_of, name_of};
 
 /// An HTTPProxy without what never changes its meaning (status, labels, managed fields).
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +13,8 @@ pub struct Proxy {
     pub name: NamespacedName,
     /// `metadata.generation`; travels into `observedGeneration`.
     pub generation: i64,
+    /// Creation time, Unix seconds; 0 where the source has none (files).
+    pub created: i64,
     /// The class it asks for, from annotations or `spec.ingressClassName`.
     pub class: Option<Arc<str>>,
     /// The specification.
@@ -24,6 +26,7 @@ impl From<HTTPProxy> for Proxy {
         Self {
             name: name_of(&object.metadata),
             generation: object.metadata.generation.unwrap_or_default(),
+            created: created_of(&object.metadata),
             class: class_of(&object.metadata, object.spec.ingress_class_name.as_deref()),
             spec: object.spec,
         }

@@ -5,7 +5,7 @@
 //! a RouteConfiguration is a head part and one part per virtual host, a Listener a head and one part per filter chain,
 //! each encoded once and never again until it changes. Parts are also the unit in which a rejected change is isolated.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
@@ -72,13 +72,22 @@ pub struct Part {
     pub hash: u64,
     /// Encoded protobuf fields, valid on their own.
     pub bytes: Bytes,
+    /// The Clusters and Secrets that the piece refers to by name: a peer that lives on with it needs them.
+    pub uses: Box<[(ResourceType, Arc<str>)]>,
 }
 
 impl Part {
     /// A part of the given encoded fields.
     pub fn new(id: impl Into<Arc<str>>, bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self { id: id.into(), hash: xxh3_64(&bytes), bytes }
+        Self { id: id.into(), hash: xxh3_64(&bytes), bytes, uses: Box::default() }
+    }
+
+    /// Says which Clusters and Secrets the part refers to.
+    #[must_use]
+    pub fn using(mut self, names: impl IntoIterator<Item = (ResourceType, Arc<str>)>) -> Self {
+        self.uses = names.into_iter().collect();
+        self
     }
 }
 
@@ -89,25 +98,56 @@ impl fmt::Debug for Part {
     }
 }
 
+/// Where parts of a large resource can be tried at a peer without touching the resource itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// The name of a resource of the same type that serves nobody.
+    pub name: Arc<str>,
+    /// Its head: the parts on trial follow it.
+    pub head: Arc<Part>,
+}
+
+/// Rewrites an encoded message so that it means the same and has other content, different for every number.
+pub type Variation = fn(&[u8], u32) -> Bytes;
+
 /// A resource as xDS serves it: a name, a content version, and parts whose concatenation is the encoded message.
 #[derive(Clone)]
 pub struct Resource {
     name: Arc<str>,
     version: u64,
+    meaning: u64,
     parts: Vec<Arc<Part>>,
     needs: Option<Arc<str>>,
+    trial: Option<Arc<Trial>>,
+    variation: Option<Variation>,
+    withheld: Vec<Withheld>,
     body: OnceLock<Bytes>,
+}
+
+/// A part that is not in a resource though it should be, because a peer refused it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Withheld {
+    /// The hash of the part that was refused.
+    pub refused: u64,
+    /// The hash of the earlier part that stands in its place, if one does.
+    pub instead: Option<u64>,
 }
 
 impl Resource {
     /// A resource of these parts, in this order. Part ids must be unique within the resource.
     pub fn new(name: impl Into<Arc<str>>, parts: Vec<Arc<Part>>) -> Self {
-        let mut hasher = Xxh3::new();
-        for part in &parts {
-            hasher.update(&part.hash.to_le_bytes());
-            hasher.update(part.id.as_bytes());
+        let version = version_of(parts.iter().map(|part| (&*part.id, part.hash)));
+        Self {
+            name: name.into(),
+            version,
+            meaning: version,
+            parts,
+            needs: None,
+            trial: None,
+            variation: None,
+            withheld: Vec::new(),
+            body: OnceLock::new(),
         }
-        Self { name: name.into(), version: hasher.digest(), parts, needs: None, body: OnceLock::new() }
     }
 
     /// A resource encoded in one piece.
@@ -122,6 +162,50 @@ impl Resource {
         self
     }
 
+    /// Says where parts of this resource can be tried on their own.
+    #[must_use]
+    pub fn tried_as(mut self, trial: Arc<Trial>) -> Self {
+        self.trial = Some(trial);
+        self
+    }
+
+    /// Says how this resource, of one part, can be given other content of the same meaning: for peers that do not look again at
+    /// what they have refused once.
+    #[must_use]
+    pub fn varying(mut self, variation: Variation) -> Self {
+        self.variation = Some(variation);
+        self
+    }
+
+    /// This resource with other parts.
+    #[must_use]
+    pub fn with_parts(&self, parts: Vec<Arc<Part>>) -> Self {
+        let (needs, trial) = (self.needs.clone(), self.trial.clone());
+        Self { needs, trial, variation: self.variation, ..Self::new(Arc::clone(&self.name), parts) }
+    }
+
+    /// Says which parts are missing for good, as the peer refused them.
+    #[must_use]
+    pub fn lacking(mut self, withheld: Vec<Withheld>) -> Self {
+        self.withheld = withheld;
+        self
+    }
+
+    /// The variant of this number of a resource that has any: of the same meaning, with another version.
+    pub fn variant(&self, number: u32) -> Option<Self> {
+        let ([only], Some(variation)) = (self.parts.as_slice(), self.variation) else { return None };
+        let part = Part {
+            uses: only.uses.clone(),
+            ..Part::new(Arc::clone(&only.id), variation(&only.bytes, number))
+        };
+        Some(Self { meaning: self.meaning, ..self.with_parts(vec![Arc::new(part)]) })
+    }
+
+    /// Whether this resource has variants.
+    pub fn varies(&self) -> bool {
+        self.variation.is_some() && self.parts.len() == 1
+    }
+
     /// The resource's name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
@@ -132,9 +216,27 @@ impl Resource {
         self.version
     }
 
-    /// The version as it travels: 16 hex digits.
+    /// Where parts of this resource can be tried on their own.
+    pub fn trial(&self) -> Option<&Arc<Trial>> {
+        self.trial.as_ref()
+    }
+
+    /// What was refused of this resource and is not in it.
+    pub fn withheld(&self) -> &[Withheld] {
+        &self.withheld
+    }
+
+    /// The version as it travels: that of its meaning in 16 hex digits, then what is withheld. A peer gives it back when it connects again, be it to
+    /// another process, which then knows what the peer refused: see [`read_version`].
     pub fn version_text(&self) -> String {
-        format!("{:016x}", self.version)
+        let mut text = format!("{:016x}", self.meaning);
+        for Withheld { refused, instead } in self.withheld.iter().take(MOST_TOLD) {
+            let _ = write!(text, "!{refused:016x}");
+            if let Some(instead) = instead {
+                let _ = write!(text, "~{instead:016x}");
+            }
+        }
+        text
     }
 
     /// The parts, in encoding order.
@@ -170,6 +272,31 @@ impl fmt::Debug for Resource {
     }
 }
 
+/// The most parts of which a version tells that they are withheld: 33 bytes each, for every resource an Envoy has.
+const MOST_TOLD: usize = 64;
+
+/// Reads what [`Resource::version_text`] writes. `None` for what is no version of ours.
+pub fn read_version(text: &str) -> Option<(u64, Vec<Withheld>)> {
+    let hash = |text: &str| (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok()).flatten();
+    let mut pieces = text.split('!');
+    let version = hash(pieces.next()?)?;
+    let withheld = pieces.take(MOST_TOLD).map(|piece| match piece.split_once('~') {
+        Some((refused, instead)) => Some(Withheld { refused: hash(refused)?, instead: Some(hash(instead)?) }),
+        None => Some(Withheld { refused: hash(piece)?, instead: None }),
+    });
+    Some((version, withheld.collect::<Option<_>>()?))
+}
+
+/// The version of a resource of parts with these ids and hashes.
+pub fn version_of<'p>(parts: impl IntoIterator<Item = (&'p str, u64)>) -> u64 {
+    let mut hasher = Xxh3::new();
+    for (id, hash) in parts {
+        hasher.update(&hash.to_le_bytes());
+        hasher.update(id.as_bytes());
+    }
+    hasher.digest()
+}
+
 /// One consistent step from one published state to the next. Setting what is already there with the same version is a no-op.
 #[derive(Clone, Debug, Default)]
 pub struct Transaction {
@@ -198,6 +325,44 @@ mod tests {
         assert_eq!(a.version(), b.version());
         assert_ne!(a.version(), c.version());
         assert_eq!(a.body(), "xy");
+    }
+
+    #[test]
+    fn a_version_tells_what_is_withheld() {
+        let (a, b) = (Arc::new(Part::new("", "x")), Arc::new(Part::new("h", "y")));
+        let withheld = vec![
+            Withheld { refused: 7, instead: None },
+            Withheld { refused: u64::MAX, instead: Some(b.hash) },
+        ];
+        let resource = Resource::new("r", vec![a]).with_parts(vec![b]).lacking(withheld.clone());
+        assert_eq!(read_version(&resource.version_text()), Some((resource.version(), withheld)));
+        for bad in [
+            "",
+            "1",
+            "00000000000000zz",
+            "0000000000000001!",
+            "0000000000000001!2",
+            "0000000000000001!0000000000000002~",
+        ] {
+            assert_eq!(read_version(bad), None, "{bad}");
+        }
+        assert_eq!(read_version("0000000000000001"), Some((1, vec![])));
+    }
+
+    #[test]
+    fn a_variant_has_another_version_and_the_same_meaning() {
+        fn longer(bytes: &[u8], number: u32) -> Bytes {
+            [bytes, &vec![b'\n'; number as usize]].concat().into()
+        }
+        let resource = Resource::whole("r", "x").varying(longer);
+        let (one, two) = (resource.variant(1).unwrap(), resource.variant(1).unwrap().variant(1).unwrap());
+        assert_eq!((one.body(), two.body()), ("x\n".into(), "x\n\n".into()));
+        assert_eq!(
+            (one.version_text(), two.version_text()),
+            (resource.version_text(), resource.version_text())
+        );
+        assert!(one.version() != two.version() && one.version() != resource.version());
+        assert!(Resource::whole("r", "x").variant(1).is_none());
     }
 
     #[test]

@@ -34,6 +34,7 @@
 
 mod admin;
 mod build;
+mod dedicated;
 mod process;
 mod readiness;
 mod shutdown;
@@ -44,6 +45,7 @@ pub use admin::{
     AdminAddresses, AdminError, AdminServers, HealthCheck, Listen, health_router, metrics_router,
 };
 pub use build::{BuildInfo, register_process_metrics};
+pub use dedicated::Dedicated;
 pub use readiness::{Readiness, ReadinessHandle};
 pub use shutdown::Shutdown;
 pub use tasks::{TaskError, Tasks};

@@ -1,11 +1,12 @@
 //! Logs: text or JSON on standard error, by level or by `RUST_LOG`.
 
 use std::env;
+use std::str::FromStr as _;
 
 use clap::ValueEnum;
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{Directive, ParseError};
 use tracing_subscriber::util::TryInitError;
 use tracing_subscriber::{fmt, prelude::*};
 
@@ -21,6 +22,9 @@ pub enum LogFormat {
     /// One JSON object per event: `timestamp`, `level`, `message`, `target` and the event's own fields.
     Json,
 }
+
+/// Where the Kubernetes client logs answers as warnings, word by word.
+const WHOLE_ANSWERS: &str = "kube_client::client=error";
 
 /// What is logged, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,12 +57,7 @@ impl Telemetry {
     /// Starts logging to standard error. `RUST_LOG`, if set, replaces the levels. Fails if it is no filter, or the
     /// second time.
     pub fn init(self) -> Result<(), TelemetryError> {
-        let filter = match env::var("RUST_LOG") {
-            Ok(value) if !value.is_empty() => EnvFilter::builder()
-                .parse(&value)
-                .map_err(|source| TelemetryError::Filter { value: value.clone(), source })?,
-            _ => EnvFilter::new(self.directives()),
-        };
+        let filter = self.filter(env::var("RUST_LOG").ok())?;
         let registry = tracing_subscriber::registry().with(filter);
         let layer = fmt::layer().with_writer(std::io::stderr);
         match self.format {
@@ -66,6 +65,18 @@ impl Telemetry {
             LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init()?,
         }
         Ok(())
+    }
+
+    /// What is logged: by `RUST_LOG`, else by our own levels; but never what the Kubernetes client does not understand. It logs such answers whole,
+    /// lists of Secrets included; the error that it returns is told by whoever asked.
+    fn filter(self, set: Option<String>) -> Result<EnvFilter, TelemetryError> {
+        let filter = match set.filter(|value| !value.is_empty()) {
+            Some(value) => EnvFilter::builder()
+                .parse(&value)
+                .map_err(|source| TelemetryError::Filter { value, source })?,
+            None => EnvFilter::new(self.directives()),
+        };
+        Ok(filter.add_directive(Directive::from_str(WHOLE_ANSWERS).expect("a directive")))
     }
 
     /// Levels without `RUST_LOG`, in its syntax.
@@ -95,6 +106,11 @@ mod tests {
             }
         }
         assert!(Telemetry { debug: true, ..Telemetry::default() }.directives().starts_with("debug,"));
+        for set in [None, Some("trace"), Some("kube_client=trace"), Some("kube_client::client=trace")] {
+            let filter = Telemetry::default().filter(set.map(str::to_owned)).unwrap().to_string();
+            let own = filter.split(',').filter(|part| part.starts_with("kube_client::client"));
+            assert_eq!(own.collect::<Vec<_>>(), [WHOLE_ANSWERS], "{filter}");
+        }
         let loud = Telemetry { kubernetes_debug: 8, ..Telemetry::default() }.directives();
         assert!(loud.ends_with("kube_client=trace,kube_runtime=trace"), "{loud}");
     }

@@ -180,6 +180,22 @@ pub struct ObjectFlags {
     /// Elsewhere they can only be included. Does not restrict Ingress. Default: all namespaces.
     #[arg(long, value_name = "NAMESPACE,...")]
     pub root_namespaces: Option<String>,
+    /// Give each host name to one namespace: that of the oldest HTTPProxy or Ingress that names it
+    ///
+    /// Objects of other namespaces that name it do not contribute, and are told. An older Ingress does not keep a name from a root in
+    /// --root-namespaces. Default: false, which merges the paths of Ingresses of all namespaces, unless an HTTPProxy has the name.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub strict_host_ownership: Option<bool>,
+    /// Let Ingresses of all namespaces add paths to the hosts of HTTPProxies, as Contour does
+    ///
+    /// Default: false, which takes those of the HTTPProxy's namespace only.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub share_httpproxy_hosts: Option<bool>,
+    /// Most memory that the hosts of one namespace may take in every Envoy, in MiB as estimated from their routes and services
+    ///
+    /// What exceeds it is told in statuses and serves as it last did. docs/limits.md says how it is estimated.
+    #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    pub namespace_memory: u64,
 }
 
 /// What statuses say.

@@ -9,13 +9,13 @@ use anyhow::Context;
 use axum::Router;
 use axum::routing::get;
 use contour_k8s::{
-    ADDRESS_GRACE, AddressSource, ClientSource, Election, LeaseSettings, Metrics, Sources, StatusWriter,
-    Statuses, always_leading, api_health, configuration, connect, identity,
+    ADDRESS_GRACE, AddressSource, ClientSource, Election, LeaseSettings, Metrics, NoteWriter, Notes, Sources,
+    StatusWriter, Statuses, always_leading, api_health, configuration, connect, identity,
 };
 use contour_objects::NamespacedName;
 use contour_runtime::{
-    AdminServers, BuildInfo, HealthCheck, Listen, Readiness, Shutdown, Tasks, health_router, metrics_router,
-    register_process_metrics,
+    AdminServers, BuildInfo, Dedicated, HealthCheck, Listen, Readiness, Shutdown, Tasks, health_router,
+    metrics_router, register_process_metrics,
 };
 use contour_xds::{Cache, Nodes, Server, TlsFiles};
 use kube::Client;
@@ -38,13 +38,19 @@ const WAITING_EVENTS: usize = 4096;
 /// How long tasks may take to end: well within the 30 s that a pod is given.
 const GRACE: Duration = Duration::from_secs(8);
 
-/// Statuses go to the API server, through the writer.
-struct ApiServer(Arc<Statuses>);
+/// Statuses and Events go to the API server, through their writers.
+struct ApiServer {
+    statuses: Arc<Statuses>,
+    notes: Arc<Notes>,
+}
 
 impl Sink for ApiServer {
     fn tell(&self, news: News) {
-        self.0.withdraw(&news.gone);
-        self.0.offer(news.statuses);
+        self.statuses.withdraw(&news.gone);
+        self.statuses.offer(news.statuses);
+        // Of the hosts that are noted these are all the notes, too, though they were not built again.
+        let complete = news.hosts.iter().map(|(host, _)| host).chain(&news.quiet).chain(&news.noted);
+        self.notes.offer(complete, &news.notes);
     }
 }
 
@@ -79,16 +85,22 @@ async fn run_until(settings: Settings, client: Client, shutdown: Shutdown) -> an
     let token = shutdown.token();
     let mut registry = Registry::default();
     register_process_metrics(&mut registry, &BuildInfo::current());
-    let admin = AdminServers::bind(&settings.admin).await?;
+    // Probes, metrics and the lease have a thread and connections of their own, whatever the rest is busy with; so has the engine.
+    let (control, building) = (dedicated("control")?, dedicated("engine")?);
+    let addresses = settings.admin.clone();
+    let admin = control.run(async move { AdminServers::bind(&addresses).await }).await?;
+    let source = client_source(settings.kubernetes.kubeconfig.as_ref());
+    let own_client = control.run(async move { connect(&source).await }).await?;
 
     let cache = Cache::new();
     let tls = settings.xds.tls.clone().map(tls_files);
     let address = resolve(&settings.xds.listen).await?;
     let xds = Server::bind(address, tls, cache.clone(), &mut registry)?;
-    let (events, nodes, certificates) = (xds.events(), xds.nodes(), xds.certificates());
+    let (facts, nodes, certificates) = (xds.facts(), xds.nodes(), xds.certificates());
 
     let metrics = Metrics::register(&mut registry);
     let statuses = Arc::new(Statuses::new());
+    let told = Arc::new(Notes::new());
     let sources = Sources {
         client: client.clone(),
         watch_namespaces: settings.kubernetes.watch_namespaces.clone(),
@@ -101,7 +113,7 @@ async fn run_until(settings: Settings, client: Client, shutdown: Shutdown) -> an
         graph: settings.graph,
         envoy: settings.envoy,
         cache,
-        sink: Arc::new(ApiServer(Arc::clone(&statuses))),
+        sink: Arc::new(ApiServer { statuses: Arc::clone(&statuses), notes: Arc::clone(&told) }),
         scopes: sources.scopes(),
         ready: readiness.handle("the first complete configuration"),
     };
@@ -110,14 +122,18 @@ async fn run_until(settings: Settings, client: Client, shutdown: Shutdown) -> an
     let mut tasks = Tasks::new(token.clone());
     let (sender, receiver) = mpsc::channel(WAITING_EVENTS);
     tasks.spawn("watching the API server", sources.run(sender, token.clone()));
-    tasks.spawn("the engine", never_fails(engine.run(receiver, events, token.clone())));
+    let engine = building.run(engine.run(receiver, facts, token.clone()));
+    tasks.spawn("the engine", never_fails(engine));
     let pointing = point(settings.kubernetes, &client, &statuses, &metrics, readiness.clone(), token.clone());
     tasks.spawn("the addresses of statuses", never_fails(pointing));
-    let leading = elect(&mut tasks, &client, settings.leader_election, &metrics, &token)?;
+    let lease = settings.leader_election;
+    let leading = elect(&mut tasks, &control, &own_client, lease, &metrics, &token)?;
+    let note_writer = NoteWriter::new(client.clone(), told, leading.clone());
+    tasks.spawn("writing Events", never_fails(note_writer.run(token.clone())));
     let writer = StatusWriter::new(client.clone(), statuses, leading, metrics);
     tasks.spawn("writing statuses", never_fails(writer.run(token.clone())));
     tasks.spawn("xDS", serve_xds(xds, readiness.clone(), token.clone()));
-    let health = HealthCheck::new(move || api_health(client.clone()));
+    let health = HealthCheck::new(move || api_health(own_client.clone()));
     let admin = admin.serve(
         metrics_router(registry)
             .merge(certificates::router(move || certificates.as_ref().map(certificates::loaded))),
@@ -125,7 +141,7 @@ async fn run_until(settings: Settings, client: Client, shutdown: Shutdown) -> an
         debug_router(inspector, nodes),
         token,
     );
-    tasks.spawn("the admin endpoints", admin);
+    tasks.spawn("the admin endpoints", control.run(admin));
     tasks.join(GRACE).await?;
     info!("stopped");
     Ok(())
@@ -148,6 +164,7 @@ async fn serve_xds(
 /// Takes part in the election, if there is one.
 fn elect(
     tasks: &mut Tasks,
+    control: &Dedicated,
     client: &Client,
     settings: Option<LeaderElectionSettings>,
     metrics: &Metrics,
@@ -163,7 +180,8 @@ fn elect(
         retry_period: settings.retry_period,
     };
     let (election, leading) = Election::new(client.clone(), lease, metrics.clone())?;
-    tasks.spawn("the leader election", never_fails(election.run(token.clone())));
+    let election = control.run(election.run(token.clone()));
+    tasks.spawn("the leader election", never_fails(election));
     Ok(leading)
 }
 
@@ -194,6 +212,11 @@ fn point(
             token.cancelled().await;
         }
     }
+}
+
+/// A thread of its own for a part.
+pub fn dedicated(part: &str) -> anyhow::Result<Dedicated> {
+    Dedicated::start(part).with_context(|| format!("cannot start a thread for {part}"))
 }
 
 async fn never_fails(task: impl Future<Output = ()>) -> Result<(), std::convert::Infallible> {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use contour_graph::model::{Timeout, TlsVersion};
-use contour_graph::{parse_duration, parse_timeout};
+use contour_graph::{is_framing_header, parse_duration, parse_timeout};
 
 use super::error::{ConfigError, Place};
 use super::file::{HeadersPolicy, Reference};
@@ -245,6 +245,13 @@ pub(super) fn headers(key: &str, policy: Option<&HeadersPolicy>) -> Result<bool,
                 "use letters, digits and dashes",
             )
         })
+        .chain(all.iter().filter(|(_, name)| is_framing_header(name)).map(|(part, name)| {
+            ConfigError::key(
+                format!("{key}.{part}"),
+                format!("\"{name}\" frames messages or belongs to a connection"),
+                "delete it; no policy can change it",
+            )
+        }))
         .collect();
     if wrong.is_empty() { Ok(!all.is_empty()) } else { Err(wrong) }
 }

@@ -71,6 +71,8 @@ pub(super) fn settings(args: &ServeArgs, file: &ConfigFile) -> Result<Settings, 
         https: findings.take_or(https, unset.https),
         stats: findings.take_or(stats, unset.stats),
         admin_port,
+        // Clients come through a Service or a load balancer, whose ports are not known here.
+        public_ports: None,
         http_access_log: findings.take(log_file("--envoy-http-access-log", &flags.envoy_http_access_log)),
         https_access_log: findings.take(log_file("--envoy-https-access-log", &flags.envoy_https_access_log)),
         access_log_level: findings.take(level),

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use contour_graph::{Budgets, HostOwnership};
 use contour_k8s::parse_addresses;
 use contour_objects::NamespacedName;
 use contour_runtime::{AdminAddresses, Listen};
@@ -13,7 +14,7 @@ use super::error::{ConfigError, Findings, Place};
 use super::file::ConfigFile;
 use super::settings::{KubernetesSettings, LeaderElectionSettings, Settings, XdsSettings, XdsTls};
 use super::{envoy, later};
-use crate::cli::{LeaderElectionFlags, ServeArgs, XdsFlags};
+use crate::cli::{LeaderElectionFlags, ObjectFlags, ServeArgs, XdsFlags};
 
 /// What the process' environment decides, apart from the variables that stand for a flag.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -249,12 +250,29 @@ fn graph(args: &ServeArgs, file: &ConfigFile) -> Result<contour_graph::Settings,
     let settings = contour_graph::Settings {
         classes: comma_list(args.objects.ingress_class_name.as_ref()).map(str::to_owned).collect(),
         root_namespaces: findings.take(roots),
+        ownership: findings.take(ownership(&args.objects)),
         disable_permit_insecure: file.disable_permit_insecure.unwrap_or_default(),
         external_names: file.enable_external_name_service.unwrap_or_default(),
         tls_minimum,
         tls_maximum,
+        budgets: Budgets { namespace: args.objects.namespace_memory << 20, ..Budgets::default() },
     };
     findings.conclude(settings)
+}
+
+/// Who has a host name that several namespaces write.
+fn ownership(flags: &ObjectFlags) -> Result<HostOwnership, ConfigError> {
+    let strict = flags.strict_host_ownership.unwrap_or_default();
+    match (strict, flags.share_httpproxy_hosts.unwrap_or_default()) {
+        (true, true) => Err(ConfigError::flag(
+            "--share-httpproxy-hosts",
+            "with --strict-host-ownership no host is shared",
+            "leave one of the two out",
+        )),
+        (true, false) => Ok(HostOwnership::Strict),
+        (false, true) => Ok(HostOwnership::Shared),
+        (false, false) => Ok(HostOwnership::Proxies),
+    }
 }
 
 /// A root namespace that is not watched has no proxies: surely a mistake.

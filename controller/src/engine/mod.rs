@@ -1,36 +1,50 @@
 //! The engine: events in; resources to the xDS cache and news to the owners of objects out.
 //!
-//! One task owns the store, the graph and the assembly. It takes all events that are waiting as one batch, so that a burst costs one build,
-//! and never waits for anybody downstream: streams read the cache at their own pace, and a [`Sink`] must not block.
+//! One task owns the store, the graph and the assembly; it has a thread of its own, since it computes and nobody should wait for that. It takes
+//! all events that are waiting as one batch, so that a burst costs one build, and builds in slices, so that a change of one namespace waits for
+//! one slice of another's and not for all. It never waits for anybody downstream: streams read the cache at their own pace, and a [`Sink`]
+//! must not block.
 
 mod metrics;
 mod rejections;
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, RwLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, RwLock, TryLockError};
 use std::time::{Duration, Instant};
 
-use contour_envoy::Assembly;
+use contour_envoy::{Assembly, Owner};
 use contour_graph::model::VirtualHost;
 use contour_graph::status::ProxyStatus;
 use contour_graph::{Graph, IngressNote};
 use contour_objects::{Changes, Event, Kind, NamespacedName, Scope, Store};
 use contour_resource::Transaction;
 use contour_runtime::ReadinessHandle;
-use contour_xds::{Cache, Events, NodeEvent};
+use contour_xds::{Cache, Fact, Facts, Piece};
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use metrics::EngineMetrics;
-use rejections::Rejections;
+use rejections::{Affected, Rejections, names};
 
 /// The most events taken in one batch. More only wait for the next.
 const BATCH: usize = 4096;
 
+/// The work of one slice, in the unit of the graph's budgets: a few hundred hosts, some milliseconds.
+const SLICE: u64 = 32 << 20;
+
+/// The longest text that a look at all hosts gives, in bytes.
+const LONGEST_LOOK: usize = 64 << 20;
+
 /// How long a start may be silent about what it waits for.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The shortest time between two looks at what Envoys say: a thousand of them do not say it in the same moment, and are to be told as one.
+const PACE: Duration = Duration::from_secs(1);
+
+/// The most objects named in a log line.
+const MOST_NAMED: usize = 10;
 
 /// What a step of the engine has to tell, after the configuration it describes was published.
 #[derive(Clone, Debug, Default)]
@@ -43,11 +57,16 @@ pub struct News {
     pub hosts: Vec<(Arc<str>, Option<Arc<VirtualHost>>)>,
     /// What Ingresses of these hosts have to tell.
     pub notes: Vec<IngressNote>,
+    /// Hosts that were not built again, and of which these are all the notes now.
+    pub noted: Vec<Arc<str>>,
+    /// Hosts of which Ingresses have nothing to tell any more.
+    pub quiet: Vec<Arc<str>>,
 }
 
 impl News {
     fn is_empty(&self) -> bool {
-        self.statuses.is_empty() && self.gone.is_empty() && self.hosts.is_empty() && self.notes.is_empty()
+        let told = self.hosts.is_empty() && self.notes.is_empty() && self.noted.is_empty();
+        told && self.statuses.is_empty() && self.gone.is_empty() && self.quiet.is_empty()
     }
 }
 
@@ -67,6 +86,8 @@ pub struct Engine {
     awaiting: BTreeSet<Scope>,
     pending: Changes,
     rejections: Rejections,
+    /// What the last build of a host had to say about its Ingresses.
+    notes: BTreeMap<Arc<str>, Vec<IngressNote>>,
     metrics: EngineMetrics,
     ready: Option<ReadinessHandle>,
 }
@@ -76,15 +97,31 @@ pub struct Engine {
 pub struct Inspector {
     store: Arc<RwLock<Store>>,
     settings: contour_graph::Settings,
+    looking: Arc<Mutex<()>>,
 }
 
 impl Inspector {
-    /// Every host and what it serves, built for this call, as text.
+    /// Every host and what it serves, built for this call, as text. One look at a time.
     pub fn hosts(&self) -> String {
-        let store = self.store.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let looking = self.looking.try_lock();
+        if matches!(looking, Err(TryLockError::WouldBlock)) {
+            return "another look at the hosts is under way: try again later\n".to_owned();
+        }
+        // Only pointers are copied: the engine must not wait for the build.
+        let store = self.store.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let mut graph = Graph::new(self.settings.clone());
-        let update = graph.update(&store, &everything(&store));
-        update.hosts.iter().filter_map(|(_, host)| host.as_ref()).map(ToString::to_string).collect()
+        graph.take_in(&store, &everything(&store));
+        let mut length = 0;
+        let mut hosts: BTreeMap<Arc<str>, String> = BTreeMap::new();
+        while !graph.is_settled() && length < LONGEST_LOOK {
+            for (fqdn, host) in graph.build_some(&store, SLICE).hosts {
+                let text = host.map(|host| host.to_string()).unwrap_or_default();
+                length += text.len();
+                hosts.insert(fqdn, text);
+            }
+        }
+        let rest = if graph.is_settled() { "" } else { "... and more hosts\n" };
+        hosts.into_values().chain([rest.to_owned()]).collect()
     }
 }
 
@@ -116,7 +153,8 @@ impl Engine {
     /// An engine that has seen nothing yet.
     pub fn new(wiring: Wiring, registry: &mut Registry) -> (Self, Inspector) {
         let store = Arc::new(RwLock::new(Store::default()));
-        let inspector = Inspector { store: Arc::clone(&store), settings: wiring.graph.clone() };
+        let inspector =
+            Inspector { store: Arc::clone(&store), settings: wiring.graph.clone(), looking: Arc::default() };
         let engine = Self {
             store,
             graph: Graph::new(wiring.graph),
@@ -126,6 +164,7 @@ impl Engine {
             awaiting: wiring.scopes.into_iter().collect(),
             pending: Changes::default(),
             rejections: Rejections::default(),
+            notes: BTreeMap::new(),
             metrics: EngineMetrics::register(registry),
             ready: Some(wiring.ready),
         };
@@ -133,50 +172,66 @@ impl Engine {
     }
 
     /// Runs until `token` is cancelled or every source is gone.
-    pub async fn run(mut self, mut events: mpsc::Receiver<Event>, nodes: Events, token: CancellationToken) {
+    pub async fn run(mut self, mut events: mpsc::Receiver<Event>, facts: Facts, token: CancellationToken) {
         let mut batch = Vec::new();
         let started = Instant::now();
+        let mut heard = None;
         loop {
             tokio::select! {
                 () = token.cancelled() => return,
                 count = events.recv_many(&mut batch, BATCH) => {
                     if count == 0 {
-                        return;
+                        return self.publish_some(u64::MAX);
                     }
-                    self.step(batch.drain(..));
+                    self.take_in(batch.drain(..));
+                    self.publish_some(SLICE);
                 }
-                event = nodes.next() => self.heard(event),
+                () = tokio::task::yield_now(), if !self.graph.is_settled() => self.publish_some(SLICE),
+                facts = paced(&facts, heard) => {
+                    self.heard(&facts);
+                    heard = Some(tokio::time::Instant::now());
+                }
                 () = tokio::time::sleep(PATIENCE), if self.ready.is_some() => self.complain(started),
             }
         }
     }
 
-    /// Takes in a batch of events and publishes what they change.
+    /// Takes in a batch of events and publishes all that they change.
     pub fn step(&mut self, events: impl IntoIterator<Item = Event>) {
-        {
-            let mut store = self.store.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-            for event in events {
-                self.metrics.event(&event);
-                if let Event::Replace(scope, _) = &event {
-                    self.awaiting.remove(scope);
-                }
-                store.apply(event, &mut self.pending);
+        self.take_in(events);
+        self.publish_some(u64::MAX);
+    }
+
+    fn take_in(&mut self, events: impl IntoIterator<Item = Event>) {
+        let mut store = self.store.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for event in events {
+            self.metrics.event(&event);
+            if let Event::Replace(scope, _) = &event {
+                self.awaiting.remove(scope);
             }
+            store.apply(event, &mut self.pending);
         }
-        if !self.awaiting.is_empty() || (self.pending.is_empty() && self.ready.is_none()) {
+    }
+
+    /// Publishes what changed, up to so much work; the first time, everything.
+    fn publish_some(&mut self, most: u64) {
+        let nothing = self.pending.is_empty() && self.graph.is_settled() && self.ready.is_none();
+        if !self.awaiting.is_empty() || nothing {
             return;
         }
         let changes = std::mem::take(&mut self.pending);
-        self.publish(&changes);
+        let most = if self.ready.is_some() { u64::MAX } else { most };
+        self.publish(&changes, most);
     }
 
-    fn publish(&mut self, changes: &Changes) {
+    fn publish(&mut self, changes: &Changes, most: u64) {
         let started = Instant::now();
         let store = Arc::clone(&self.store);
         let store = store.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let first = self.ready.take();
         let mut transaction = if first.is_some() { self.assembly.initial() } else { Transaction::default() };
-        let update = self.graph.update(&store, changes);
+        self.graph.take_in(&store, changes);
+        let update = self.graph.build_some(&store, most);
         let built = Instant::now();
         extend(&mut transaction, self.assembly.hosts(&store, update.hosts.iter().cloned()));
         extend(&mut transaction, self.assembly.endpoints(&store, &changes.endpoints));
@@ -192,11 +247,16 @@ impl Engine {
         }
         self.metrics.built(started.elapsed(), update.hosts.len());
         self.metrics.counted(&store);
-        let mut news =
-            News { statuses: update.statuses, gone: update.gone, hosts: update.hosts, notes: update.notes };
-        for note in &news.notes {
-            warn!(ingress = %note.ingress, host = %note.host, "{}", note.message);
-        }
+        log_notes(update.new_notes.iter().filter_map(|&at| update.notes.get(at)));
+        let mut news = News {
+            statuses: update.statuses,
+            gone: update.gone,
+            hosts: update.hosts,
+            notes: update.notes,
+            noted: Vec::new(),
+            quiet: update.quiet,
+        };
+        self.note(&mut news);
         for status in &mut news.statuses {
             self.rejections.add_to(status);
         }
@@ -205,28 +265,23 @@ impl Engine {
         self.tell(news);
     }
 
-    /// Takes in what an Envoy said.
-    fn heard(&mut self, event: NodeEvent) {
-        let affected = match event {
-            NodeEvent::Rejected { stream, node, kind, resource, part, message } => {
-                warn!(%node, kind = kind.short(), %resource, %part, message, "Envoy rejected configuration; its last good version stays");
-                let owners = self.assembly.owners(kind, &resource, &part);
-                self.rejections.insert(stream, (kind, resource, part), &node, &message, &owners)
+    /// Takes in what Envoys say, all that is waiting as one batch.
+    fn heard(&mut self, facts: &[Fact]) {
+        let mut affected = Affected::default();
+        for fact in facts {
+            let Piece { kind, resource, part } = &fact.piece;
+            let owners = self.assembly.owners(*kind, resource, part);
+            for refusal in &fact.new {
+                let (owners, node) = (objects(&owners), names(refusal));
+                let (kind, message) = (kind.short(), &refusal.message);
+                warn!(%node, kind, %resource, %part, owners, %message, "Envoy rejected configuration; its last good version stays");
             }
-            NodeEvent::Recovered { stream, node, kind, resource, part } => {
-                info!(%node, kind = kind.short(), %resource, %part, "Envoy accepts again");
-                self.rejections.remove(stream, &(kind, resource, part))
+            if fact.refusals.is_empty() {
+                info!(kind = kind.short(), %resource, %part, "Envoy accepts again");
             }
-            NodeEvent::Disconnected { stream, node } => {
-                info!(%node, "Envoy disconnected");
-                self.rejections.forget(stream)
-            }
-            NodeEvent::Connected { node, .. } => {
-                info!(%node, "Envoy connected");
-                return;
-            }
-        };
-        let statuses = affected.iter().filter_map(|name| self.graph.status(name)).cloned();
+            self.rejections.set(fact, &owners, &mut affected);
+        }
+        let statuses = affected.proxies.iter().filter_map(|name| self.graph.status(name)).cloned();
         let statuses: Vec<ProxyStatus> = statuses
             .map(|mut status| {
                 self.rejections.add_to(&mut status);
@@ -237,7 +292,23 @@ impl Engine {
             let store = self.store.read().unwrap_or_else(std::sync::PoisonError::into_inner);
             self.metrics.proxies(&store, &statuses, &[]);
         }
-        self.tell(News { statuses, ..News::default() });
+        let hosts: Vec<Arc<str>> = affected.hosts.into_iter().collect();
+        let built = hosts.iter().flat_map(|host| self.notes.get(host).into_iter().flatten().cloned());
+        let notes = built.chain(hosts.iter().flat_map(|host| self.rejections.notes(host))).collect();
+        self.tell(News { statuses, notes, noted: hosts, ..News::default() });
+    }
+
+    /// Remembers what builds had to say about their hosts' Ingresses, and adds what Envoys say.
+    fn note(&mut self, news: &mut News) {
+        let mut hosts: BTreeSet<Arc<str>> = news.hosts.iter().map(|(host, _)| Arc::clone(host)).collect();
+        hosts.extend(news.notes.iter().map(|note| Arc::clone(&note.host)).chain(news.quiet.iter().cloned()));
+        for host in &hosts {
+            self.notes.remove(host);
+        }
+        for note in &news.notes {
+            self.notes.entry(Arc::clone(&note.host)).or_default().push(note.clone());
+        }
+        news.notes.extend(hosts.iter().flat_map(|host| self.rejections.notes(host)));
     }
 
     fn tell(&self, news: News) {
@@ -260,6 +331,43 @@ impl Engine {
             waiting = waiting.join(", "),
             seconds, "nothing is published before every kind was listed once"
         );
+    }
+}
+
+/// What Envoys say, not sooner than a while after what was heard last.
+async fn paced(facts: &Facts, heard: Option<tokio::time::Instant>) -> Vec<Fact> {
+    if let Some(heard) = heard {
+        tokio::time::sleep_until(heard + PACE).await;
+    }
+    facts.changed().await
+}
+
+/// The objects behind a piece, as text.
+fn objects(owners: &[Owner]) -> String {
+    let origins: BTreeSet<_> = owners.iter().flat_map(|owner| &owner.origins).collect();
+    let named = origins.iter().take(MOST_NAMED).map(|origin| format!("{} {}", origin.kind, origin.object));
+    let named = named.collect::<Vec<_>>().join(", ");
+    match origins.len().saturating_sub(MOST_NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+/// The most lines about one Ingress and one change.
+const MOST_LINES: usize = 8;
+
+/// Logs what Ingresses have to tell that they did not tell before.
+fn log_notes<'a>(notes: impl Iterator<Item = &'a IngressNote>) {
+    let mut counts: BTreeMap<&NamespacedName, usize> = BTreeMap::new();
+    for note in notes {
+        let count = counts.entry(&note.ingress).or_default();
+        *count += 1;
+        if *count <= MOST_LINES {
+            warn!(ingress = %note.ingress, host = %note.host, "{}", note.message);
+        }
+    }
+    for (ingress, count) in counts.into_iter().filter(|(_, count)| *count > MOST_LINES) {
+        warn!(%ingress, "there is more to tell about it, {} lines", count - MOST_LINES);
     }
 }
 

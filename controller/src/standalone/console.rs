@@ -134,9 +134,15 @@ impl Console {
         for note in news.notes {
             notes.entry(Arc::clone(&note.host)).or_default().push(note);
         }
+        for host in news.quiet {
+            notes.entry(host).or_default();
+        }
         for (name, host) in news.hosts {
             notes.entry(Arc::clone(&name)).or_default();
             self.host(name, host.as_deref());
+        }
+        for host in news.noted {
+            notes.entry(host).or_default();
         }
         let told: Vec<Line> = notes.into_iter().flat_map(|(host, notes)| self.notes(host, notes)).collect();
         self.write_problems();

@@ -7,6 +7,8 @@
 //! generations.json  what was metadata.generation        envoy/       what Envoy is started with
 //! status/           one file per HTTPProxy, problems    envoy.log, access.log, admin.sock
 //! ```
+//!
+//! All of it is for this user alone, whatever the mode of the state directory: one that exists keeps its mode.
 
 mod args;
 mod backoff;
@@ -37,6 +39,7 @@ use contour_runtime::{
 };
 use contour_xds::{Cache, Server};
 use jiff::Timestamp;
+use nix::sys::stat::{Mode, umask};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -44,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 pub use args::{Output, StandaloneArgs};
 pub use settings::{Settings, SettingsError};
 
-use crate::cmd::serve::debug_router;
+use crate::cmd::serve::{debug_router, dedicated};
 use crate::engine::{Engine, Wiring};
 use console::{Console, Teller};
 use envoy::Launch;
@@ -63,6 +66,8 @@ const LOOK: Duration = Duration::from_hours(1);
 /// Runs until a signal, or until something fails that cannot be gone on without.
 pub async fn run(args: StandaloneArgs) -> anyhow::Result<()> {
     ensure!(args.directory.is_dir(), "{} is not a directory", args.directory.display());
+    // Keys, logs and Envoy's admin socket are nobody else's, whatever directory they are in.
+    umask(Mode::from_bits_truncate(0o077));
     let state = StateDirectory::take(&args.state())?;
     let report = Directory::new(&args.directory, Some(state.path().to_owned())).scan();
     let settings = resolve(&args, &state, report.deployment.as_ref())?;
@@ -189,13 +194,15 @@ impl Session {
         register_process_metrics(&mut registry, &BuildInfo::current());
         let own = Listen::new("127.0.0.1", settings.controller);
         let admin = AdminAddresses { metrics: own.clone(), health: own.clone(), debug: Some(own) };
-        let admin = AdminServers::bind(&admin).await;
+        // Probes and metrics do not wait for what the rest is busy with, nor does anything wait for the engine.
+        let (control, building) = (dedicated("control")?, dedicated("engine")?);
+        let admin = control.run(async move { AdminServers::bind(&admin).await }).await;
         let admin = admin.context("the controller's own endpoints; --controller-port moves them")?;
 
         let cache = Cache::new();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, settings.xds));
         let xds = Server::bind(address, Some(server_tls(&certificates)), cache.clone(), &mut registry)?;
-        let (nodes, events) = (xds.nodes(), xds.events());
+        let (nodes, facts) = (xds.nodes(), xds.facts());
         let launch = launch(&settings, self.binary.clone(), &certificates, xds.local_addr().port())?;
         let readiness = Readiness::new();
         let wiring = Wiring {
@@ -214,17 +221,18 @@ impl Session {
 
         let mut tasks = Tasks::new(token.clone());
         let (sender, receiver) = mpsc::channel(WAITING_EVENTS);
-        let directory = Directory::new(&settings.directory, Some(settings.state.clone())).patient();
+        let directory = Directory::new(&settings.directory, Some(settings.state.clone()));
         let watching = contour_files::watch(directory, sender, self.reports.clone(), token.clone());
         tasks.spawn("watching files", never_fails(watching));
-        tasks.spawn("the engine", never_fails(engine.run(receiver, events, token.clone())));
+        let engine = building.run(engine.run(receiver, facts, token.clone()));
+        tasks.spawn("the engine", never_fails(engine));
         tasks.spawn("xDS", xds.serve(token.clone()));
         let renewal = renew(certificates, settings.certificates, ensured.next, teller.clone(), token.clone());
         tasks.spawn("renewing certificates", never_fails(renewal));
         tasks.spawn("Envoy", on_own_thread(launch, teller.clone(), token.clone()));
         let health = health_router(readiness, HealthCheck::always());
         let admin = admin.serve(metrics_router(registry), health, debug_router(inspector, nodes), token);
-        tasks.spawn("the controller's endpoints", admin);
+        tasks.spawn("the controller's endpoints", control.run(admin));
         tasks.join(GRACE).await?;
         teller.line(Line::note("stopped"));
         Ok(())

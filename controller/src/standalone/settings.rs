@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use contour_certs::Policy;
 use contour_crds::contour_deployment::EnvoyLogLevel;
-use contour_envoy::Socket;
+use contour_envoy::{PublicPorts, Socket};
 use contour_files::Deployment;
 use contour_graph::parse_duration;
 
@@ -143,6 +143,7 @@ impl Settings {
             https: Socket::new(&address, self.https),
             stats: Socket::new(&address, self.stats),
             admin_port: self.admin,
+            public_ports: Some(PublicPorts { http: self.http, https: self.https }),
             http_access_log: self.access_log.clone().unwrap_or(defaults.http_access_log),
             https_access_log: self.access_log.clone().unwrap_or(defaults.https_access_log),
             ..defaults

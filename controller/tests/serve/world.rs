@@ -145,7 +145,8 @@ impl Cluster {
         // Envoy runs in a directory of its own.
         let text = std::fs::read_to_string(&path).unwrap();
         let absolute = format!("\"{}/certs/", self.directory().display());
-        std::fs::write(&path, text.replace("\"certs/", &absolute)).unwrap();
+        let text = narrow(&text.replace("\"certs/", &absolute));
+        std::fs::write(&path, text).unwrap();
         Launch::file(path).node(name, "envoy").start().await.unwrap()
     }
 
@@ -321,4 +322,13 @@ pub(crate) fn kubeconfig_by(cluster: &Cluster, port: u16) -> Result<PathBuf> {
     let path = cluster.directory().join("detour.kubeconfig");
     std::fs::write(&path, text.replace(address, &local(port).to_string()))?;
     Ok(path)
+}
+
+/// Lets an Envoy refuse what only it can find wrong: it takes no large regular expressions, unlike those we ship for.
+fn narrow(bootstrap: &str) -> String {
+    let layer = r#"{"name": "narrow", "static_layer": {"re2.max_program_size.error_level": 1500}}"#;
+    let mut bootstrap: serde_json::Value = serde_json::from_str(bootstrap).unwrap();
+    let layers = bootstrap["layered_runtime"]["layers"].as_array_mut().unwrap();
+    layers.insert(1, serde_json::from_str(layer).unwrap());
+    bootstrap.to_string()
 }

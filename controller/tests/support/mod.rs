@@ -2,13 +2,17 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod judge;
 pub(crate) mod peer;
 pub(crate) mod pipeline;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use contour::cli::{Cli, Command};
+use contour::config::{ConfigFile, Environment, resolve};
 use contour::engine::everything;
 use contour_envoy::Assembly;
 use contour_files::Directory;
@@ -36,6 +40,17 @@ pub(crate) fn cases() -> Vec<PathBuf> {
     cases
 }
 
+/// Settings of a case: those of [`settings`], and what the flags of `contour serve` in its file `flags` say.
+fn settings_of(case: &Path) -> Settings {
+    let Ok(flags) = std::fs::read_to_string(case.join("flags")) else { return settings() };
+    let words = ["contour", "serve", "--insecure"].into_iter().chain(flags.split_whitespace());
+    let cli = Cli::of(words.map(OsString::from)).unwrap_or_else(|e| panic!("{}: {e}", case.display()));
+    let Command::Serve(args) = cli.command else { panic!("not serve") };
+    let file = ConfigFile { enable_external_name_service: Some(true), ..ConfigFile::default() };
+    let resolved = resolve(&args, &file, &Environment::default());
+    resolved.unwrap_or_else(|e| panic!("{}: {e:?}", case.display())).graph
+}
+
 /// Settings of the cases: stock, with ExternalName Services on, so that their rules show.
 pub(crate) fn settings() -> Settings {
     Settings { external_names: true, ..Settings::default() }
@@ -59,7 +74,7 @@ impl Built {
         for event in directory.events() {
             store.apply(event, &mut Changes::default());
         }
-        let mut graph = Graph::new(settings());
+        let mut graph = Graph::new(settings_of(path));
         let update = graph.update(&store, &everything(&store));
         let mut assembly = Assembly::new(contour_envoy::Settings::default());
         let mut transaction = assembly.initial();
@@ -79,7 +94,7 @@ impl Built {
     /// The resources that depend on the input, by type and name.
     pub(crate) fn resources(&self) -> Vec<(ResourceType, Arc<Resource>)> {
         let mut resources: BTreeMap<(ResourceType, Arc<str>), Arc<Resource>> = BTreeMap::new();
-        let always = ["envoy-admin", "stats-health", "dynamic"];
+        let always = ["envoy-admin", "stats-health", "dynamic", "trial"];
         for (kind, resource) in &self.transaction.set {
             if !always.contains(&&**resource.name()) {
                 resources.insert((*kind, Arc::clone(resource.name())), Arc::clone(resource));

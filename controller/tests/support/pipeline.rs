@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use contour::engine::{Engine, News, Sink, Wiring};
+use contour_envoy::bootstrap::Bootstrap;
 use contour_envoy::{Settings, Socket};
 use contour_files::Directory;
 use contour_objects::Event;
 use contour_runtime::Readiness;
-use contour_xds::{Cache, Events, Nodes, Server};
+use contour_xds::{Cache, Facts, Nodes, Server};
 use prometheus_client::registry::Registry;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -27,7 +28,7 @@ impl Sink for Told {
 pub(crate) struct Pipeline {
     pub(crate) cache: Cache,
     pub(crate) nodes: Nodes,
-    pub(crate) events: Events,
+    pub(crate) facts: Facts,
     pub(crate) address: SocketAddr,
     engine: Engine,
     told: Arc<Told>,
@@ -49,6 +50,16 @@ pub(crate) fn envoy_settings() -> Settings {
 }
 
 impl Pipeline {
+    /// The bootstrap of an Envoy that follows this server; its administration socket is in `home`.
+    pub(crate) fn bootstrap(&self, home: &Path) -> Bootstrap {
+        Bootstrap {
+            admin_socket: home.join("admin.sock").display().to_string(),
+            xds_address: self.address.ip().to_string(),
+            xds_port: self.address.port(),
+            ..Bootstrap::default()
+        }
+    }
+
     /// Starts without objects: the first step publishes.
     pub(crate) fn start() -> Self {
         let cache = Cache::new();
@@ -65,10 +76,10 @@ impl Pipeline {
         let (engine, _) = Engine::new(wiring, &mut registry);
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::bind(any, None, cache.clone(), &mut registry).expect("loopback has a free port");
-        let (nodes, events, address) = (server.nodes(), server.events(), server.local_addr());
+        let (nodes, facts, address) = (server.nodes(), server.facts(), server.local_addr());
         let stop = CancellationToken::new();
         tokio::spawn(server.serve(stop.clone()));
-        Self { cache, nodes, events, address, engine, told, _stop: stop.drop_guard() }
+        Self { cache, nodes, facts, address, engine, told, _stop: stop.drop_guard() }
     }
 
     /// Takes in events, and returns what there was to tell.

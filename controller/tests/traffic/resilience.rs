@@ -10,7 +10,7 @@ use contour_e2e::wait::{SOON, eventually};
 use hyper::StatusCode;
 use serde_json::json;
 
-use crate::world::{World, all, annotated_service, assert_clean, proxy, service};
+use crate::world::{World, all, annotated_service, assert_clean, proxy, service, simple};
 
 async fn three(name: &str) -> ([Echo; 3], Vec<SocketAddr>) {
     let [a, b, c] = [Echo::start(name), Echo::start(name), Echo::start(name)];
@@ -194,4 +194,33 @@ async fn a_circuit_breaker_limits_what_a_service_gets_at_once() {
     assert_eq!((refused.status, refused.header("x-envoy-overloaded")), (503, Some("true")));
     assert_eq!(slow.await.unwrap().unwrap().status, 200);
     assert_eq!(world.get("www.example.com", "/").send().await.unwrap().status, 200);
+}
+
+/// It accepts connections, as the kernel does for whoever listens, and never answers.
+#[tokio::test]
+async fn a_check_that_is_never_answered_delays_nobody_for_an_hour() {
+    let hole = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let web = Echo::start("web").await.unwrap();
+    let checked = |name: &str, timeout: u32| {
+        proxy(
+            &format!("team/{name}"),
+            &format!(
+                "  virtualhost: {{fqdn: {name}.example.com}}\n  routes:\n  - services: [{{name: hole, port: 80}}]\n    healthCheckPolicy: {{path: /, timeoutSeconds: {timeout}}}\n"
+            ),
+        )
+    };
+    let objects = all([
+        service("team/web", &[web.address()]).as_str(),
+        &service("team/hole", &[hole.local_addr().unwrap()]),
+        &simple("good", "good.example.com", "web"),
+        &checked("slow", 3600),
+    ]);
+    // An Envoy that starts.
+    let mut world = World::start(&objects).await;
+    world.get("good.example.com", "/").until_status(200).await.unwrap();
+    // One that serves.
+    let more = all([checked("slower", 36_000).as_str(), &simple("new", "new.example.com", "web")]);
+    world.put("more.yaml", &more).await;
+    world.get("new.example.com", "/").until_status(200).await.unwrap();
+    world.nothing_rejected().await;
 }

@@ -184,7 +184,7 @@ async fn a_certificate_of_another_namespace_needs_its_delegation_and_is_renewed_
 }
 
 #[tokio::test]
-async fn a_certificate_that_only_envoy_rejects_takes_no_other_host_down() {
+async fn a_certificate_that_envoy_would_refuse_takes_no_other_host_down() {
     let ca = TestCa::new("hosts").unwrap();
     let leaf = ca.leaf(&["base.example.com", "new.example.com", "weak.example.com"]).unwrap();
     // For tests only, and of no use elsewhere: Envoy wants 2048 bits.
@@ -207,14 +207,15 @@ async fn a_certificate_that_only_envoy_rejects_takes_no_other_host_down() {
     watcher.until_status(200).await.unwrap();
     world.put("secret.yaml", &tls_secret("team/weak", &weak)).await;
     world.put("weak.yaml", &host("weak", "weak.example.com", "secretName: weak", "")).await;
-    let message = world.until_error("team", "weak", ("EnvoyError", "RejectedByEnvoy")).await;
-    assert!(message.contains("2048"), "{message}");
+    let message = world.until_error("team", "weak", ("TLSError", "SecretNotValid")).await;
+    assert!(message.contains("RSA key of 1024 bits"), "{message}");
 
     world.put("new.yaml", &host("new", "new.example.com", "secretName: cert", "")).await;
     world.get_tls("new.example.com", "/").await.until_status(200).await.unwrap();
     world.put("secret.yaml", &tls_secret("team/weak", &leaf)).await;
     world.get_tls("weak.example.com", "/").await.until_status(200).await.unwrap();
     world.until_valid("team", "weak").await;
+    world.nothing_rejected().await;
     watcher.after(1).await.unwrap();
     crate::world::assert_clean(&watcher.stop(), &[200]);
 }

@@ -12,13 +12,14 @@
 
 mod cache;
 mod client_name;
-mod events;
+mod facts;
 mod isolation;
 mod lane;
 mod listen;
 mod message;
 mod metrics;
 mod nodes;
+mod patience;
 mod recall;
 mod rejection;
 mod server;
@@ -34,7 +35,7 @@ mod warming;
 mod wire;
 
 pub use cache::{Cache, Snapshot};
-pub use events::{Events, NodeEvent};
+pub use facts::{Fact, Facts, Piece, Refusal};
 pub use message::Mode;
 pub use nodes::{NodeStatus, Nodes, RejectedPart, TypeStatus};
 pub use server::{Server, ServerError};

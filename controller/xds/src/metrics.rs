@@ -1,15 +1,19 @@
 //! The server's metrics, all named `contour_xds_*`.
 
+use std::fmt;
 use std::time::Duration;
 
 use contour_resource::ResourceType;
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::facts::Facts;
 use crate::message::Mode;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -31,7 +35,6 @@ pub(crate) struct Metrics {
     bytes: Family<TypeLabels, Counter>,
     acks: Family<TypeLabels, Counter>,
     nacks: Family<TypeLabels, Counter>,
-    held_back: Family<TypeLabels, Gauge>,
     given_up: Counter,
     lag: Family<TypeLabels, Histogram>,
 }
@@ -41,7 +44,7 @@ fn lag_histogram() -> Histogram {
 }
 
 impl Metrics {
-    pub(crate) fn new(registry: &mut Registry) -> Self {
+    pub(crate) fn new(registry: &mut Registry, facts: &Facts) -> Self {
         let metrics = Self {
             streams: Family::default(),
             responses: Family::default(),
@@ -49,10 +52,10 @@ impl Metrics {
             bytes: Family::default(),
             acks: Family::default(),
             nacks: Family::default(),
-            held_back: Family::default(),
             given_up: Counter::default(),
             lag: Family::new_with_constructor(lag_histogram),
         };
+        registry.register_collector(Box::new(HeldBack(facts.clone())));
         let r = registry.sub_registry_with_prefix("contour_xds");
         r.register("connected_streams", "xDS streams that are open", metrics.streams.clone());
         r.register("responses_sent", "xDS responses sent", metrics.responses.clone());
@@ -60,11 +63,6 @@ impl Metrics {
         r.register("bytes_sent", "Encoded bytes of xDS responses sent", metrics.bytes.clone());
         r.register("acks", "xDS responses accepted by a client", metrics.acks.clone());
         r.register("nacks", "xDS responses refused by a client", metrics.nacks.clone());
-        r.register(
-            "held_back_resources",
-            "Parts of resources that a client refused and that it does not get until they change",
-            metrics.held_back.clone(),
-        );
         r.register(
             "holds_given_up",
             "Times that routes were sent although a client had not warmed their clusters for 5 seconds",
@@ -106,9 +104,22 @@ impl Metrics {
     pub(crate) fn gave_up(&self) {
         self.given_up.inc();
     }
+}
 
-    pub(crate) fn held_back(&self, kind: ResourceType, change: i64) {
-        self.held_back.get_or_create(&label(kind)).inc_by(change);
+/// Counts what is held back when it is asked for, so that it cannot differ from what is held back.
+#[derive(Debug)]
+struct HeldBack(Facts);
+
+impl Collector for HeldBack {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let name = "contour_xds_held_back_resources";
+        let help = "Parts of resources that a client refused and that it does not get until they change.";
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (kind, count) in self.0.counts() {
+            let gauge = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
+            gauge.encode(metric.encode_family(&label(kind))?)?;
+        }
+        Ok(())
     }
 }
 

@@ -60,6 +60,8 @@ pub struct RejectedPart {
     pub resource: Arc<str>,
     /// The part's id, empty for the head.
     pub part: Arc<str>,
+    /// The hash of the content that was refused.
+    pub hash: u64,
     /// What the Envoy said.
     pub message: String,
 }
@@ -141,6 +143,7 @@ fn type_status(session: &Session, kind: ResourceType) -> TypeStatus {
     let rejected = lane.rejections.iter().map(|(resource, part, rejection)| RejectedPart {
         resource: Arc::clone(resource),
         part: Arc::clone(part),
+        hash: rejection.hash,
         message: rejection.message.clone(),
     });
     TypeStatus {

@@ -1,9 +1,11 @@
 //! What a peer refused: remembered until it changes, and left out of what is sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use contour_resource::{Part, Resource};
+use contour_resource::{Part, Resource, Withheld};
+
+use crate::isolation::Suspect;
 
 /// One refused part of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,8 +14,6 @@ pub(crate) struct Rejection {
     pub(crate) hash: u64,
     /// What the peer said.
     pub(crate) message: String,
-    /// Whether the peer keeps an earlier version of the part that it had accepted.
-    pub(crate) fallback: bool,
     /// Set while nothing of the resource was ever accepted: the version of the resource without what was refused of it,
     /// head apart. Then nothing is certain, as a part may only have been refused for its head: a change anywhere in the
     /// resource is a new try of all of it.
@@ -27,14 +27,34 @@ pub(crate) struct Rejections {
 }
 
 impl Rejections {
-    /// The number of refused parts.
-    pub(crate) fn len(&self) -> usize {
-        self.by_resource.values().map(BTreeMap::len).sum()
+    /// What is sent of a resource, with what was refused of it told.
+    pub(crate) fn told(&self, sendable: Arc<Resource>, of: &Resource) -> Arc<Resource> {
+        let Some(parts) = self.by_resource.get(of.name()) else { return sendable };
+        let refused = |part: &&Arc<Part>| parts.get(&part.id).is_some_and(|r| r.hash == part.hash);
+        let has: HashMap<&str, u64> = sendable.parts().iter().map(|p| (&*p.id, p.hash)).collect();
+        let withheld = of
+            .parts()
+            .iter()
+            .filter(refused)
+            .map(|part| Withheld { refused: part.hash, instead: has.get(&*part.id).copied() });
+        let withheld = withheld.collect();
+        Arc::new(Resource::clone(&sendable).lacking(withheld))
     }
 
-    /// Whether the peer lives on an earlier version of something.
-    pub(crate) fn any_fallback(&self) -> bool {
-        self.by_resource.values().flat_map(BTreeMap::values).any(|r| r.fallback)
+    /// Whether some content of this part was refused.
+    pub(crate) fn holds(&self, resource: &str, part: &str) -> bool {
+        self.by_resource.get(resource).is_some_and(|parts| parts.contains_key(part))
+    }
+
+    /// Whether this was refused.
+    pub(crate) fn is(&self, suspect: &Suspect) -> bool {
+        let parts = self.by_resource.get(&suspect.resource);
+        parts.and_then(|parts| parts.get(&suspect.part)).is_some_and(|r| r.hash == suspect.hash)
+    }
+
+    /// The resources of which something was refused.
+    pub(crate) fn resources(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.by_resource.keys()
     }
 
     /// All of them: resource, part, rejection.
@@ -86,12 +106,10 @@ impl Rejections {
         self.by_resource.remove(resource).map(|parts| parts.into_keys().collect()).unwrap_or_default()
     }
 
-    /// What can be sent of a resource: refused parts are replaced by what the peer accepted before, or left out.
-    ///
-    /// Nothing can be sent when the head was refused and there is no accepted one.
-    pub(crate) fn apply(&self, resource: &Arc<Resource>, base: Option<&Resource>) -> Option<Arc<Resource>> {
-        let Some(refused) = self.by_resource.get(resource.name()) else { return Some(Arc::clone(resource)) };
-        compose(resource, base, |part| refused.get(&part.id).is_some_and(|r| r.hash == part.hash))
+    /// Whether this content of a part was refused.
+    pub(crate) fn refused(&self, resource: &str, part: &Part) -> bool {
+        let parts = self.by_resource.get(resource);
+        parts.and_then(|parts| parts.get(&part.id)).is_some_and(|r| r.hash == part.hash)
     }
 }
 
@@ -118,20 +136,16 @@ pub(crate) fn compose(
     for part in resource.parts() {
         if !withheld(part) {
             parts.push(Arc::clone(part));
-        } else if let Some(accepted) = earlier.get(&*part.id).filter(|p| !withheld(p)) {
-            parts.push(Arc::clone(accepted));
-        } else if part.id.is_empty() {
-            return None;
+            continue;
+        }
+        let instead = earlier.get(&*part.id).filter(|p| !withheld(p));
+        match instead {
+            Some(accepted) => parts.push(Arc::clone(accepted)),
+            None if part.id.is_empty() => return None,
+            None => {}
         }
     }
-    if parts.is_empty() {
-        return None;
-    }
-    let mut composed = Resource::new(Arc::clone(resource.name()), parts);
-    if let Some(needs) = resource.needs() {
-        composed = composed.needing(Arc::clone(needs));
-    }
-    Some(Arc::new(composed))
+    (!parts.is_empty()).then(|| Arc::new(resource.with_parts(parts)))
 }
 
 #[cfg(test)]
@@ -145,8 +159,7 @@ mod tests {
 
     fn refuse(rejections: &mut Rejections, resource: &Resource, id: &str) {
         let part = resource.parts().iter().find(|p| &*p.id == id).unwrap();
-        let rejection =
-            Rejection { hash: part.hash, message: "no".to_owned(), fallback: false, tentative: None };
+        let rejection = Rejection { hash: part.hash, message: "no".to_owned(), tentative: None };
         rejections.insert(resource.name(), &part.id, rejection);
     }
 
@@ -157,11 +170,17 @@ mod tests {
         let mut rejections = Rejections::default();
         refuse(&mut rejections, &next, "a");
         refuse(&mut rejections, &next, "b");
-        assert_eq!(rejections.apply(&next, Some(&base)).unwrap().body(), "Ha");
-        assert_eq!(rejections.apply(&next, None).unwrap().body(), "H");
+        let apply =
+            |rejections: &Rejections, base| compose(&next, base, |part| rejections.refused("r", part));
+        let composed = rejections.told(apply(&rejections, Some(&base)).unwrap(), &next);
+        assert_eq!(composed.body(), "Ha");
+        let (a, b, old) = (next.parts()[1].hash, next.parts()[2].hash, base.parts()[1].hash);
+        let withheld = [Withheld { refused: a, instead: Some(old) }, Withheld { refused: b, instead: None }];
+        assert_eq!(composed.withheld(), withheld);
+        assert_eq!(apply(&rejections, None).unwrap().body(), "H");
         refuse(&mut rejections, &next, "");
-        assert_eq!(rejections.apply(&next, Some(&base)).unwrap().body(), "ha");
-        assert!(rejections.apply(&next, None).is_none());
+        assert_eq!(apply(&rejections, Some(&base)).unwrap().body(), "ha");
+        assert!(apply(&rejections, None).is_none());
     }
 
     #[test]
@@ -177,11 +196,7 @@ mod tests {
             refuse(&mut rejections, &next, "a");
             let tentative = Some(resource(&[("", "H"), ("b", "B")]).version());
             let (hash, message) = (next.parts()[0].hash, "no".to_owned());
-            rejections.insert(
-                next.name(),
-                &"".into(),
-                Rejection { hash, message, fallback: false, tentative },
-            );
+            rejections.insert(next.name(), &"".into(), Rejection { hash, message, tentative });
             let found: Vec<String> =
                 rejections.prune(&resource(&changed)).iter().map(ToString::to_string).collect();
             assert_eq!(found, gone, "{changed:?}");
@@ -197,7 +212,7 @@ mod tests {
         assert_eq!(rejections.prune(&next), Vec::<Arc<str>>::new());
         let later = resource(&[("", "H"), ("a", "A2")]);
         assert_eq!(rejections.prune(&later), ["a".into(), "b".into()]);
-        assert_eq!(rejections.len(), 0);
+        assert_eq!(rejections.resources().count(), 0);
         assert!(!rejections.contains("r"));
     }
 }

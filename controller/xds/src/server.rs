@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
-use crate::events::Events;
+use crate::facts::Facts;
 use crate::listen::{accept, address, bind, listen};
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
@@ -51,7 +51,7 @@ pub struct Server {
     addr: SocketAddr,
     tls: Option<Arc<Reloading>>,
     cache: Cache,
-    events: Events,
+    facts: Facts,
     nodes: Nodes,
     metrics: Metrics,
 }
@@ -73,8 +73,9 @@ impl Server {
         let failed = |source| ServerError::Bind { addr, source };
         let socket = bind(addr).map_err(failed)?;
         let addr = address(&socket).map_err(failed)?;
-        let metrics = Metrics::new(registry);
-        Ok(Self { socket, addr, tls, cache, events: Events::default(), nodes: Nodes::default(), metrics })
+        let facts = Facts::default();
+        let metrics = Metrics::new(registry, &facts);
+        Ok(Self { socket, addr, tls, cache, facts, nodes: Nodes::default(), metrics })
     }
 
     /// The address that is taken.
@@ -82,9 +83,9 @@ impl Server {
         self.addr
     }
 
-    /// What the Envoys say, to be read by the owner of the objects behind the resources.
-    pub fn events(&self) -> Events {
-        self.events.clone()
+    /// What the Envoys hold against what they are sent, for whoever tells the owners of the objects behind it.
+    pub fn facts(&self) -> Facts {
+        self.facts.clone()
     }
 
     /// Which certificates are in use, for whoever rotates them; `None` without TLS.
@@ -110,10 +111,10 @@ impl Server {
         let accepting = tokio::spawn(accept(listener, self.tls, ready, stop.clone()));
         let service = Discovery {
             cache: self.cache,
-            events: self.events,
+            facts: self.facts,
             nodes: self.nodes,
             metrics: self.metrics,
-            recall: Recall::default(),
+            recall: Recall::numbering_from(first_variant()),
             stop: stop.clone(),
         };
         let serving = tonic::transport::Server::builder()
@@ -136,4 +137,10 @@ impl Server {
         let _ = accepting.await;
         Ok(outcome?)
     }
+}
+
+/// Another number for every process, as far as one matters: the milliseconds of the time it starts at.
+fn first_variant() -> u32 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(now.as_millis() & u128::from(u32::MAX)).unwrap_or_default()
 }

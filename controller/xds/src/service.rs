@@ -14,7 +14,7 @@ use tonic::server::{Grpc, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::cache::Cache;
-use crate::events::Events;
+use crate::facts::Facts;
 use crate::listen::Peer;
 use crate::message::Mode;
 use crate::metrics::Metrics;
@@ -30,7 +30,7 @@ const RECEIVE_LIMIT: usize = 128 * 1024 * 1024;
 #[derive(Clone)]
 pub(crate) struct Discovery {
     pub(crate) cache: Cache,
-    pub(crate) events: Events,
+    pub(crate) facts: Facts,
     pub(crate) nodes: Nodes,
     pub(crate) metrics: Metrics,
     pub(crate) recall: Recall,

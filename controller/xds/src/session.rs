@@ -6,17 +6,22 @@
 //! Listeners and Routes wait until each of them is warm (see [`Warming`]). Later Clusters do not delay them, so a steady
 //! flow of changes cannot starve routes. What disappears from the cache is removed from the peer once Listeners and
 //! Routes of a view without it were accepted.
+//!
+//! Nobody waits long for another. After [`PATIENCE`] everything goes on but the parts that use a Cluster that is still not warm;
+//! these stay as the peer has them, and go too after [`HOLD`]. An Envoy does not answer to Clusters while any is warming: after the
+//! same time its answer is no longer waited for (it is *overdue*), and more is sent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use contour_resource::{Resource, ResourceType};
+use contour_resource::{Part, Resource, ResourceType, read_version};
 
 use crate::cache::Snapshot;
-use crate::isolation::Suspect;
-use crate::lane::{Draft, InFlight, Known, Lane};
+use crate::isolation::{Offender, Suspect};
+use crate::lane::{Context, Draft, EARLIER, InFlight, Known, Lane};
 use crate::message::{Asked, Mode, Output, Request, Response};
+use crate::patience::Patience;
 use crate::recall::{Memory, Recall};
 use crate::subscription::Change;
 use crate::table::fingerprint;
@@ -24,8 +29,12 @@ use crate::warming::Warming;
 
 use ResourceType::{Cluster, Endpoints, Listener, Route, Runtime, Secret};
 
-/// How long Listeners and Routes wait for Clusters that a peer does not warm.
+/// How long Listeners and Routes wait for Clusters that a peer does not warm, and Clusters for the answer to earlier ones.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the parts that use such a Cluster wait.
 pub(crate) const HOLD: Duration = Duration::from_secs(5);
+/// The most responses that may be overdue before each waits for its time again.
+const MOST_OVERDUE: usize = 64;
 /// How long removals wait on a new stream for a peer to say that it wants Listeners and Routes.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
@@ -43,7 +52,15 @@ pub(crate) struct Session {
     /// The view refers to a Cluster that was taken back before it was warm.
     view_is_stale: bool,
     warming: Warming,
-    held_since: Option<Instant>,
+    patience: Patience,
+    /// Since when Listeners and Routes wait for Clusters, in time spent.
+    held_since: Option<Duration>,
+    /// When the Clusters in flight were sent, in time spent.
+    clusters_sent: Duration,
+    /// Clusters that parts wait for alone: until this much time is spent, or until they are accepted.
+    late: BTreeMap<Arc<str>, Option<Duration>>,
+    /// What is leaving may have become free to go.
+    release_is_due: bool,
     nonces: u64,
     outputs: Vec<Output>,
 }
@@ -67,7 +84,11 @@ impl Session {
             latest: snapshot,
             view_is_stale: false,
             warming: Warming::default(),
+            patience: Patience::new(now),
             held_since: None,
+            clusters_sent: Duration::ZERO,
+            late: BTreeMap::new(),
+            release_is_due: true,
             nonces: 0,
             outputs: Vec::new(),
         }
@@ -86,12 +107,12 @@ impl Session {
     }
 
     /// The state that a type is served from.
-    fn source(&self, kind: ResourceType) -> &Snapshot {
+    pub(crate) fn source(&self, kind: ResourceType) -> &Snapshot {
         if matches!(kind, Listener | Route) { &self.view } else { &self.latest }
     }
 
     /// Takes in a request. What follows from it comes from [`poll`](Self::poll).
-    pub(crate) fn request(&mut self, request: Request, now: Instant) {
+    pub(crate) fn request(&mut self, request: Request) {
         let Request { kind, nonce, error, asked } = request;
         let first = !self.lane(kind).subscription.started();
         let wants_more = match asked {
@@ -102,7 +123,7 @@ impl Session {
                 let initial = if first { initial } else { HashMap::new() };
                 self.lane_mut(kind).greet |= first && change.all && initial.is_empty();
                 for (name, version) in initial {
-                    self.learn(kind, name.into(), u64::from_str_radix(&version, 16).ok());
+                    self.learn(kind, name.into(), &version);
                 }
                 self.subscribed(kind, &change, first)
             }
@@ -119,35 +140,45 @@ impl Session {
                 self.subscribed(kind, &change, first)
             }
         };
+        self.release_is_due = true;
         if wants_more && matches!(kind, Listener | Route) {
-            self.arm(now);
+            self.arm();
         }
     }
 
     /// A peer says that it has this version from an earlier stream.
-    fn learn(&mut self, kind: ResourceType, name: Arc<str>, version: Option<u64>) {
+    fn learn(&mut self, kind: ResourceType, name: Arc<str>, text: &str) {
         let current = self.source(kind).get(kind, &name).cloned();
         let lane = &mut self.lanes[kind as usize];
         if !lane.subscription.contains(&name) {
             return;
         }
-        let known = match (current, version) {
-            (Some(current), Some(version)) if current.version() == version => Known::Sent(current),
-            (_, Some(version)) => match self.recall.find(kind, &name, version) {
-                Some(memory) => {
-                    for (part, rejection) in memory.refused {
-                        let (resource, hash) = (Arc::clone(&name), rejection.hash);
-                        let message = rejection.message.clone();
-                        lane.rejections.insert(&name, &part, rejection);
-                        self.outputs.push(Output::Rejected { kind, resource, part, hash, message });
-                    }
-                    Known::Sent(memory.resource)
-                }
-                None => Known::Version(Some(version)),
-            },
-            (_, None) => Known::Version(None),
+        let Some((version, withheld)) = read_version(text) else {
+            lane.known.insert(name, Known::Version(None));
+            return;
         };
-        lane.known.insert(name, known);
+        if self.recall.has_variants(kind, &name) {
+            lane.restore(&name);
+        }
+        let is_current = current.as_ref().is_some_and(|current| current.version() == version);
+        if !is_current && let Some(memory) = self.recall.find(kind, &name, version) {
+            for (part, rejection) in memory.refused {
+                self.outputs.push(Output::Rejected {
+                    kind,
+                    resource: Arc::clone(&name),
+                    part: Arc::clone(&part),
+                    hash: rejection.hash,
+                    message: rejection.message.clone(),
+                });
+                lane.rejections.insert(&name, &part, rejection);
+            }
+            lane.known.insert(name, Known::Sent(memory.resource));
+            return;
+        }
+        for Suspect { resource, part, hash } in lane.learn(&name, current.as_ref(), version, &withheld) {
+            let message = EARLIER.to_owned();
+            self.outputs.push(Output::Rejected { kind, resource, part, hash, message });
+        }
     }
 
     /// Keeps what the peer has of a resource of which it refused something.
@@ -260,6 +291,7 @@ impl Session {
         }
         lane.dirty.remove(name);
         if lane.has(name) {
+            self.release_is_due = true;
             let last = matches!(kind, Listener | Runtime);
             let names = if last { &mut lane.dirty } else { &mut lane.leaving };
             names.insert(Arc::clone(name));
@@ -273,11 +305,19 @@ impl Session {
 
     /// Matches the peer's answer to the response it answers.
     fn answer(&mut self, kind: ResourceType, nonce: &str, error: Option<String>) {
+        let mode = self.mode;
         let lane = self.lane_mut(kind);
-        let Some(in_flight) = lane.in_flight.take_if(|f| f.nonce == nonce) else { return };
+        let (in_flight, overdue) = match lane.in_flight.take_if(|f| f.nonce == nonce) {
+            Some(in_flight) => (in_flight, false),
+            None => match lane.take_overdue(nonce, error.is_some()) {
+                Some(in_flight) => (in_flight, true),
+                None => return,
+            },
+        };
         let InFlight { draft, version, committed, .. } = in_flight;
         if let Some(message) = error {
-            lane.refuse(&draft, message.clone());
+            lane.refuse(&draft, kind, mode, message.clone());
+            draft.set.iter().filter(|r| r.varies()).for_each(|r| self.recall.note_variants(kind, r.name()));
             for name in draft.names() {
                 match kind {
                     Cluster => self.warming.cluster_refused(name),
@@ -288,7 +328,11 @@ impl Session {
             self.outputs.push(Output::Nacked { kind, message });
             return;
         }
-        lane.accept(&draft);
+        if overdue && !draft.trial {
+            draft.set.iter().for_each(|resource| lane.rejections.confirm(resource.name()));
+        } else {
+            lane.accept(&draft);
+        }
         lane.last_acked = version;
         draft.set.iter().for_each(|resource| self.remember(kind, resource.name()));
         for name in draft.names() {
@@ -299,14 +343,23 @@ impl Session {
             }
         }
         // What disappeared while it was on the wire.
-        for resource in &draft.set {
+        for resource in draft.set.iter().filter(|_| !draft.trial) {
             if self.lane(kind).has(resource.name()) && self.source(kind).get(kind, resource.name()).is_none()
             {
                 self.mark(kind, resource.name());
             }
         }
         self.outputs.push(Output::Acked { kind, committed });
-        self.recover(kind, draft.recovered);
+        self.tell_recovered(kind);
+    }
+
+    /// Tells what was refused once and is not any more, as soon as that is certain.
+    fn tell_recovered(&mut self, kind: ResourceType) {
+        let lane = self.lane_mut(kind);
+        if lane.in_flight.is_none() && lane.isolation.is_none() {
+            let recovered = lane.take_recovered();
+            self.recover(kind, recovered);
+        }
     }
 
     fn recover(&mut self, kind: ResourceType, recovered: Vec<(Arc<str>, Arc<str>)>) {
@@ -317,16 +370,14 @@ impl Session {
 
     /// Everything to be sent and told at this moment.
     pub(crate) fn poll(&mut self, now: Instant) -> Vec<Output> {
-        if self.held_since.is_some_and(|since| now >= since + HOLD) {
-            let waited_for = self.waits_for(10);
-            self.outputs.push(Output::GaveUp { waited_for });
-            self.warming.give_up();
-            self.view_is_stale = false;
-        }
-        self.grace_is_over |= now >= self.opened + GRACE;
+        self.patience.look(now);
+        self.lose_patience();
+        self.thaw();
+        let grace_was_over = std::mem::replace(&mut self.grace_is_over, now >= self.opened + GRACE);
+        self.release_is_due |= grace_was_over != self.grace_is_over;
         loop {
             self.release();
-            let mut progress = self.promote(now);
+            let mut progress = self.promote();
             for kind in ResourceType::ALL {
                 progress |= self.advance(kind);
             }
@@ -339,12 +390,62 @@ impl Session {
         }
     }
 
+    /// Goes on without what has had its time.
+    fn lose_patience(&mut self) {
+        let spent = self.patience.spent();
+        if self.lane(Cluster).in_flight.is_some() && spent >= self.clusters_sent + PATIENCE {
+            self.lane_mut(Cluster).overdue();
+        }
+        if let Some(since) = self.held_since.filter(|since| spent >= *since + PATIENCE) {
+            for name in self.warming.let_go() {
+                self.late.entry(name).or_insert(Some(since + HOLD));
+            }
+            self.held_since = None;
+            self.view_is_stale = false;
+        }
+        let had_its_time =
+            |_: &Arc<str>, until: &mut Option<Duration>| until.is_some_and(|until| spent >= until);
+        let waited_for: Vec<Arc<str>> =
+            self.late.extract_if(.., had_its_time).map(|(name, _)| name).collect();
+        if !waited_for.is_empty() {
+            for name in &waited_for {
+                self.warming.forget(name);
+            }
+            self.look_at_what_is_behind();
+            self.outputs.push(Output::GaveUp { waited_for });
+        }
+    }
+
+    /// Parts no longer wait for what has become warm, or was accepted, or is gone.
+    fn thaw(&mut self) {
+        let before = self.late.len();
+        let (warming, lane) = (&self.warming, &self.lanes[Cluster as usize]);
+        self.late.retain(|name, until| match until {
+            Some(_) => warming.is_warming(name) || lane.dirty.contains(name),
+            None => lane.rejections.contains(name) && !lane.has(name),
+        });
+        if self.late.len() != before {
+            self.look_at_what_is_behind();
+        }
+    }
+
+    fn look_at_what_is_behind(&mut self) {
+        for kind in [Listener, Route] {
+            let lane = self.lane_mut(kind);
+            let behind: Vec<Arc<str>> = lane.behind.iter().cloned().collect();
+            lane.dirty.extend(behind);
+        }
+    }
+
     /// When [`poll`](Self::poll) has to be called even if nothing else happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let leaving = self.lanes.iter().any(|lane| !lane.leaving.is_empty());
         let grace = (leaving && !self.introduced() && !self.grace_is_over).then(|| self.opened + GRACE);
-        let hold = self.held_since.map(|since| since + HOLD);
-        grace.into_iter().chain(hold).min()
+        let hold = self.held_since.map(|since| since + PATIENCE);
+        let clusters = self.lane(Cluster).in_flight.is_some().then(|| self.clusters_sent + PATIENCE);
+        let late = self.late.values().flatten().min().copied();
+        let spent = hold.into_iter().chain(clusters).chain(late).min();
+        grace.into_iter().chain(spent.map(|spent| self.patience.next_look(spent))).min()
     }
 
     /// Whether the peer has said what it wants of the types that refer to others.
@@ -354,32 +455,45 @@ impl Session {
 
     /// Removes what no accepted Listener or Route refers to any more.
     fn release(&mut self) {
-        if self.lanes.iter().all(|lane| lane.leaving.is_empty()) {
+        if !self.release_is_due || self.lanes.iter().all(|lane| lane.leaving.is_empty()) {
             return;
         }
         if !self.introduced() && !self.grace_is_over {
             return;
         }
-        // A refused part lives on in its last good version, and so must what that refers to.
-        let settled = |lane: &Lane| lane.idle() && !lane.rejections.any_fallback();
-        if ![Listener, Route].iter().all(|t| settled(self.lane(*t))) {
+        if ![Listener, Route].iter().all(|t| self.lane(*t).idle()) {
             return;
         }
+        self.release_is_due = false;
+        let kept = self.kept_in_use();
         for kind in [Secret, Cluster, Endpoints, Route] {
             let view = self.view.table(kind);
             let lane = &mut self.lanes[kind as usize];
-            let free: Vec<Arc<str>> = lane.leaving.extract_if(.., |name| view.get(name).is_none()).collect();
+            let is_free =
+                |name: &Arc<str>| view.get(name).is_none() && !kept.contains(&(kind, Arc::clone(name)));
+            let free: Vec<Arc<str>> = lane.leaving.extract_if(.., |name| is_free(name)).collect();
             lane.dirty.extend(free);
         }
     }
 
+    /// What must stay although it is gone from the cache: the peer lives on with something that refers to it.
+    pub(crate) fn kept_in_use(&self) -> BTreeSet<(ResourceType, Arc<str>)> {
+        let used = |kind: ResourceType| self.lane(kind).kept_in_use(self.view.table(kind));
+        let mut kept: BTreeSet<(ResourceType, Arc<str>)> = used(Listener).into_iter().cloned().collect();
+        kept.extend(used(Route).into_iter().cloned());
+        let clusters = kept.iter().filter(|(kind, _)| *kind == Cluster);
+        let needed = clusters.filter_map(|(_, name)| self.lane(Cluster).needs(name));
+        let needed: Vec<Arc<str>> = needed.collect();
+        kept.extend(needed.into_iter().map(|name| (Endpoints, name)));
+        kept
+    }
+
     /// Moves Listeners and Routes on to the latest state, if they are done with theirs.
-    fn promote(&mut self, now: Instant) -> bool {
+    fn promote(&mut self) -> bool {
         if self.view.sequence() == self.latest.sequence() {
             return false;
         }
-        let on_the_wire = |lane: &Lane| lane.in_flight.is_some() || lane.isolation.is_some();
-        let busy = |lane: &Lane| on_the_wire(lane) || !(lane.idle() || self.view_is_stale);
+        let busy = |lane: &Lane| lane.on_the_wire() || !(lane.idle() || self.view_is_stale);
         if [Listener, Route].iter().any(|t| busy(self.lane(*t))) {
             return false;
         }
@@ -388,25 +502,28 @@ impl Session {
         for kind in [Listener, Route] {
             self.mark_changes(kind, &earlier);
         }
+        self.release_is_due = true;
         if [Listener, Route].iter().any(|t| self.lane(*t).due()) {
-            self.arm(now);
+            self.arm();
         }
         true
     }
 
     /// Makes Listeners and Routes wait for the Clusters on their way.
-    fn arm(&mut self, now: Instant) {
+    fn arm(&mut self) {
         let clusters = self.latest.table(Cluster);
         let lane = &self.lanes[Cluster as usize];
-        self.warming.arm(lane.dirty.iter(), |name| clusters.get(name).is_some());
+        let had_its_time = &self.late;
+        let waited_for = |name: &str| clusters.get(name).is_some() && !had_its_time.contains_key(name);
+        self.warming.arm(lane.dirty.iter(), waited_for);
         if self.warming.holding() {
-            self.held_since.get_or_insert(now);
+            self.held_since.get_or_insert(self.patience.spent());
         }
     }
 
     /// Some of the Clusters that Listeners and Routes wait for.
     pub(crate) fn waits_for(&self, most: usize) -> Vec<Arc<str>> {
-        self.warming.waited_for().take(most).cloned().collect()
+        self.warming.waited_for().chain(self.late.keys()).take(most).cloned().collect()
     }
 
     /// Whether Listeners and Routes have to wait.
@@ -416,32 +533,24 @@ impl Session {
 
     /// Sends the next response of a type, if it may have one. Returns whether anything was sent or settled.
     fn advance(&mut self, kind: ResourceType) -> bool {
+        let held = matches!(kind, Listener | Route) && self.holding();
         let lane = &mut self.lanes[kind as usize];
         if lane.in_flight.is_some() {
             return false;
         }
-        match lane.isolate() {
-            Some(Ok(draft)) => {
-                self.send(kind, draft, None);
-                return true;
+        if lane.trial_is_due(held) {
+            match lane.isolate() {
+                Some(Ok(draft)) => self.send(kind, draft, None),
+                Some(Err(offenders)) => self.convict(kind, offenders),
+                None => {}
             }
-            Some(Err(offenders)) => {
-                for offender in offenders {
-                    self.remember(kind, &offender.suspect.resource);
-                    let Suspect { resource, part, hash } = offender.suspect;
-                    let message = offender.message;
-                    self.outputs.push(Output::Rejected { kind, resource, part, hash, message });
-                }
-                return true;
-            }
-            None => {}
+            return true;
         }
-        if !lane.due() || (matches!(kind, Listener | Route) && self.holding()) {
+        if held || !lane.due() {
             return false;
         }
-        let table = self.source(kind).table(kind).clone();
+        let mut draft = self.draft(kind);
         let lane = self.lane_mut(kind);
-        let mut draft = lane.draft(&table);
         let greet = std::mem::replace(&mut lane.greet, false);
         for name in &draft.skipped {
             let refused = self.lane(kind).rejections.contains(name);
@@ -459,11 +568,33 @@ impl Session {
         }
         let committed = self.lane_mut(kind).committed.take();
         if draft.set.is_empty() && draft.removed.is_empty() && !greet {
-            self.recover(kind, draft.recovered);
+            self.tell_recovered(kind);
         } else {
             self.send(kind, draft, committed);
         }
         true
+    }
+
+    fn draft(&mut self, kind: ResourceType) -> Draft {
+        let table = self.source(kind).table(kind).clone();
+        let Self { lanes, late, recall, mode, .. } = self;
+        let is_late = |(kind, name): &(ResourceType, Arc<str>)| *kind == Cluster && late.contains_key(name);
+        let waits = |part: &Part| !late.is_empty() && part.uses.iter().any(is_late);
+        let context = Context { table: &table, waits: &waits, recall };
+        lanes[kind as usize].draft(&context, kind, *mode)
+    }
+
+    /// Tells what a search has found.
+    fn convict(&mut self, kind: ResourceType, offenders: Vec<Offender>) {
+        for Offender { suspect, message, .. } in offenders {
+            self.recall.note(kind, &suspect);
+            self.remember(kind, &suspect.resource);
+            let Suspect { resource, part, hash } = suspect;
+            if kind == Cluster && !self.lane(Cluster).has(&resource) {
+                self.late.insert(Arc::clone(&resource), None);
+            }
+            self.outputs.push(Output::Rejected { kind, resource, part, hash, message });
+        }
     }
 
     fn send(&mut self, kind: ResourceType, draft: Draft, committed: Option<Instant>) {
@@ -478,7 +609,7 @@ impl Session {
         let (version, resources, removed) = match self.mode {
             Mode::Delta => {
                 let version = version_text(self.source(kind).table(kind).fingerprint());
-                (version, draft.set.clone(), draft.removed.clone())
+                (version, self.varied(kind, &draft.set), draft.removed.clone())
             }
             Mode::Sotw => {
                 let (version, resources) = self.world(kind, &draft);
@@ -487,7 +618,18 @@ impl Session {
         };
         let lane = self.lane_mut(kind);
         lane.last_sent.clone_from(&version);
-        lane.in_flight = Some(InFlight { nonce: nonce.clone(), version: version.clone(), draft, committed });
+        let presumed: Vec<Arc<str>> = draft.set.iter().map(|r| Arc::clone(r.name())).collect();
+        let stalled = kind == Cluster && !draft.trial && (1..MOST_OVERDUE).contains(&lane.overdue.len());
+        lane.in_flight = Some(InFlight::new(nonce.clone(), version.clone(), draft, committed));
+        if stalled {
+            // Its answer will not come before that to an earlier one. The peer takes it in nevertheless.
+            lane.overdue();
+            for name in &presumed {
+                self.warming.cluster_acked(name);
+            }
+        } else if kind == Cluster {
+            self.clusters_sent = self.patience.spent();
+        }
         self.outputs.push(Output::Send(Response { kind, nonce, version, resources, removed }));
     }
 
@@ -503,6 +645,15 @@ impl Session {
                 endpoints.forced.insert(Arc::clone(needs));
             }
         }
+    }
+
+    /// What goes on the wire: other content of the same meaning, where the peer would not look again at what it has refused.
+    fn varied(&self, kind: ResourceType, set: &[Arc<Resource>]) -> Vec<Arc<Resource>> {
+        let vary = |resource: &Arc<Resource>| {
+            let number = resource.varies().then(|| self.recall.next_variant(kind, resource.name())).flatten();
+            number.and_then(|number| resource.variant(number)).map_or_else(|| Arc::clone(resource), Arc::new)
+        };
+        set.iter().map(vary).collect()
     }
 
     /// What a SotW response carries: everything the peer is to have for full-state types, else what changed.
@@ -525,23 +676,9 @@ impl Session {
             all.sort_by(|a, b| a.name().cmp(b.name()));
             all
         } else {
-            draft.set.clone()
+            self.varied(kind, &draft.set)
         };
         (version_text(hash), resources)
-    }
-}
-
-impl Draft {
-    /// Every name the response speaks of.
-    fn names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.set.iter().map(|r| r.name()).chain(&self.removed)
-    }
-}
-
-impl Lane {
-    /// Whether there is something to decide about.
-    fn due(&self) -> bool {
-        !self.dirty.is_empty() || !self.forced.is_empty() || self.greet
     }
 }
 

@@ -14,7 +14,7 @@ use tonic::{Status, Streaming};
 use tracing::{debug, info, warn};
 
 use crate::cache::Snapshot;
-use crate::events::NodeEvent;
+use crate::facts::Piece;
 use crate::message::Output;
 use crate::nodes::Stream;
 use crate::service::Discovery;
@@ -101,7 +101,7 @@ impl Open {
     ) -> Self {
         discovery.metrics.opened(session.mode());
         let stream = discovery.nodes.add(node, peer, session);
-        let node = Arc::clone(&stream.node);
+        let node = &stream.node;
         // An Envoy with a stock bootstrap opens a stream for each of its clusters.
         match only {
             None => info!(stream = stream.number, %node, ?peer, "xDS stream opened"),
@@ -109,7 +109,6 @@ impl Open {
                 debug!(stream = stream.number, %node, ?peer, r#type = kind.short(), "xDS stream opened");
             }
         }
-        discovery.events.push(NodeEvent::Connected { stream: stream.number, node });
         Self { discovery, only, stream }
     }
 
@@ -122,7 +121,9 @@ impl Open {
         let deadline = self.stream.session().deadline();
         let far = deadline.is_none();
         let mut tick = pin!(tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now).into()));
+        // What the peer has said comes first, so that it is not taken for silent.
         tokio::select! {
+            biased;
             request = requests.message() => {
                 let Some(mut request) = request? else { return Ok(false) };
                 let (url, _) = P::envelope(&mut request);
@@ -152,7 +153,7 @@ impl Open {
             }
         };
         let request = P::request(kind, request);
-        self.stream.session().request(request, Instant::now());
+        self.stream.session().request(request);
     }
 
     /// The responses to send now. Everything else the session says is reported.
@@ -176,58 +177,45 @@ impl Open {
     }
 
     fn report(&self, output: Output) {
-        let stream = self.stream.number;
-        let node = Arc::clone(&self.stream.node);
-        let metrics = &self.discovery.metrics;
-        let event = match output {
-            Output::Send(_) => return,
+        let Stream { number: stream, node, .. } = &*self.stream;
+        let Discovery { metrics, facts, .. } = &self.discovery;
+        match output {
+            Output::Send(_) => {}
+            // Of what comes of it the owner of the facts tells; most are trials of a search.
             Output::Nacked { kind, message } => {
                 metrics.nacked(kind);
-                warn!(%node, r#type = kind.short(), error = message, "an Envoy refused a response");
-                return;
+                debug!(stream, %node, r#type = kind.short(), error = message, "an Envoy refused a response");
             }
             Output::Acked { kind, committed } => {
                 debug!(stream, %node, r#type = kind.short(), "accepted");
                 metrics.acked(kind, committed.map(|at| at.elapsed()));
-                return;
             }
             Output::GaveUp { waited_for } => {
                 metrics.gave_up();
                 warn!(%node, ?waited_for, "an Envoy does not warm these clusters: routes to them are sent all the same");
-                return;
             }
             Output::Rejected { kind, resource, part, hash, message } => {
-                metrics.held_back(kind, 1);
-                let hash = format_args!("{hash:016x}");
-                warn!(%node, r#type = kind.short(), %resource, %part, hash, error = message, "held back until it changes");
-                NodeEvent::Rejected { stream, node, kind, resource, part, message }
+                let text = format_args!("{hash:016x}");
+                debug!(stream, %node, r#type = kind.short(), %resource, %part, hash = text, error = message, "held back until it changes");
+                facts.refused(*stream, node, Piece { kind, resource, part }, hash, &message);
             }
             Output::Recovered { kind, resource, part } => {
-                info!(%node, r#type = kind.short(), %resource, %part, "no longer held back");
-                NodeEvent::Recovered { stream, node, kind, resource, part }
+                debug!(stream, %node, r#type = kind.short(), %resource, %part, "no longer held back");
+                facts.recovered(*stream, &Piece { kind, resource, part });
             }
-        };
-        self.discovery.events.push(event);
+        }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let session = self.stream.session();
-        self.discovery.metrics.closed(session.mode());
-        for kind in ResourceType::ALL {
-            let held = session.lane(kind).rejections.len();
-            if held > 0 {
-                self.discovery.metrics.held_back(kind, -i64::try_from(held).unwrap_or(0));
-            }
-        }
-        drop(session);
+        self.discovery.metrics.closed(self.stream.session().mode());
         self.discovery.nodes.remove(self.stream.number);
-        let (stream, node) = (self.stream.number, Arc::clone(&self.stream.node));
+        self.discovery.facts.closed(self.stream.number);
+        let Stream { number: stream, node, .. } = &*self.stream;
         match self.only {
             None => info!(stream, %node, "xDS stream closed"),
             Some(kind) => debug!(stream, %node, r#type = kind.short(), "xDS stream closed"),
         }
-        self.discovery.events.push(NodeEvent::Disconnected { stream, node });
     }
 }

@@ -14,7 +14,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{Error, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tracing::{info, warn};
 
@@ -46,15 +46,14 @@ pub enum TlsError {
         source: io::Error,
     },
     /// A file does not hold what it should.
-    #[error("{path} holds no usable {what}: expected PEM")]
+    #[error("{path} holds no usable {what}: {problem}")]
     Pem {
         /// The file.
         path: PathBuf,
         /// What was looked for.
         what: &'static str,
-        /// Why, where there is more to say.
-        #[source]
-        source: Option<rustls_pki_types::pem::Error>,
+        /// Why. Not the parser's own words: it quotes what it reads, which may be a key.
+        problem: &'static str,
     },
     /// An authority's certificate is not one.
     #[error("{path} holds a certificate that cannot be a trust anchor")]
@@ -217,19 +216,29 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let what = "certificate";
     let found = CertificateDer::pem_reader_iter(open(path)?)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|source| TlsError::Pem { path: path.to_owned(), what, source: Some(source) })?;
+        .map_err(|error| TlsError::Pem { path: path.to_owned(), what, problem: problem(&error) })?;
     if found.is_empty() {
-        return Err(TlsError::Pem { path: path.to_owned(), what, source: None });
+        return Err(TlsError::Pem { path: path.to_owned(), what, problem: problem(&Error::NoItemsFound) });
     }
     Ok(found)
 }
 
 fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_reader(open(path)?).map_err(|source| TlsError::Pem {
+    PrivateKeyDer::from_pem_reader(open(path)?).map_err(|error| TlsError::Pem {
         path: path.to_owned(),
         what: "private key",
-        source: Some(source),
+        problem: problem(&error),
     })
+}
+
+fn problem(error: &Error) -> &'static str {
+    match error {
+        Error::MissingSectionEnd { .. } => "a PEM block does not end",
+        Error::IllegalSectionStart { .. } => "a PEM block begins with a line that is damaged",
+        Error::Base64Decode(_) => "a PEM block is not valid base64",
+        Error::Io(_) => "it cannot be read to its end",
+        _ => "expected PEM",
+    }
 }
 
 fn open(path: &Path) -> Result<File, TlsError> {

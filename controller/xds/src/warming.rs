@@ -56,9 +56,14 @@ impl Warming {
         self.barrier.iter()
     }
 
-    /// Waits no longer: the peer had its time.
-    pub(crate) fn give_up(&mut self) {
-        *self = Self::default();
+    /// Waits no longer with everything: what was waited for. It is still known to be on its way.
+    pub(crate) fn let_go(&mut self) -> BTreeSet<Arc<str>> {
+        std::mem::take(&mut self.barrier)
+    }
+
+    /// Whether a cluster is on its way.
+    pub(crate) fn is_warming(&self, name: &str) -> bool {
+        self.clusters.contains_key(name)
     }
 
     /// A Cluster was sent, new or changed.

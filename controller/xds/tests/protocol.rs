@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Running, eventually, localhost, set};
-use contour_resource::{Resource, ResourceType};
+use contour_resource::{Resource, ResourceType, Transaction};
 use contour_xds::{Cache, Mode, Server, ServerError, TlsError, TlsFiles};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::cluster::v3::cluster_discovery_service_client::ClusterDiscoveryServiceClient;
@@ -21,6 +21,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
     Resource as DeltaResource,
 };
+use envoy_types::pb::google::rpc::Status;
 use hyper_util::rt::TokioIo;
 use pki::{Authority, connect, files, greet, replace};
 use prometheus_client::registry::Registry;
@@ -76,6 +77,24 @@ impl Delta {
     async fn next(&mut self) -> DeltaDiscoveryResponse {
         let message = tokio::time::timeout(Duration::from_secs(30), self.responses.message());
         message.await.expect("a response in time").unwrap().expect("the stream goes on")
+    }
+
+    /// Refuses what has this content in it, and takes the rest.
+    async fn judge(mut self, bad: &str) {
+        loop {
+            let response = self.next().await;
+            if response.resources.iter().any(|r| text(r) == bad) {
+                let request = DeltaDiscoveryRequest {
+                    type_url: response.type_url.clone(),
+                    response_nonce: response.nonce.clone(),
+                    error_detail: Some(Status { message: "no".to_owned(), ..Default::default() }),
+                    ..Default::default()
+                };
+                self.requests.send(request).unwrap();
+            } else {
+                self.ack(&response);
+            }
+        }
     }
 
     fn ack(&self, response: &DeltaDiscoveryResponse) {
@@ -383,5 +402,29 @@ async fn odd_requests_harm_only_themselves() {
     assert_eq!(content(&stream.next().await), [("a", "1")]);
     let unary = ClusterDiscoveryServiceClient::new(channel).fetch_clusters(DiscoveryRequest::default()).await;
     assert_eq!(unary.unwrap_err().code(), Code::Unimplemented);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_held_back_is_counted_as_long_as_it_is() {
+    let server = open_server(vec![cluster("a", "bad"), cluster("b", "bad"), cluster("c", "good")]).await;
+    let stream = Delta::open(plain(server.addr).await).await;
+    stream.ask(ResourceType::Cluster, &[], HashMap::new());
+    let stream = tokio::spawn(stream.judge("bad"));
+    let until = async |count: usize| {
+        let kind = ResourceType::Cluster.short();
+        let line = format!("contour_xds_held_back_resources{{type=\"{kind}\"}} {count}\n");
+        eventually(&line, async || server.metrics().contains(&line).then_some(())).await;
+        assert_eq!(server.facts.present().len(), count);
+    };
+    until(2).await;
+    server.cache.commit(set(vec![cluster("a", "good")]));
+    until(1).await;
+    server.cache.commit(Transaction { set: vec![], remove: vec![(ResourceType::Cluster, "b".into())] });
+    until(0).await;
+    server.cache.commit(set(vec![cluster("a", "bad")]));
+    until(1).await;
+    stream.abort();
+    until(0).await;
     server.stop().await;
 }

@@ -21,7 +21,6 @@ use common::{
     http_listener_via, localhost, per_type, set, table,
 };
 use contour_resource::{Resource, ResourceType, Transaction};
-use contour_xds::NodeEvent;
 use envoy_types::pb::envoy::config::route::v3::VirtualHost;
 use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatcher;
@@ -293,10 +292,8 @@ fn unloadable(name: &str) -> VirtualHost {
 
 async fn rejected(controller: &Running) -> (Arc<str>, Arc<str>, String) {
     eventually("a rejection", async || {
-        std::iter::from_fn(|| controller.events.try_next()).find_map(|event| match event {
-            NodeEvent::Rejected { resource, part, message, .. } => Some((resource, part, message)),
-            _ => None,
-        })
+        let fact = controller.facts.take().into_iter().find(|fact| !fact.new.is_empty())?;
+        Some((fact.piece.resource, fact.piece.part, fact.new[0].message.to_string()))
     })
     .await
 }

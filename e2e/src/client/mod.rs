@@ -95,6 +95,11 @@ impl Request {
         self
     }
 
+    /// Method, host and path, for a message.
+    pub fn target(&self) -> String {
+        format!("{} {}{}", self.method, self.host, self.path)
+    }
+
     /// Opens a connection, for several requests over one connection; its TLS and protocol are this request's.
     pub async fn connect(&self) -> Result<Connection> {
         within_exchange(Connection::open(self)).await.with_context(|| format!("connecting to {}", self.to))

@@ -111,6 +111,10 @@ pub(crate) fn arguments(inputs: &Inputs<'_>) -> Vec<String> {
         // Whoever else has a certificate of this authority is not told the keys of hosts.
         "--envoy-client-name=envoy".to_owned(),
     ];
+    if !spec.extra_args.iter().any(|argument| decides_ownership(argument)) {
+        // An installation serves many teams: what one of them names is no other's.
+        arguments.push("--strict-host-ownership".to_owned());
+    }
     if spec.log_level == Some(ContourLogLevel::Debug) {
         arguments.push("--debug".to_owned());
     }
@@ -122,6 +126,12 @@ pub(crate) fn arguments(inputs: &Inputs<'_>) -> Vec<String> {
     arguments.extend(disabled.map(|feature| format!("--disable-feature={}", feature.as_str())));
     arguments.extend(spec.extra_args.iter().cloned());
     arguments
+}
+
+/// Whether a flag of the user says who has a host name.
+fn decides_ownership(argument: &str) -> bool {
+    let flag = argument.split('=').next().unwrap_or(argument);
+    ["--strict-host-ownership", "--share-httpproxy-hosts"].contains(&flag)
 }
 
 /// One pod at a time may be evicted. It never forbids all evictions, as a least number would for a single pod.

@@ -90,6 +90,8 @@ fn served() -> Vec<PolicyRule> {
         rule("discovery.k8s.io", &["endpointslices"], &READ),
         rule("networking.k8s.io", &["ingresses"], &READ),
         rule("networking.k8s.io", &["ingresses/status"], &["update"]),
+        // An Ingress has no conditions: what is wrong with it is told in Events.
+        rule("", &["events"], &["create", "patch"]),
         rule("projectcontour.io", &["httpproxies", "tlscertificatedelegations"], &READ),
         rule("projectcontour.io", &["httpproxies/status"], &["update"]),
     ]

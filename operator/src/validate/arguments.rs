@@ -10,7 +10,7 @@ use crate::names::Names;
 use crate::problem::Problem;
 
 /// The flags that may be given. The object with the configuration cannot say them, and no field of ours does.
-const FREE: [&str; 7] = [
+const FREE: [&str; 9] = [
     "kubernetes-client-burst",
     "kubernetes-client-qps",
     "kubernetes-debug",
@@ -18,6 +18,8 @@ const FREE: [&str; 7] = [
     "leader-election-renew-deadline",
     "leader-election-retry-period",
     "log-format",
+    "share-httpproxy-hosts",
+    "strict-host-ownership",
 ];
 
 /// Flags that have a field, which is the way to say it.

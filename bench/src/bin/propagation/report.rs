@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::Result;
 
@@ -33,7 +32,7 @@ pub(crate) fn table(all: &[(&str, usize, Figures)], samples: usize, criterion: &
         text,
         "Written by `make bench`. Everything (kube-apiserver, etcd, controller, Envoy with two workers, upstream and client) shares this machine; compare ratios within one run.\n"
     )?;
-    text.push_str(&machine());
+    text.push_str(&contour_bench::machine::describe());
     writeln!(text, "\n## From an object in kube-apiserver to an answer through Envoy\n")?;
     writeln!(
         text,
@@ -81,32 +80,6 @@ fn lines() -> Vec<Line<'static>> {
             Box::new(|f| format!("{:.0} / {:.0}", f.restart_resources, f.restart_bytes)),
         ),
     ]
-}
-
-/// The machine, and what ran on it.
-fn machine() -> String {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu
-        .lines()
-        .find_map(|l| l.strip_prefix("model name")?.split_once(": "))
-        .map_or("unknown CPU", |m| m.1);
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib: u64 = memory
-        .lines()
-        .find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok())
-        .unwrap_or_default();
-    let output = |program: &str, args: &[&str]| {
-        let output = Command::new(program).args(args).output().ok();
-        output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default()
-    };
-    format!(
-        "Machine: {cores} cores ({model}), {} GiB, Linux {}. Revision {}, {}.\n",
-        kib >> 20,
-        output("uname", &["-r"]),
-        output("git", &["rev-parse", "--short", "HEAD"]),
-        output("date", &["-u", "+%Y-%m-%d"]),
-    )
 }
 
 /// Mean times of criterion's last run, by name.

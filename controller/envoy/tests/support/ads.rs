@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result};
 use contour_e2e::wait::SOON;
 use contour_resource::{ResourceType, Transaction};
-use contour_xds::{Cache, Events, NodeEvent, Server};
+use contour_xds::{Cache, Fact, Facts, Server};
 use prometheus_client::registry::Registry;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -13,7 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub struct Ads {
     pub address: SocketAddr,
     cache: Cache,
-    events: Events,
+    facts: Facts,
     rejections: Vec<Rejection>,
     _running: DropGuard,
 }
@@ -36,10 +36,10 @@ impl Ads {
         }
         cache.open();
         let server = Server::bind(([127, 0, 0, 1], 0).into(), None, cache.clone(), &mut Registry::default())?;
-        let (address, events) = (server.local_addr(), server.events());
+        let (address, facts) = (server.local_addr(), server.facts());
         let token = CancellationToken::new();
         tokio::spawn(server.serve(token.clone()));
-        Ok(Self { address, cache, events, rejections: Vec::new(), _running: token.drop_guard() })
+        Ok(Self { address, cache, facts, rejections: Vec::new(), _running: token.drop_guard() })
     }
 
     pub fn apply(&self, transaction: Transaction) {
@@ -48,9 +48,7 @@ impl Ads {
 
     /// What Envoy refused so far.
     pub fn rejections(&mut self) -> &[Rejection] {
-        while let Some(event) = self.events.try_next() {
-            self.rejections.extend(rejection(event));
-        }
+        self.rejections.extend(self.facts.take().into_iter().flat_map(rejections));
         &self.rejections
     }
 
@@ -58,18 +56,24 @@ impl Ads {
     pub async fn next_rejection(&mut self) -> Result<Rejection> {
         let next = async {
             loop {
-                if let Some(rejection) = rejection(self.events.next().await) {
-                    return rejection;
+                let new: Vec<_> = self.facts.changed().await.into_iter().flat_map(rejections).collect();
+                if !new.is_empty() {
+                    return new;
                 }
             }
         };
-        let rejection = tokio::time::timeout(SOON, next).await.context("nothing was refused")?;
-        self.rejections.push(rejection.clone());
-        Ok(rejection)
+        let new = tokio::time::timeout(SOON, next).await.context("nothing was refused")?;
+        self.rejections.extend(new.iter().cloned());
+        new.into_iter().next().context("nothing was refused")
     }
 }
 
-fn rejection(event: NodeEvent) -> Option<Rejection> {
-    let NodeEvent::Rejected { kind, resource, part, message, .. } = event else { return None };
-    Some(Rejection { kind, resource: resource.to_string(), part: part.to_string(), message })
+/// What is new of a fact.
+fn rejections(Fact { piece, new, .. }: Fact) -> impl Iterator<Item = Rejection> {
+    new.into_iter().map(move |refusal| Rejection {
+        kind: piece.kind,
+        resource: piece.resource.to_string(),
+        part: piece.part.to_string(),
+        message: refusal.message.to_string(),
+    })
 }

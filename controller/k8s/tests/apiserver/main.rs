@@ -2,6 +2,7 @@
 
 mod addresses;
 mod lease;
+mod notes;
 mod rights;
 mod statuses;
 mod support;

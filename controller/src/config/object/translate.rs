@@ -90,6 +90,9 @@ pub(super) fn translate(args: &ServeArgs, spec: &ContourConfigurationSpec) -> (S
         objects: ObjectFlags {
             ingress_class_name: list(&ingress.class_names),
             root_namespaces: list(&httpproxy.root_namespaces),
+            strict_host_ownership: args.objects.strict_host_ownership,
+            share_httpproxy_hosts: args.objects.share_httpproxy_hosts,
+            namespace_memory: args.objects.namespace_memory,
         },
         status: StatusFlags {
             envoy_service_name: Some(service.name),

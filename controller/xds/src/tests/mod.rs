@@ -3,3 +3,4 @@
 mod peer;
 mod properties;
 mod scripts;
+mod several;

@@ -102,14 +102,14 @@ impl Run {
             let kind = kind(words.next().expect("a type"));
             let add: Vec<&str> = words.clone().filter_map(|w| w.strip_prefix('+')).collect();
             let drop: Vec<&str> = words.filter_map(|w| w.strip_prefix('-')).collect();
-            self.peer.ask(kind, &add, &drop, now);
+            self.peer.ask(kind, &add, &drop);
         }
         if let Some(short) = &step.ack {
-            self.peer.ack(kind(short), now);
+            self.peer.ack(kind(short));
         }
         if let Some(nack) = &step.nack {
             let (short, message) = nack.split_once(": ").expect("a type and a message");
-            self.peer.nack(kind(short), message, now);
+            self.peer.nack(kind(short), message);
         }
         if let Some(reconnect) = &step.reconnect {
             if matches!(reconnect, Reconnect::AfterRestart) {
@@ -117,15 +117,22 @@ impl Run {
             }
             self.peer.reconnect(self.cache.snapshot(), now);
         }
+        let mut said = Vec::new();
         if let Some(seconds) = step.wait {
-            self.now += Duration::from_secs(seconds);
+            let end = self.now + Duration::from_secs(seconds);
             let due = self.peer.session.deadline().expect("the session waits for something");
-            assert!(due <= self.now, "nothing is due within {seconds} s");
+            assert!(due <= end, "nothing is due within {seconds} s");
+            while let Some(due) = self.peer.session.deadline().filter(|due| *due <= end) {
+                self.now = due;
+                said.extend(self.peer.poll(due));
+            }
+            self.now = end;
         }
-        match &step.settle {
+        said.extend(match &step.settle {
             Some(refused) => self.peer.settle(refused, self.now),
             None => self.peer.poll(self.now),
-        }
+        });
+        said
     }
 }
 
@@ -183,8 +190,8 @@ fn a_change_sends_a_stream_what_it_touches() {
     cache.commit(Transaction { set, remove: vec![] });
     let mut peer = Peer::new(Mode::Delta, cache.snapshot(), now);
     let names: Vec<String> = (0..10_000).map(|i| format!("e{i}")).collect();
-    peer.ask(ResourceType::Cluster, &[], &[], now);
-    peer.ask(ResourceType::Endpoints, &names.iter().map(String::as_str).collect::<Vec<_>>(), &[], now);
+    peer.ask(ResourceType::Cluster, &[], &[]);
+    peer.ask(ResourceType::Endpoints, &names.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
     peer.settle("!", now);
     assert_eq!(peer.has.len(), 20_000);
     for i in 0..100 {
@@ -192,7 +199,7 @@ fn a_change_sends_a_stream_what_it_touches() {
         peer.session.update(cache.snapshot());
         let said = peer.poll(now);
         assert_eq!(said.iter().filter_map(line).collect::<Vec<_>>(), [format!("eds e7={i}")]);
-        peer.ack(ResourceType::Endpoints, now);
+        peer.ack(ResourceType::Endpoints);
         peer.poll(now);
     }
     let kept = Arc::clone(&peer.has[&(ResourceType::Endpoints, "e7".into())]);

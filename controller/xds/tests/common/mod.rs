@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contour_resource::{Part, Resource, ResourceType, Transaction};
-use contour_xds::{Cache, Certificates, Events, Nodes, Server, TlsFiles};
+use contour_xds::{Cache, Certificates, Facts, Nodes, Server, TlsFiles};
 use envoy_types::pb::envoy::config::cluster::v3 as cluster;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
@@ -196,7 +196,7 @@ pub(crate) fn set(resources: Vec<(ResourceType, Arc<Resource>)>) -> Transaction 
 pub(crate) struct Running {
     pub(crate) cache: Cache,
     pub(crate) addr: SocketAddr,
-    pub(crate) events: Events,
+    pub(crate) facts: Facts,
     pub(crate) nodes: Nodes,
     pub(crate) registry: Registry,
     pub(crate) certificates: Option<Certificates>,
@@ -210,14 +210,14 @@ impl Running {
         let cache = Cache::new();
         let mut registry = Registry::default();
         let server = Server::bind(addr, tls, cache.clone(), &mut registry).expect("the server binds");
-        let (addr, events, nodes) = (server.local_addr(), server.events(), server.nodes());
+        let (addr, facts, nodes) = (server.local_addr(), server.facts(), server.nodes());
         let certificates = server.certificates();
         let stop = CancellationToken::new();
         let serving = server.serve(stop.clone());
         let task = tokio::spawn(async move { serving.await.expect("the server serves") });
         let local = localhost(addr.port());
         eventually("the server to listen", async || TcpStream::connect(local).await.ok()).await;
-        Self { cache, addr, events, nodes, registry, certificates, stop, task }
+        Self { cache, addr, facts, nodes, registry, certificates, stop, task }
     }
 
     /// Stops the server. When this returns its port is free.

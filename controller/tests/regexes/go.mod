@@ -1,0 +1,3 @@
+module contour-operator/regexes
+
+go 1.24
