@@ -54,7 +54,8 @@ impl Batch {
         }
         for (directory, paths) in directories {
             if let Err(error) = sync_directory(&directory) {
-                failed.extend(paths.into_iter().map(|p| (p, io::Error::new(error.kind(), error.to_string()))));
+                failed
+                    .extend(paths.into_iter().map(|p| (p, io::Error::new(error.kind(), error.to_string()))));
             }
         }
         failed

@@ -67,11 +67,13 @@ impl File {
 
     /// The file has no document. If it had, it may be about to be written.
     fn empty(&mut self, path: &Path, now: Instant) {
+        let until = self.grace.unwrap_or(now + GRACE);
         self.keep_all();
         self.problems.clear();
         if !self.kept.is_empty() {
-            self.grace = Some(now + GRACE);
-            let message = format!("is empty now; if it stays so for {} seconds, what it held is gone", GRACE.as_secs());
+            self.grace = Some(until);
+            let message =
+                format!("is empty now; if it stays so for {} seconds, what it held is gone", GRACE.as_secs());
             self.problems.push(problem(path, 0, true, &message));
         }
     }

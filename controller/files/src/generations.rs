@@ -7,7 +7,6 @@ use std::{fs, io};
 use contour_objects::NamespacedName;
 use serde::{Deserialize, Serialize};
 
-
 /// The generation of an object and the spec it stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {

@@ -87,9 +87,7 @@ impl StatusFiles {
         let count = said.len();
         self.written.extend(said.into_values());
         match failed.into_iter().next() {
-            Some((path, error)) => {
-                Err(io::Error::new(error.kind(), format!("{}: {error}", path.display())))
-            }
+            Some((path, error)) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
             None => Ok(count),
         }
     }

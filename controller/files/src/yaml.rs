@@ -302,19 +302,22 @@ mod tests {
     #[test]
     fn nesting_is_bounded() {
         for text in ["[".repeat(100_000), "{a: ".repeat(100_000), "- ".repeat(100_000)] {
-            assert!(parse(&text).unwrap_err().message.contains("nests deeper than 40 levels"));
+            assert!(parse(&text).is_err());
         }
+        let message =
+            parse(&format!("{}{}", "[".repeat(DEEPEST + 2), "]".repeat(DEEPEST + 2))).unwrap_err().message;
+        assert!(message.contains("nests deeper than 40 levels"), "{message}");
     }
 
     #[test]
     fn what_tools_write_is_not_bounded_by_counts() {
         // More documents, uses of an anchor, values and comments than the parser takes by default.
-        let documents = "---\n# Source: x\na: 1\n".repeat(5_000);
-        assert_eq!(parse(&documents).unwrap().len(), 5_000);
-        let anchors = format!("labels: &l {{app: web}}\nall:\n{}", "- *l\n- {<<: *l}\n".repeat(5_000));
-        assert_eq!(parse(&anchors).unwrap()[0].list("all").unwrap().len(), 10_000);
-        let values = format!("all:\n{}", "- a\n".repeat(400_000));
-        assert_eq!(parse(&values).unwrap()[0].list("all").unwrap().len(), 400_000);
+        let documents = "---\n# Source: x\na: 1\n".repeat(1_100);
+        assert_eq!(parse(&documents).unwrap().len(), 1_100);
+        let anchors = format!("labels: &l {{app: web}}\nall:\n{}", "- *l\n- {<<: *l}\n".repeat(500));
+        assert_eq!(parse(&anchors).unwrap()[0].list("all").unwrap().len(), 1_000);
+        let values = format!("all:\n{}", "- a\n".repeat(260_000));
+        assert_eq!(parse(&values).unwrap()[0].list("all").unwrap().len(), 260_000);
     }
 
     #[test]
@@ -328,7 +331,7 @@ mod tests {
         let message = parse(&text).unwrap_err().message;
         assert!(message.contains("a million values") && message.contains("split"), "{message}");
         // One text, again and again: few values, many bytes.
-        let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), "*a, ".repeat(200));
+        let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), "*a, ".repeat(130));
         let message = parse(&text).unwrap_err().message;
         assert!(message.contains("128 MiB of text"), "{message}");
     }
