@@ -4,9 +4,9 @@
 //! link to the directory that holds the present generation. One rename of `..data` swaps all three, and it is the event
 //! that Envoy's `watched_directory` waits for.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -86,12 +86,7 @@ pub fn write_bundle(directory: &Path, bundle: &Bundle) -> Result<(), BundleError
 
 /// Writes a new file that only its owner can read (0600), and waits until it is on the disk. Fails if it exists.
 pub fn write_private(path: &Path, content: &[u8]) -> Result<(), BundleError> {
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(content)?;
-        file.sync_all()
-    };
-    at("write", path, write())
+    at("write", path, contour_disk::create_private(path, content))
 }
 
 /// Makes a directory for its owner alone (0700), and its parents; leaves one that exists as it is.
@@ -121,16 +116,9 @@ fn generations(directory: &Path) -> Result<Vec<u64>, BundleError> {
 /// Makes `directory/name` a link to `target`, replacing what was there in one step.
 fn link(directory: &Path, name: &str, target: &Path) -> Result<(), BundleError> {
     let path = directory.join(name);
-    let next = directory.join(format!("..next.{name}"));
-    if let Err(error) = fs::remove_file(&next)
-        && error.kind() != ErrorKind::NotFound
-    {
-        return at("remove", &next, Err(error));
-    }
-    at("link", &next, symlink(target, &next))?;
-    at("replace", &path, fs::rename(&next, &path))
+    at("replace", &path, contour_disk::replace_link(&path, target))
 }
 
 fn sync(directory: &Path) -> Result<(), BundleError> {
-    at("sync", directory, fs::File::open(directory).and_then(|directory| directory.sync_all()))
+    at("sync", directory, contour_disk::sync_directory(directory))
 }

@@ -200,7 +200,7 @@ fn an_interrupted_write_leaves_the_old_generation_and_is_cleaned_up() {
     let half = state.path().join("envoy/..7");
     fs::create_dir(&half).unwrap();
     fs::write(half.join("tls.key"), "half").unwrap();
-    std::os::unix::fs::symlink("..7", state.path().join("envoy/..next...data")).unwrap();
+    std::os::unix::fs::symlink("..7", state.path().join("envoy/...data.new")).unwrap();
     assert_eq!(ensure_at(state.path(), now()).outcome, Outcome::Kept);
     assert_eq!(contents(state.path()), before);
 

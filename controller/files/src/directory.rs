@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use contour_crds::ContourDeployment;
 use contour_objects::{Event, Kind, Namespace, NamespacedName, Object, ObjectRef, Proxy, Scope};
@@ -11,7 +12,7 @@ use crate::document::{Content, Document, Key};
 use crate::file::File;
 use crate::generations::Generations;
 use crate::problem::{FileProblem, Severity};
-use crate::walk::{identity, walk};
+use crate::walk::{Walk, identity, read, walk};
 
 /// A directory of YAML, its objects and its problems. Reading does IO and nothing else waits: call it where blocking is fine.
 #[derive(Debug)]
@@ -78,13 +79,17 @@ impl Directory {
 
     /// Reads all files, and parses those that changed.
     pub fn scan(&mut self) -> Report {
-        let found = walk(&self.root, self.state.as_deref());
-        self.files.retain(|path, _| found.files.contains_key(path) || found.hidden(path));
-        for (path, content) in &found.files {
-            self.files.entry(path.clone()).or_default().update(path, content);
-        }
-        let unreadable = found.unreadable.iter().map(|(path, why)| self.refuse(path, why));
-        let mut problems: Vec<_> = unreadable.collect();
+        self.scan_at(Instant::now())
+    }
+
+    /// When to read the directory again although nothing changes: a file that became empty loses its objects then.
+    pub fn due(&self) -> Option<Instant> {
+        self.files.values().filter_map(File::due).min()
+    }
+
+    /// Reads all files at a time that does not go back.
+    pub fn scan_at(&mut self, now: Instant) -> Report {
+        let mut problems = self.read(now);
         problems.extend(self.files.values().flat_map(|file| file.problems.clone()));
         let (documents, repeated) = merge(&self.files);
         problems.extend(repeated);
@@ -100,6 +105,24 @@ impl Directory {
         problems.sort();
         let ingresses = names(&self.objects, Kind::Ingress);
         Report { problems, deployment, proxies, ingresses, counts }
+    }
+
+    /// Takes in what every file says now; what is wrong with those that cannot be read.
+    fn read(&mut self, now: Instant) -> Vec<FileProblem> {
+        let Walk { files, mut unreadable } = walk(&self.root, self.state.as_deref());
+        let mut seen = BTreeSet::new();
+        for path in files {
+            match read(&self.root.join(&path)) {
+                Ok(None) => continue,
+                Err(why) => drop(unreadable.insert(path.clone(), why)),
+                Ok(Some(content)) => self.files.entry(path.clone()).or_default().update(&path, &content, now),
+            }
+            seen.insert(path);
+        }
+        // What is below a directory that cannot be read may still be there.
+        let hidden = |path: &Path| unreadable.keys().any(|way| path.starts_with(way));
+        self.files.retain(|path, _| seen.contains(path) || hidden(path));
+        unreadable.iter().map(|(path, why)| self.refuse(path, why)).collect()
     }
 
     /// Leaves every file below a path that cannot be read as it was.

@@ -180,14 +180,40 @@ fn builtin<T: schemars::JsonSchema>(
     Known { api_version, kind, namespaced: true, schema, strict: false, rules: |_| Vec::new(), read }
 }
 
+/// What the documents of a file say; each is let go of when it is read.
+#[derive(Debug, Default)]
+pub(crate) struct Readings {
+    /// How many documents there are.
+    pub(crate) documents: usize,
+    /// What became of each, and of each item of a list.
+    pub(crate) all: Vec<Reading>,
+}
+
+impl Extend<Node> for Readings {
+    fn extend<T: IntoIterator<Item = Node>>(&mut self, nodes: T) {
+        for node in nodes {
+            self.documents += 1;
+            self.all.extend(read(&node));
+        }
+    }
+}
+
 /// Reads a document, or each item of a `List`.
 pub(crate) fn read(node: &Node) -> Vec<Reading> {
-    let (Some(api_version), Some(kind)) = (node.text("apiVersion"), node.text("kind")) else {
+    read_as(node, None)
+}
+
+/// Reads a document. Items of a list like `SecretList` may leave out what they are.
+fn read_as(node: &Node, item: Option<(&str, &str)>) -> Vec<Reading> {
+    let said = node.text("apiVersion").zip(node.text("kind"));
+    let Some((api_version, kind)) = said.or(item) else {
         return vec![unnamed(node.line, "is not a Kubernetes object, which has apiVersion and kind")];
     };
-    if kind.ends_with("List") {
+    if let Some(items_are) = kind.strip_suffix("List") {
+        let item = Some((api_version, items_are)).filter(|_| !items_are.is_empty());
         return match node.list("items") {
-            Some(items) => items.iter().flat_map(read).collect(),
+            Some(items) => items.iter().flat_map(|node| read_as(node, item)).collect(),
+            None if node.is_null("items") => Vec::new(),
             None => vec![unnamed(node.line, "is a list without items")],
         };
     }
@@ -214,8 +240,12 @@ impl Known {
             Value::Object(object) => object,
             _ => Map::new(),
         };
+        object.entry("apiVersion").or_insert_with(|| self.api_version.into());
+        object.entry("kind").or_insert_with(|| self.kind.into());
         object.remove("status");
         let mut metadata = object.remove("metadata").filter(Value::is_object).unwrap_or_else(|| json!({}));
+        // Who wrote which field, by the API server: nothing that is meant to be read back.
+        metadata.as_object_mut().map(|fields| fields.remove("managedFields"));
         let found = schema::check(&METADATA, &mut metadata, self.kind != "Secret");
         let mut violations: Vec<_> = found.into_iter().map(within_metadata).collect();
         let key = match self.key(&mut metadata) {
@@ -347,7 +377,11 @@ pub(crate) mod tests {
     use std::path::{Path, PathBuf};
 
     use super::*;
-    use crate::yaml::parse;
+    use crate::yaml;
+
+    fn parse(text: &str) -> Result<Vec<Node>, yaml::SyntaxError> {
+        yaml::parse(text)
+    }
 
     /// The schemas of the custom kinds.
     pub(crate) fn custom_schemas() -> impl Iterator<Item = (&'static str, &'static Schema)> {

@@ -7,8 +7,6 @@ use std::{fs, io};
 use contour_objects::NamespacedName;
 use serde::{Deserialize, Serialize};
 
-use crate::write::write_atomically;
-
 /// The generation of an object and the spec it stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
@@ -52,7 +50,7 @@ impl Generations {
             return Ok(());
         }
         if let Some(file) = &self.file {
-            write_atomically(file, &serde_json::to_vec(&self.entries)?)?;
+            contour_disk::replace(file, &serde_json::to_vec(&self.entries)?)?;
         }
         self.changed = false;
         Ok(())

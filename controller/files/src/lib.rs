@@ -8,6 +8,7 @@
 //! - [`StatusFiles`] writes the statuses a cluster would hold into files.
 
 mod builtin;
+mod bytes;
 mod directory;
 mod document;
 mod file;
@@ -19,7 +20,6 @@ mod schema;
 mod status;
 mod walk;
 mod watch;
-mod write;
 mod yaml;
 
 pub use directory::{Deployment, Directory, Report};
@@ -27,4 +27,3 @@ pub use object::object;
 pub use problem::{FileProblem, Severity};
 pub use status::StatusFiles;
 pub use watch::watch;
-pub use write::write_atomically;

@@ -5,12 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use base64::Engine;
 use regex::Regex;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use crate::rules;
+use crate::{bytes, rules};
 
 /// A structural schema (OpenAPI v3.0 with Kubernetes' extensions), ready to be applied.
 #[derive(Debug, Default, Deserialize)]
@@ -293,17 +292,20 @@ impl Check {
         }
     }
 
-    fn text(&mut self, schema: &Schema, text: &str) {
+    fn text(&mut self, schema: &Schema, text: &mut String) {
         self.size("character", text.chars().count(), schema.min_length, schema.max_length);
         if let Some(Pattern(regex)) = &schema.pattern
             && !regex.is_match(text)
         {
-            let found = self.describe(&Value::from(text));
+            let found = self.describe(&Value::from(text.as_str()));
             self.report(format!("{found} does not match the pattern {regex}"));
         }
-        if schema.format.as_deref() == Some("byte") && base64::prelude::BASE64_STANDARD.decode(text).is_err()
-        {
-            self.report("must be base64; plain text goes into stringData".to_owned());
+        if schema.format.as_deref() == Some("byte") {
+            match bytes::canonical(text) {
+                // The types of the API read less than the API server does.
+                Ok(canonical) => *text = canonical,
+                Err(message) => self.report(message.to_owned()),
+            }
         }
     }
 

@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use contour_crds::HTTPProxyStatus;
+use contour_disk::Batch;
 use contour_graph::IngressNote;
 use contour_graph::status::ProxyStatus;
 use contour_objects::NamespacedName;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::FileProblem;
-use crate::write::write_atomically;
 
 const SUFFIX: &str = ".httpproxy.yaml";
 
-/// The directory `status`: one file per HTTPProxy, `<namespace>/<name>.httpproxy.yaml`, and `problems.yaml`.
+/// The directory `status`: one file per HTTPProxy, `<namespace>/<name>.httpproxy.yaml`, and `problems.yaml`. A name over 240 characters
+/// is cut, and ends in `~` and a hash of all of it.
 #[derive(Debug)]
 pub struct StatusFiles {
     directory: PathBuf,
@@ -65,18 +66,36 @@ impl StatusFiles {
 
     /// Where the status of an HTTPProxy is.
     pub fn path(&self, object: &NamespacedName) -> PathBuf {
-        self.directory.join(&*object.namespace).join(format!("{}{SUFFIX}", object.name))
+        self.directory.join(&*object.namespace).join(contour_disk::file_name(&object.name, SUFFIX))
     }
 
-    /// Writes a status, unless the file already says so. Whether it was written. `now` is RFC 3339.
+    /// Writes statuses, except where a file already says so. How many were written. `now` is RFC 3339.
     ///
     /// # Errors
-    /// The operating system's; the next call tries again.
-    pub fn set(&mut self, status: &ProxyStatus, now: &str) -> io::Result<bool> {
-        let path = self.path(&status.object);
-        let existing = self.written.get(&status.object).cloned().or_else(|| read(&path)).unwrap_or_default();
-        let Some(merged) = status.merge(&existing, now) else { return Ok(false) };
-        let body = Body {
+    /// The operating system's, for the first file that cannot be written; the next call tries again.
+    pub fn set(&mut self, statuses: &[ProxyStatus], now: &str) -> io::Result<usize> {
+        let (mut batch, mut said) = (Batch::default(), BTreeMap::new());
+        for status in statuses {
+            let path = self.path(&status.object);
+            if let Some(body) = self.body(status, &path, now) {
+                batch.add(path.clone(), yaml(&body)?.into_bytes());
+                said.insert(path, (status.object.clone(), body.status));
+            }
+        }
+        let failed = batch.commit();
+        failed.iter().for_each(|(path, _)| drop(said.remove(path)));
+        let count = said.len();
+        self.written.extend(said.into_values());
+        match failed.into_iter().next() {
+            Some((path, error)) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+            None => Ok(count),
+        }
+    }
+
+    /// What the file of a status is to hold, if it holds anything else.
+    fn body(&self, status: &ProxyStatus, path: &Path, now: &str) -> Option<Body> {
+        let existing = self.written.get(&status.object).cloned().or_else(|| read(path)).unwrap_or_default();
+        Some(Body {
             api_version: "projectcontour.io/v1".to_owned(),
             kind: "HTTPProxy".to_owned(),
             metadata: Metadata {
@@ -84,11 +103,8 @@ impl StatusFiles {
                 namespace: status.object.namespace.to_string(),
                 generation: status.generation,
             },
-            status: merged,
-        };
-        write_atomically(&path, yaml(&body)?.as_bytes())?;
-        self.written.insert(status.object.clone(), body.status);
-        Ok(true)
+            status: status.merge(&existing, now)?,
+        })
     }
 
     /// Removes the file of an HTTPProxy, if there is one.
@@ -137,7 +153,7 @@ impl StatusFiles {
         if fs::read(&path).is_ok_and(|existing| existing == text.as_bytes()) {
             return Ok(());
         }
-        write_atomically(&path, text.as_bytes())
+        contour_disk::replace(&path, text.as_bytes())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reading a directory again whenever it changes.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contour_objects::Event;
 use notify::event::{AccessKind, AccessMode, EventKind};
@@ -40,6 +40,7 @@ pub async fn watch(
         });
         let Ok((back, report, changes)) = scanned.await else { return };
         directory = back;
+        let pause = directory.due().map_or(SAFETY, |due| due.saturating_duration_since(Instant::now()));
         for event in changes {
             if events.send(event).await.is_err() {
                 return;
@@ -53,7 +54,7 @@ pub async fn watch(
         tokio::select! {
             () = stop.cancelled() => return,
             () = settled(&mut signals) => {}
-            () = tokio::time::sleep(if watcher.is_some() { SAFETY } else { POLL }) => {}
+            () = tokio::time::sleep(pause.min(if watcher.is_some() { SAFETY } else { POLL })) => {}
         }
         // The directory itself may have been replaced, or the path to it changed its meaning.
         if directory.identity() != observed {

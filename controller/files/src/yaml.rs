@@ -4,12 +4,21 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
-use serde_saphyr::Spanned;
+use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::{Error, Spanned};
 
 use crate::schema::Step;
 
 /// Nothing of Kubernetes nests deeper; a bound on the stack a hostile file can take (about 20 KiB per level in a debug build).
 const DEEPEST: usize = 40;
+
+/// The most values (keys, texts, numbers, lists, maps) of a file, those that aliases stand for included. 64 MiB, the most a file may
+/// have, of what `kubectl get -o yaml` writes hold about 4,000,000.
+const MOST_VALUES: usize = 8_000_000;
+/// The most of them that aliases may stand for: an alias is a few bytes in the file and any number of values in memory.
+const MOST_REPEATED: usize = 1_000_000;
+/// The most text of a file, in bytes, that of aliases included: twice the largest file.
+const MOST_TEXT: usize = 128 << 20;
 
 /// A value and the line it starts in.
 #[derive(Debug)]
@@ -36,18 +45,61 @@ pub(crate) struct SyntaxError {
     pub(crate) message: String,
 }
 
-/// Reads all documents of a file; empty ones are left out. JSON is YAML too.
-pub(crate) fn parse(text: &str) -> Result<Vec<Node>, SyntaxError> {
+/// Reads all documents of a file, handing over one after the other; empty ones are left out. JSON is YAML too.
+pub(crate) fn parse<C: Default + Extend<Node>>(text: &str) -> Result<C, SyntaxError> {
     let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_depth: DEEPEST },
+        budget: serde_saphyr::budget! {
+            max_depth: DEEPEST,
+            max_nodes: MOST_VALUES,
+            max_total_scalar_bytes: MOST_TEXT,
+            max_recorded_anchor_events: MOST_REPEATED,
+            // All else is bounded by the size of a file, and by these.
+            max_events: usize::MAX,
+            max_documents: usize::MAX,
+            max_aliases: usize::MAX,
+            max_anchors: usize::MAX,
+            max_merge_keys: usize::MAX,
+            max_total_comment_bytes: usize::MAX,
+            enforce_alias_anchor_ratio: false,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: MOST_REPEATED,
+            max_alias_expansions_per_anchor: usize::MAX,
+        },
         with_snippet: false,
         legacy_octal_numbers: true,
     };
-    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| SyntaxError {
+    serde_saphyr::from_str_multiple_with_options(text, options).map_err(|error| SyntaxError {
         line: error.location().map_or(0, |l| line_of(l.line())),
         // The parser quotes keys, aliases and escapes, and what it is about may be a Secret.
-        message: contour_objects::redacted(&error.without_snippet().to_string()),
+        message: contour_objects::redacted(&explain(&error)),
     })
+}
+
+/// What is wrong: for a limit, which one and what to do; else as the parser says it.
+fn explain(error: &Error) -> String {
+    let values = MOST_VALUES / 1_000_000;
+    match error {
+        Error::AliasError { error, .. } | Error::WithSnippet { error, .. } => explain(error),
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => {
+            format!("nests deeper than {DEEPEST} levels, which nothing of Kubernetes does")
+        }
+        Error::Budget { breach: BudgetBreach::Nodes { .. }, .. } => format!(
+            "has more than {values} million values, with those that its aliases (`*name`) stand for: split it into several files"
+        ),
+        Error::Budget { breach: BudgetBreach::ScalarBytes { .. }, .. } => format!(
+            "has more than {} MiB of text, with that its aliases (`*name`) stand for: split it into several files",
+            MOST_TEXT >> 20
+        ),
+        Error::Budget {
+            breach: BudgetBreach::RecordedAnchorEvents { .. } | BudgetBreach::RecordedAnchorBytes { .. },
+            ..
+        }
+        | Error::AliasReplayLimitExceeded { .. } => {
+            "has aliases (`*name`) that stand for more than a million values: write out what they stand for, or split the file".to_owned()
+        }
+        other => format!("is not valid YAML: {}", other.without_snippet()),
+    }
 }
 
 fn line_of(line: u64) -> u32 {
@@ -88,6 +140,11 @@ impl Node {
             Tree::List(items) => Some(items),
             _ => None,
         }
+    }
+
+    /// Whether a field is there and null.
+    pub(crate) fn is_null(&self, field: &str) -> bool {
+        self.get(field).is_some_and(|node| matches!(node.tree, Tree::Scalar(Value::Null)))
     }
 
     /// The line of what a path leads to, or of the last thing on the way that exists.
@@ -204,6 +261,10 @@ mod tests {
 
     use super::*;
 
+    fn parse(text: &str) -> Result<Vec<Node>, SyntaxError> {
+        super::parse(text)
+    }
+
     #[test]
     fn several_documents_keep_the_lines_of_the_file() {
         let text = "# comment\n---\na: 1\n---\n# another\n\nb:\n  c: [x, yes, 0x10, 1.5, null]\n---\n";
@@ -243,6 +304,20 @@ mod tests {
         for text in ["[".repeat(100_000), "{a: ".repeat(100_000), "- ".repeat(100_000)] {
             assert!(parse(&text).is_err());
         }
+        let message =
+            parse(&format!("{}{}", "[".repeat(DEEPEST + 2), "]".repeat(DEEPEST + 2))).unwrap_err().message;
+        assert!(message.contains("nests deeper than 40 levels"), "{message}");
+    }
+
+    #[test]
+    fn what_tools_write_is_not_bounded_by_counts() {
+        // More documents, uses of an anchor, values and comments than the parser takes by default.
+        let documents = "---\n# Source: x\na: 1\n".repeat(1_100);
+        assert_eq!(parse(&documents).unwrap().len(), 1_100);
+        let anchors = format!("labels: &l {{app: web}}\nall:\n{}", "- *l\n- {<<: *l}\n".repeat(500));
+        assert_eq!(parse(&anchors).unwrap()[0].list("all").unwrap().len(), 1_000);
+        let values = format!("all:\n{}", "- a\n".repeat(260_000));
+        assert_eq!(parse(&values).unwrap()[0].list("all").unwrap().len(), 260_000);
     }
 
     #[test]
@@ -253,6 +328,11 @@ mod tests {
             let aliases = vec![format!("*a{}", n - 1); 10].join(", ");
             writeln!(text, "a{n}: &a{n} [{aliases}]").unwrap();
         }
-        assert!(parse(&text).is_err());
+        let message = parse(&text).unwrap_err().message;
+        assert!(message.contains("a million values") && message.contains("split"), "{message}");
+        // One text, again and again: few values, many bytes.
+        let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), "*a, ".repeat(130));
+        let message = parse(&text).unwrap_err().message;
+        assert!(message.contains("128 MiB of text"), "{message}");
     }
 }

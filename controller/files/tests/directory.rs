@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use contour_files::{Directory, StatusFiles};
 use contour_graph::status::{Issue, ProxyStatus};
@@ -95,6 +96,73 @@ fn an_unreadable_directory_keeps_what_it_held() {
     assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
     assert!(directory.events().is_empty(), "a directory that is gone changes nothing");
     fs::rename(root.path().with_extension("gone"), root.path()).unwrap();
+}
+
+#[test]
+fn a_file_that_is_empty_for_a_moment_keeps_its_objects() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("a.yaml");
+    let mut directory = Directory::new(root.path(), None);
+    let start = Instant::now();
+    let mut step = |content: Option<&str>, seconds| {
+        match content {
+            Some(content) => fs::write(&path, content).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        let report = directory.scan_at(start + Duration::from_secs(seconds));
+        let told: Vec<_> = report.problems.iter().map(ToString::to_string).collect();
+        (report.proxies.len(), told.join("\n"), directory.due().map(|due| due - start))
+    };
+    let object = proxy("a", "a.example.com");
+    assert_eq!(step(Some(&object), 0), (1, String::new(), None));
+    // `helm template > a.yaml`: nothing, then what has no document yet, then all of it.
+    let (proxies, told, due) = step(Some(""), 1);
+    assert_eq!((proxies, due), (1, Some(Duration::from_secs(11))));
+    assert!(told.contains("is empty now; if it stays so for 10 seconds"), "{told}");
+    assert_eq!(step(Some("---\n# Source: chart/a.yaml\n"), 9).0, 1);
+    assert_eq!(step(Some(&object), 10), (1, String::new(), None));
+    // It stays empty, whatever is written into it that is no document: the time is not counted anew.
+    assert_eq!(step(Some("\n"), 20).0, 1);
+    assert_eq!(step(Some("# none\n"), 29), (1, told, Some(Duration::from_secs(30))));
+    let ended = (0, "a.yaml: is empty: what it held is gone".to_owned(), None);
+    assert_eq!(step(Some("# none\n"), 30), ended);
+    assert_eq!(step(Some("# none\n"), 60), ended);
+    // What is deleted, and a list that says that there is nothing, is meant so.
+    assert_eq!(step(Some(&object), 61).0, 1);
+    assert_eq!(step(Some("{apiVersion: v1, kind: List, items: []}"), 62), (0, String::new(), None));
+    assert_eq!(step(Some(&object), 63).0, 1);
+    assert_eq!(step(None, 64), (0, String::new(), None));
+    // A file that is empty from the start is nothing to tell.
+    assert_eq!(step(Some(""), 65), (0, String::new(), None));
+}
+
+#[test]
+fn bytes_in_lines_are_taken_in_every_file() {
+    let root = tempfile::tempdir().unwrap();
+    let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata:\n  ca.crt: |\n    aGVs\n    bG8=\n  tls.crt: \"aGVs\\r\\nbG8=\\r\\n\"\n  tls.key: aGVsbG8=\n";
+    fs::write(root.path().join("a.yaml"), text).unwrap();
+    fs::write(root.path().join("b.yaml"), text.replace("name: a", "name: b").replace("bG8=", "bG 8="))
+        .unwrap();
+    let mut directory = Directory::new(root.path(), None);
+    let problems: Vec<_> = directory.scan().problems.iter().map(ToString::to_string).collect();
+    assert!(
+        problems.len() == 3 && problems.iter().all(|p| p.contains("this has blanks in it")),
+        "{problems:?}"
+    );
+    let objects = directory.events().into_iter().flat_map(|event| match event {
+        Event::Replace(_, objects) => objects,
+        _ => Vec::new(),
+    });
+    let secrets: Vec<_> = objects
+        .filter_map(|object| match object {
+            Object::Secret(secret) => Some(secret),
+            _ => None,
+        })
+        .collect();
+    // Both were decoded: there is something in them, which is no certificate.
+    assert!(matches!(secrets[..], [ref a] if [a.tls.is_err(), a.ca.is_err()] == [true, true]));
+    let told = format!("{:?} {:?}", secrets[0].tls, secrets[0].ca);
+    assert!(!told.contains("Missing"), "{told}");
 }
 
 #[test]
@@ -200,16 +268,40 @@ fn statuses_are_written_as_a_cluster_holds_them_and_only_when_they_change() {
     let mut status =
         ProxyStatus { object: object.clone(), generation: 2, errors, warnings: Vec::new(), holds: None };
     let mut files = StatusFiles::new(state.path());
-    assert!(files.set(&status, "2030-01-02T03:04:05Z").unwrap());
-    assert!(!files.set(&status, "2030-01-02T03:04:06Z").unwrap());
+    assert_eq!(files.set(std::slice::from_ref(&status), "2030-01-02T03:04:05Z").unwrap(), 1);
+    assert_eq!(files.set(std::slice::from_ref(&status), "2030-01-02T03:04:06Z").unwrap(), 0);
     insta::assert_snapshot!(fs::read_to_string(files.path(&object)).unwrap());
     // Another process goes on where this one stopped.
     let mut files = StatusFiles::new(state.path());
-    assert!(!files.set(&status, "2030-01-02T03:04:07Z").unwrap());
+    assert_eq!(files.set(std::slice::from_ref(&status), "2030-01-02T03:04:07Z").unwrap(), 0);
     status.generation = 3;
-    assert!(files.set(&status, "2030-01-02T03:04:08Z").unwrap());
+    assert_eq!(files.set(std::slice::from_ref(&status), "2030-01-02T03:04:08Z").unwrap(), 1);
     let text = fs::read_to_string(files.path(&object)).unwrap();
     assert!(text.contains("observedGeneration: 3") && text.contains("2030-01-02T03:04:05Z"), "{text}");
     files.retain(&BTreeSet::new()).unwrap();
     assert!(!state.path().join("team").exists());
+}
+
+#[test]
+fn the_longest_names_have_statuses_of_their_own() {
+    let state = tempfile::tempdir().unwrap();
+    let mut files = StatusFiles::new(state.path());
+    let namespace = "n".repeat(63);
+    let names = [239, 240, 241, 252].map(|length| format!("{}a", "x".repeat(length)));
+    let names = names.into_iter().chain([format!("{}b", "x".repeat(252))]);
+    let objects: BTreeSet<_> = names.map(|name| NamespacedName::new(namespace.as_str(), name)).collect();
+    let statuses: Vec<_> = objects.iter().map(|object| status(object, 1)).collect();
+    assert_eq!(files.set(&statuses, "2030-01-02T03:04:05Z").unwrap(), 5);
+    for object in &objects {
+        assert!(fs::read_to_string(files.path(object)).unwrap().contains(&*object.name));
+    }
+    // Another process knows its own.
+    let mut files = StatusFiles::new(state.path());
+    assert_eq!(files.set(&statuses, "2030-01-02T03:04:06Z").unwrap(), 0);
+    files.retain(&objects).unwrap();
+    assert_eq!(state.path().join(&namespace).read_dir().unwrap().count(), 5);
+}
+
+fn status(object: &NamespacedName, generation: i64) -> ProxyStatus {
+    ProxyStatus { object: object.clone(), generation, errors: Vec::new(), warnings: Vec::new() }
 }

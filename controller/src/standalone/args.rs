@@ -13,10 +13,13 @@ Examples:
 
 The directory is read with all directories in it: HTTPProxy, TLSCertificateDelegation, Ingress, Service, EndpointSlice, Secret and
 Namespace objects from every *.yaml, *.yml and *.json file, and one ContourDeployment for the settings. A change takes effect as soon
-as the file is saved; what is broken is reported with file and line, and its last good state goes on serving.
+as the file is saved; what is broken is reported with file and line, and its last good state goes on serving. So do, for ten seconds, the
+objects of a file that becomes empty, as one does that is about to be written; what is deleted is gone at once. A file may have 64 MiB and
+8 million values, of which aliases (*name) may stand for one million.
 
 A setting is taken from its flag, else from the ContourDeployment, else it has its default. When the ContourDeployment changes, open
 requests end, and Envoy and the controller start again with the new settings. Statuses are in STATE/status, Envoy's log is STATE/envoy.log, and requests are logged to STATE/access.log.
+STATE is made for this user alone (0700), and so is everything in it; the mode of a directory that exists stays as it is.
 
 SIGINT (Ctrl-C) or SIGTERM lets open requests end, then stops Envoy and the controller; a second one stops them at once.
 Exit status: 0 stopped by a signal, 1 failure (a port or the state directory in use, no Envoy, a task that failed), 2 wrong usage.";

@@ -116,9 +116,8 @@ impl Console {
     }
 
     fn news(&mut self, news: News) {
+        complain(self.files.set(&news.statuses, &now()), self.files.directory());
         for status in &news.statuses {
-            let path = self.files.path(&status.object);
-            complain(self.files.set(status, &now()), &path);
             let line = Line::status(status);
             if self.statuses.get(&status.object) != Some(&line) {
                 self.write(&line);

@@ -7,6 +7,8 @@
 //! generations.json  what was metadata.generation        envoy/       what Envoy is started with
 //! status/           one file per HTTPProxy, problems    envoy.log, access.log, admin.sock
 //! ```
+//!
+//! All of it is for this user alone, whatever the mode of the state directory: one that exists keeps its mode.
 
 mod args;
 mod backoff;
@@ -30,13 +32,14 @@ use anyhow::{Context, ensure};
 use contour_certs::{CA_FILE, CERTIFICATE_FILE, Ensured, KEY_FILE, Outcome, Policy};
 use contour_crds::ContourDeploymentSpec;
 use contour_envoy::bootstrap::{Bootstrap, TlsFiles};
-use contour_files::{Deployment, Directory, Report, StatusFiles, write_atomically};
+use contour_files::{Deployment, Directory, Report, StatusFiles};
 use contour_runtime::{
     AdminAddresses, AdminServers, BuildInfo, HealthCheck, Listen, Readiness, Shutdown, Tasks, health_router,
     metrics_router, register_process_metrics,
 };
 use contour_xds::{Cache, Server};
 use jiff::Timestamp;
+use nix::sys::stat::{Mode, umask};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -63,6 +66,8 @@ const LOOK: Duration = Duration::from_hours(1);
 /// Runs until a signal, or until something fails that cannot be gone on without.
 pub async fn run(args: StandaloneArgs) -> anyhow::Result<()> {
     ensure!(args.directory.is_dir(), "{} is not a directory", args.directory.display());
+    // Keys, logs and Envoy's admin socket are nobody else's, whatever directory they are in.
+    umask(Mode::from_bits_truncate(0o077));
     let state = StateDirectory::take(&args.state())?;
     let report = Directory::new(&args.directory, Some(state.path().to_owned())).scan();
     let settings = resolve(&args, &state, report.deployment.as_ref())?;
@@ -297,7 +302,7 @@ fn launch(
     let path = files.join("bootstrap.json");
     let all = rendered.resources.iter().map(|(path, content)| (PathBuf::from(path), content));
     for (path, content) in all.chain([(path.clone(), &rendered.bootstrap)]) {
-        let written = write_atomically(&path, &serde_json::to_vec_pretty(content)?);
+        let written = contour_disk::replace(&path, &serde_json::to_vec_pretty(content)?);
         written.with_context(|| format!("cannot write {}", path.display()))?;
     }
     let mut arguments: Vec<OsString> =

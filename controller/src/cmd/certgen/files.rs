@@ -1,11 +1,9 @@
 //! The certificates as files.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use contour_certs::write_private;
 use k8s_openapi::api::core::v1::Secret;
 
 use super::Certificates;
@@ -53,13 +51,8 @@ pub(super) fn write(directory: &Path, documents: &[Document], overwrite: bool) -
     }
     for (name, content) in documents {
         let path = directory.join(name);
-        // Anew rather than in place: the mode of a file that exists would stay as it is.
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot replace {}", path.display()));
-            }
-            _ => write_private(&path, content.as_bytes())?,
-        }
+        let written = contour_disk::replace_private(&path, content.as_bytes());
+        written.with_context(|| format!("cannot write {}", path.display()))?;
         println!("{} created", path.display());
     }
     Ok(())
