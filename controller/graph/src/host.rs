@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use contour_objects::{NamespacedName, ObjectRef, Proxy, Store};
+use contour_objects::{NamespacedName, ObjectRef, Proxy};
 
 use crate::budget::{Account, Elsewhere};
 use crate::build::{Build, Report};
 use crate::ingress::Indexed;
 use crate::kept::Versions;
+use crate::known::{Services, Sources};
 use crate::model::{
     Action, PathMatch, PathRewrite, Route, RouteMatch, SecureHost, TcpProxy, Termination, VirtualHost,
 };
@@ -28,6 +29,8 @@ pub(crate) struct BuiltHost {
     /// What exceeds budgets, not told yet.
     pub(crate) complaints: BTreeMap<ObjectRef, Issue>,
     pub(crate) account: Account,
+    /// Services that were worked out for it.
+    pub(crate) services: Services,
 }
 
 /// What the TLS listener does for a host, while it is being put together.
@@ -95,7 +98,7 @@ impl HostParts {
 /// Builds a host from its roots and Ingresses, or the versions of them that are given instead. Pure: equal objects give an equal result,
 /// as far as the budgets of their namespaces, which `elsewhere` is spent from, cover them.
 pub(crate) fn build(
-    store: &Store,
+    sources: Sources<'_>,
     settings: &Settings,
     fqdn: &Arc<str>,
     roots: &[Arc<Proxy>],
@@ -103,7 +106,7 @@ pub(crate) fn build(
     elsewhere: Elsewhere<'_>,
     instead: &Versions,
 ) -> BuiltHost {
-    let mut b = Build::new(store, settings, elsewhere, instead);
+    let mut b = Build::new(sources, settings, elsewhere, instead);
     let mut parts = HostParts::default();
     let claims = Claims::new(settings, fqdn, roots, ingresses);
     for barred in &claims.barred {
@@ -130,6 +133,7 @@ pub(crate) fn build(
         used: b.used,
         complaints: b.complaints,
         account: b.ledger.close(),
+        services: b.services,
     }
 }
 

@@ -12,6 +12,7 @@ mod redact;
 mod secret;
 mod service;
 mod store;
+mod turns;
 
 pub use endpoints::{Endpoint, EndpointPort, EndpointSlice};
 pub use ingress::Ingress;
@@ -22,3 +23,4 @@ pub use redact::redacted;
 pub use secret::{CaBundle, Secret, SecretError, TlsPair};
 pub use service::{Service, ServicePort};
 pub use store::{Changes, Event, Object, Scope, Store};
+pub use turns::Turns;
