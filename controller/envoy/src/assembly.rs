@@ -7,11 +7,12 @@ use contour_graph::model::{Cluster, Discovery, EndpointsOf, Origin, VirtualHost}
 use contour_objects::{NamespacedName, Store, TlsPair};
 use contour_resource::{ResourceType, Transaction};
 
+use crate::assignments::Assignments;
 use crate::host::{HostParts, Translator};
 use crate::layout::SecureHosts;
 use crate::plain::PlainHosts;
 use crate::shared::{Change, Shared};
-use crate::{Settings, cluster, endpoints, names, plain, runtime, secret, stats};
+use crate::{Settings, cluster, names, plain, runtime, secret, stats};
 
 /// The incremental aggregator: a changed host is translated and encoded once; everything else is shared with what was published before.
 ///
@@ -28,9 +29,7 @@ pub struct Assembly {
     /// Used by hosts.
     secrets: Shared<Arc<TlsPair>>,
     /// Used by clusters.
-    assignments: Shared<EndpointsOf>,
-    /// The assignments that show each Service's endpoints, with their published versions.
-    assignments_of: BTreeMap<NamespacedName, BTreeMap<Arc<str>, u64>>,
+    assignments: Assignments,
 }
 
 /// What a host refers to.
@@ -50,6 +49,17 @@ pub struct Owner {
     pub origins: Vec<Origin>,
 }
 
+/// What there is to tell of an assignment that does not show all endpoints of its Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortened {
+    /// The assignment.
+    pub assignment: Arc<str>,
+    /// What to tell; `None`: it shows all of them now.
+    pub message: Option<String>,
+    /// The objects of the Service's namespace that stand behind hosts that lead to it.
+    pub owners: Vec<Owner>,
+}
+
 impl Assembly {
     /// An aggregator without hosts.
     pub fn new(settings: Settings) -> Self {
@@ -60,8 +70,7 @@ impl Assembly {
             secure: SecureHosts::new(&settings),
             clusters: Shared::default(),
             secrets: Shared::default(),
-            assignments: Shared::default(),
-            assignments_of: BTreeMap::new(),
+            assignments: Assignments::new(settings.endpoint_memory),
             settings,
         }
     }
@@ -93,18 +102,54 @@ impl Assembly {
 
     /// Takes in that endpoints of these Services changed: only what shows them is computed again.
     pub fn endpoints(&mut self, store: &Store, services: &BTreeSet<NamespacedName>) -> Transaction {
+        self.note_endpoints(services);
+        self.some_endpoints(store, u64::MAX)
+    }
+
+    /// Notes that endpoints of these Services changed: [`Self::some_endpoints`] takes them in.
+    pub fn note_endpoints(&mut self, services: &BTreeSet<NamespacedName>) {
+        self.assignments.note(services);
+    }
+
+    /// Takes in changed endpoints, namespaces in turn, until that took `most` work, in the unit of the graph's budgets, or none are left.
+    pub fn some_endpoints(&mut self, store: &Store, most: u64) -> Transaction {
         let mut out = Transaction::default();
-        for service in services {
-            let Some(assignments) = self.assignments_of.get_mut(service) else { continue };
-            for (name, version) in assignments {
-                let Some(of) = self.assignments.get(name) else { continue };
-                let resource = endpoints::resource(name, of, store);
-                if resource.version() != std::mem::replace(version, resource.version()) {
-                    out.set.push((ResourceType::Endpoints, Arc::new(resource)));
-                }
-            }
-        }
+        self.assignments.some(store, most, &mut out);
         out
+    }
+
+    /// Whether all endpoints that were noted are taken in.
+    pub fn is_settled(&self) -> bool {
+        self.assignments.is_settled()
+    }
+
+    /// What there is to tell of Services whose endpoints are not all shown, where that is something else than before.
+    pub fn shortened(&mut self) -> Vec<Shortened> {
+        let news = self.assignments.news();
+        let told = news.into_iter().map(|(assignment, service, cut)| {
+            let mut owners = self.owners(ResourceType::Endpoints, &assignment, "");
+            // Who only shares a host with them can do nothing about it.
+            for owner in &mut owners {
+                owner.origins.retain(|origin| origin.object.namespace == service.namespace);
+            }
+            let message = cut.map(|(shown, budget)| self.message(&service, shown, budget));
+            Shortened { assignment, message, owners }
+        });
+        told.collect()
+    }
+
+    fn message(&self, service: &NamespacedName, shown: usize, budget: bool) -> String {
+        if !budget {
+            return format!(
+                "Service \"{service}\" has more endpoints than are used: {shown}, as many as one may have; use several Services"
+            );
+        }
+        format!(
+            "Service \"{service}\" has more endpoints than are used: {shown}, since those of namespace {} would take more than \
+             {} MiB of memory in every Envoy; use fewer endpoints, or fewer different policies for one Service",
+            service.namespace,
+            self.settings.endpoint_memory >> 20
+        )
     }
 
     /// Who stands behind a resource, or behind one of its parts (`part` is the part's id, empty for its head): to tell whom a rejection
@@ -139,6 +184,7 @@ impl Assembly {
     fn put(&mut self, fqdn: &Arc<str>, parts: Option<HostParts>) {
         let parts = parts.unwrap_or_default();
         let old = self.hosts.remove(fqdn).unwrap_or_default();
+        self.tell_again(&old, &parts);
         for (name, cluster) in &parts.clusters {
             self.clusters.acquire(name, fqdn, cluster);
         }
@@ -160,6 +206,17 @@ impl Assembly {
         self.secure.put(fqdn, parts.secure);
     }
 
+    /// Notes what leads to assignments that are shortened: who is told of it may change.
+    fn tell_again(&mut self, old: &Host, new: &HostParts) {
+        if !self.assignments.any_cut() {
+            return;
+        }
+        let before = old.clusters.iter().filter_map(|name| self.clusters.get(name));
+        let clusters = before.chain(new.clusters.values());
+        let names: Vec<Arc<str>> = clusters.filter_map(|c| assignment(c)).map(|(name, _)| name).collect();
+        self.assignments.tell_again(names.iter());
+    }
+
     fn publish(&mut self, store: &Store) -> Transaction {
         let mut out = Transaction::default();
         for Change { name, after, .. } in self.secrets.publish() {
@@ -171,9 +228,7 @@ impl Assembly {
         for change in self.clusters.publish() {
             self.publish_cluster(change, &mut out);
         }
-        for change in self.assignments.publish() {
-            self.publish_assignment(change, store, &mut out);
-        }
+        self.assignments.publish(store, &mut out);
         self.plain.publish(&mut out);
         self.secure.publish(&mut out);
         out
@@ -184,7 +239,8 @@ impl Assembly {
         let old = before.as_deref().and_then(assignment);
         let new = after.as_deref().and_then(assignment);
         if let Some((assignment, of)) = &new {
-            self.assignments.acquire(assignment, &name, of);
+            let checks = after.as_ref().is_some_and(|cluster| cluster.health_check.is_some());
+            self.assignments.acquire(assignment, &name, of, checks);
         }
         if let Some((assignment, _)) = old.filter(|old| new.as_ref().is_none_or(|new| new.0 != old.0)) {
             self.assignments.release(&assignment, &name);
@@ -196,26 +252,6 @@ impl Assembly {
             }
             None => out.remove.push((ResourceType::Cluster, name)),
         }
-    }
-
-    fn publish_assignment(&mut self, change: Change<EndpointsOf>, store: &Store, out: &mut Transaction) {
-        let Change { name, before, after } = change;
-        if let Some(of) = &before
-            && let Some(assignments) = self.assignments_of.get_mut(&of.service)
-        {
-            assignments.remove(&name);
-            if assignments.is_empty() {
-                self.assignments_of.remove(&of.service);
-            }
-        }
-        let Some(of) = after else {
-            out.remove.push((ResourceType::Endpoints, name));
-            return;
-        };
-        let resource = endpoints::resource(&name, &of, store);
-        let assignments = self.assignments_of.entry(of.service).or_default();
-        assignments.insert(name, resource.version());
-        out.set.push((ResourceType::Endpoints, Arc::new(resource)));
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod accesslog;
 mod assembly;
+mod assignments;
 pub mod bootstrap;
 mod cluster;
 mod endpoints;
@@ -22,12 +23,13 @@ mod route_order;
 mod runtime;
 mod secret;
 mod settings;
+mod share;
 mod shared;
 mod socket;
 mod stats;
 mod tls;
 mod virtual_host;
 
-pub use assembly::{Assembly, Owner};
+pub use assembly::{Assembly, Owner, Shortened};
 pub use names::{ENVOY_ADMIN, INGRESS_HTTP, INGRESS_HTTPS, RUNTIME_LAYER, STATS_HEALTH, secure_routes};
 pub use settings::*;

@@ -34,6 +34,8 @@ pub struct Settings {
     pub cluster: ClusterSettings,
     /// Extra Envoy runtime keys (`runtime-settings` and what other keys turn into); ours win.
     pub runtime: BTreeMap<String, serde_json::Value>,
+    /// What the endpoints of one namespace may take in every Envoy, in bytes (docs/limits.md).
+    pub endpoint_memory: u64,
 }
 
 /// Ports that clients see.
@@ -246,6 +248,7 @@ impl Default for Settings {
             timeouts: Timeouts::default(),
             cluster: ClusterSettings::default(),
             runtime: BTreeMap::new(),
+            endpoint_memory: 512 << 20,
         }
     }
 }

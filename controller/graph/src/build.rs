@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use contour_objects::{
-    CaBundle, Kind, NamespacedName, ObjectRef, Proxy, Secret, SecretError, Service, Store, TlsPair,
-};
+use contour_objects::{CaBundle, Kind, NamespacedName, ObjectRef, Proxy, Secret, SecretError, TlsPair};
 
 use crate::budget::{Bill, Elsewhere, Ledger, Mark, TooLarge};
 use crate::cost;
 use crate::ingress::Indexed;
 use crate::kept::{Content, Version, Versions};
+use crate::known::{KnownService, Services, Sources};
 use crate::model::Cluster;
 use crate::settings::Settings;
 use crate::status::Issue;
@@ -70,7 +69,7 @@ pub(crate) enum SecretProblem {
 
 /// The build of one host: reads objects, remembers what it read, collects what it has to say.
 pub(crate) struct Build<'a> {
-    store: &'a Store,
+    sources: Sources<'a>,
     pub(crate) settings: &'a Settings,
     pub(crate) reads: BTreeSet<ObjectRef>,
     pub(crate) reports: BTreeMap<NamespacedName, Report>,
@@ -83,6 +82,8 @@ pub(crate) struct Build<'a> {
     /// What exceeds budgets, once for each object.
     pub(crate) complaints: BTreeMap<ObjectRef, Issue>,
     clusters: Clusters,
+    /// Services that were worked out.
+    pub(crate) services: Services,
 }
 
 /// The clusters of a host, each once.
@@ -103,13 +104,13 @@ pub(crate) struct Cost {
 
 impl<'a> Build<'a> {
     pub(crate) fn new(
-        store: &'a Store,
+        sources: Sources<'a>,
         settings: &'a Settings,
         elsewhere: Elsewhere<'a>,
         instead: &'a Versions,
     ) -> Self {
         Self {
-            store,
+            sources,
             settings,
             reads: BTreeSet::new(),
             reports: BTreeMap::new(),
@@ -119,6 +120,7 @@ impl<'a> Build<'a> {
             used: Versions::new(),
             complaints: BTreeMap::new(),
             clusters: Clusters::default(),
+            services: Services::default(),
         }
     }
 
@@ -182,7 +184,7 @@ impl<'a> Build<'a> {
     /// The HTTPProxy of this name, if it is of a class served here.
     pub(crate) fn proxy(&mut self, name: &NamespacedName) -> Option<Arc<Proxy>> {
         self.read(Kind::HttpProxy, name);
-        let present = self.store.proxy(name).filter(|p| self.settings.serves(p.class.as_deref()))?;
+        let present = self.sources.store.proxy(name).filter(|p| self.settings.serves(p.class.as_deref()))?;
         Some(self.proxy_version(present))
     }
 
@@ -205,9 +207,9 @@ impl<'a> Build<'a> {
     }
 
     /// The Service of this name.
-    pub(crate) fn service(&mut self, name: &NamespacedName) -> Option<&'a Arc<Service>> {
+    pub(crate) fn service(&mut self, name: &NamespacedName) -> Option<Arc<KnownService>> {
         self.read(Kind::Service, name);
-        self.store.service(name)
+        self.sources.service(name, &mut self.services)
     }
 
     /// What is to be told about an address of a Service's endpoints that does not go to Envoy. One is told, however many there are. A
@@ -243,12 +245,12 @@ impl<'a> Build<'a> {
     ) -> Result<T, SecretProblem> {
         if *secret.namespace != *namespace {
             self.reads.insert(delegations_in(&secret.namespace));
-            if !self.store.delegated(secret, namespace) {
+            if !self.sources.store.delegated(secret, namespace) {
                 return Err(SecretProblem::NotDelegated);
             }
         }
         self.read(Kind::Secret, secret);
-        let found = self.store.secret(secret).ok_or_else(|| {
+        let found = self.sources.store.secret(secret).ok_or_else(|| {
             SecretProblem::Unusable(format!(
                 "Secret \"{secret}\" does not exist, or is of a type that cannot be used"
             ))
@@ -269,8 +271,8 @@ impl<'a> Build<'a> {
         reason: &'static str,
         message: impl Into<String>,
     ) -> Reported {
-        let issue = self.issue(kind, reason, message.into());
-        add_issue(&mut self.reports.entry(proxy.clone()).or_default().errors, issue);
+        let report = self.reports.entry(proxy.clone()).or_default();
+        report_to(&mut self.ledger, &mut report.errors, kind, reason, message.into());
         Reported
     }
 
@@ -282,17 +284,8 @@ impl<'a> Build<'a> {
         reason: &'static str,
         message: impl Into<String>,
     ) {
-        let issue = self.issue(kind, reason, message.into());
-        add_issue(&mut self.reports.entry(proxy.clone()).or_default().warnings, issue);
-    }
-
-    /// An issue whose message is paid for: each host that reads an object keeps what it says about it.
-    fn issue(&mut self, kind: &'static str, reason: &'static str, mut message: String) -> Issue {
-        shorten(&mut message);
-        if self.ledger.tells(message.len()) {
-            return Issue::new(kind, reason, message);
-        }
-        Issue::new(kind, reason, "there are too many and too long problems to tell what this one is")
+        let report = self.reports.entry(proxy.clone()).or_default();
+        report_to(&mut self.ledger, &mut report.warnings, kind, reason, message.into());
     }
 
     /// Tells something about an Ingress, which has no status for it.
@@ -307,6 +300,25 @@ impl<'a> Build<'a> {
             }
         }
     }
+}
+
+/// Adds an issue whose message is paid for, once: each host that reads an object keeps what it says about it.
+fn report_to(
+    ledger: &mut Ledger<'_>,
+    issues: &mut Vec<Issue>,
+    kind: &'static str,
+    reason: &'static str,
+    mut message: String,
+) {
+    shorten(&mut message);
+    let is = |issue: &Issue| issue.kind == kind && issue.reason == reason && issue.message == message;
+    if issues.len() == MOST_ISSUES || issues.iter().any(is) {
+        return;
+    }
+    if !ledger.tells(message.len()) {
+        "there are too many and too long problems to tell what this one is".clone_into(&mut message);
+    }
+    add_issue(issues, Issue::new(kind, reason, message));
 }
 
 /// Equal clusters have equal hashes.

@@ -2,7 +2,7 @@
 //!
 //! The figures were measured on Envoy 1.40 as resident memory (docs/limits.md says how). What the controller keeps is less.
 
-use contour_crds::httpproxy::MatchCondition;
+use contour_crds::httpproxy::{HeadersPolicy, MatchCondition, Route as RouteSpec};
 
 use crate::model::{
     Action, Cluster, Discovery, Forward, HeaderPolicy, HeaderValue, HostRewrite, PathMatch, PathRewrite,
@@ -87,6 +87,25 @@ pub(crate) fn conditions(conditions: &[MatchCondition]) -> u64 {
             paths.map(|path| text(path)).sum::<u64>() + header + query
         })
         .sum()
+}
+
+/// The work of reading a route, whether or not that succeeds, beside its conditions.
+pub(crate) fn reading(spec: &RouteSpec) -> u64 {
+    let headers = |policy: &Option<Box<HeadersPolicy>>| {
+        policy.as_deref().map_or(0, |policy| {
+            let set: u64 =
+                policy.set.iter().map(|header| HEADER.0 + text(&header.name) + text(&header.value)).sum();
+            set + policy.remove.iter().map(|name| HEADER.1 + text(name)).sum::<u64>()
+        })
+    };
+    let services = spec.services.iter().map(|service| {
+        SHARE + headers(&service.request_headers_policy) + headers(&service.response_headers_policy)
+    });
+    let rewrites = spec.path_rewrite_policy.as_deref().map_or(0, |policy| policy.replace_prefix.len());
+    let hashes = spec.load_balancer_policy.as_deref().map_or(0, |policy| policy.request_hash_policies.len());
+    let codes = spec.retry_policy.as_deref().map_or(0, |policy| policy.retriable_status_codes.len());
+    let policies = headers(&spec.request_headers_policy) + headers(&spec.response_headers_policy);
+    services.sum::<u64>() + policies + HASH * count(rewrites + hashes) + RETRY.1 * count(codes)
 }
 
 /// What a cluster costs, once for each host that leads to it.

@@ -11,6 +11,7 @@ use crate::build::{MOST_ISSUES, add_issue, delegations_in};
 use crate::host::{self, BuiltHost};
 use crate::ingress::Indexed;
 use crate::kept::{Entry, Versions};
+use crate::known::{Services, Sources};
 use crate::model::VirtualHost;
 use crate::queue::Queue;
 use crate::settings::Settings;
@@ -58,6 +59,8 @@ pub struct Graph {
     statuses: HashMap<NamespacedName, ProxyStatus>,
     /// The Ingresses that are served, each with its hosts.
     ingresses: HashMap<NamespacedName, Indexed>,
+    /// What is known of the Services that hosts read.
+    services: Services,
     /// What namespaces pay for all hosts.
     spent: HashMap<Arc<str>, u64>,
     /// The hosts for which a namespace has nothing left.
@@ -82,6 +85,7 @@ impl Graph {
             readers: HashMap::new(),
             statuses: HashMap::new(),
             ingresses: HashMap::new(),
+            services: Services::default(),
             spent: HashMap::new(),
             short: HashMap::new(),
             queue: Queue::default(),
@@ -102,6 +106,9 @@ impl Graph {
             self.claim(store, reference, &mut dirty);
             if let Some(hosts) = self.readers.get(&read_as(reference)) {
                 dirty.extend(hosts.iter().cloned());
+            }
+            if reference.kind == Kind::Service {
+                self.services.forget(&reference.name);
             }
             if reference.kind == Kind::HttpProxy {
                 self.unstated.insert(reference.name.clone());
@@ -249,7 +256,8 @@ impl Graph {
         }
         let here = self.hosts.get(fqdn).map(|entry| &entry.spent);
         let elsewhere = Elsewhere { all: &self.spent, here };
-        host::build(store, &self.settings, fqdn, &roots, &ingresses, elsewhere, instead)
+        let sources = Sources { store, services: &self.services };
+        host::build(sources, &self.settings, fqdn, &roots, &ingresses, elsewhere, instead)
     }
 
     /// Builds a host so that it fits its budgets: what exceeds one serves as it last did, or not at all if it never did.
@@ -286,12 +294,16 @@ impl Graph {
         update: &mut Update,
     ) -> u64 {
         let mut built = self.fit(store, fqdn);
+        self.services.remember(std::mem::take(&mut built.services));
         let old = self.hosts.remove(fqdn).unwrap_or_default();
         for reference in old.reads.iter().filter(|r| !built.reads.contains(r)) {
             if let Some(hosts) = self.readers.get_mut(reference) {
                 hosts.remove(fqdn);
                 if hosts.is_empty() {
                     self.readers.remove(reference);
+                    if reference.kind == Kind::Service {
+                        self.services.forget(&reference.name);
+                    }
                 }
             }
         }
@@ -383,6 +395,9 @@ impl Graph {
         let mut reached = false;
         for report in hosts.filter_map(|h| self.hosts.get(h)).filter_map(|e| e.reports.get(&proxy.name)) {
             reached = true;
+            if status.errors.len() == MOST_ISSUES && status.warnings.len() == MOST_ISSUES {
+                break;
+            }
             report.errors.iter().for_each(|issue| add_issue(&mut status.errors, issue.clone()));
             report.warnings.iter().for_each(|issue| add_issue(&mut status.warnings, issue.clone()));
         }

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use contour_objects::{NamespacedName, ObjectRef, Proxy, Store};
+use contour_objects::{NamespacedName, ObjectRef, Proxy};
 
 use crate::budget::{Account, Elsewhere};
 use crate::build::{Build, Report};
 use crate::ingress::Indexed;
 use crate::kept::Versions;
+use crate::known::{Services, Sources};
 use crate::model::{
     Action, PathMatch, PathRewrite, Route, RouteMatch, SecureHost, TcpProxy, Termination, VirtualHost,
 };
@@ -30,6 +31,8 @@ pub(crate) struct BuiltHost {
     pub(crate) account: Account,
     /// The root that has the host, where hosts have one owner.
     pub(crate) holder: Option<NamespacedName>,
+    /// Services that were worked out for it.
+    pub(crate) services: Services,
 }
 
 /// What the TLS listener does for a host, while it is being put together.
@@ -97,7 +100,7 @@ impl HostParts {
 /// Builds a host from its roots and Ingresses, or the versions of them that are given instead. Pure: equal objects give an equal result,
 /// as far as the budgets of their namespaces, which `elsewhere` is spent from, cover them.
 pub(crate) fn build(
-    store: &Store,
+    sources: Sources<'_>,
     settings: &Settings,
     fqdn: &Arc<str>,
     roots: &[Arc<Proxy>],
@@ -105,7 +108,7 @@ pub(crate) fn build(
     elsewhere: Elsewhere<'_>,
     instead: &Versions,
 ) -> BuiltHost {
-    let mut b = Build::new(store, settings, elsewhere, instead);
+    let mut b = Build::new(sources, settings, elsewhere, instead);
     let mut parts = HostParts::default();
     let claims = Claims::new(settings, fqdn, roots, ingresses);
     for barred in &claims.barred {
@@ -133,6 +136,7 @@ pub(crate) fn build(
         complaints: b.complaints,
         account: b.ledger.close(),
         holder: claims.holder(fqdn),
+        services: b.services,
     }
 }
 

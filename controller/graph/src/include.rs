@@ -75,7 +75,7 @@ impl Walk {
         bill: &Bill,
     ) -> Result<BuiltRoute, Reported> {
         let inherited: u64 = self.includes.iter().map(|(_, adds)| adds).sum();
-        b.work(bill, inherited + cost::conditions(&spec.conditions))?;
+        b.work(bill, inherited + cost::conditions(&spec.conditions) + cost::reading(spec))?;
         let built = route::build(b, proxy, chain, spec)?;
         b.charge(bill, self.cost(&built), "RouteError")?;
         Ok(built)

@@ -1,6 +1,6 @@
 //! Ingress v1 (reference 3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -8,10 +8,11 @@ use contour_objects::{Ingress, Kind, NamespacedName, ObjectRef};
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressBackend, IngressRule, IngressTLS};
 
 use crate::budget::Bill;
-use crate::build::{Build, Reported, SecretProblem};
+use crate::build::{Build, MOST_ISSUES, Reported, SecretProblem};
 use crate::cost::{self, cost};
 use crate::duration::parse_timeout;
 use crate::host::HostParts;
+use crate::known::PortKey;
 use crate::limits::{LONGEST_CONDITION, LONGEST_PATH, check_length, excerpt};
 use crate::model::{
     Action, Cluster, Forward, HeaderPolicy, LoadBalancer, Origin, PathMatch, Retry, Route, RouteMatch,
@@ -30,7 +31,17 @@ const ANY_HOST: &str = "*";
 #[derive(Clone, Debug)]
 pub(crate) struct Indexed {
     ingress: Arc<Ingress>,
-    hosts: Arc<BTreeMap<Arc<str>, Places>>,
+    index: Arc<Index>,
+}
+
+/// What all hosts of an Ingress ask of it.
+#[derive(Debug)]
+struct Index {
+    hosts: BTreeMap<Arc<str>, Places>,
+    /// The paths that its annotation lets websockets through for.
+    websockets: HashSet<String>,
+    /// What is wrong with it, whichever the host.
+    complaints: Vec<String>,
 }
 
 /// Where a host stands in an Ingress.
@@ -65,7 +76,15 @@ impl Indexed {
                 }
             }
         }
-        Self { ingress: Arc::clone(ingress), hosts: Arc::new(hosts) }
+        let websockets = ingress.annotations.get("projectcontour.io/websocket-routes");
+        let websockets = websockets.into_iter().flat_map(|paths| paths.split(','));
+        let complaints = annotation::of_ingress(ingress).into_iter().chain(unused_certificates(ingress));
+        let index = Index {
+            hosts,
+            websockets: websockets.map(|path| path.trim().to_owned()).collect(),
+            complaints: complaints.take(MOST_ISSUES).collect(),
+        };
+        Self { ingress: Arc::clone(ingress), index: Arc::new(index) }
     }
 
     /// Whether this is the same version.
@@ -76,22 +95,22 @@ impl Indexed {
     /// The host names it contributes to, in order: `*` for its default backend and for rules without a host; and those it only has a
     /// certificate for, since other Ingresses may route them.
     pub(crate) fn hosts(&self) -> Vec<Arc<str>> {
-        self.hosts.keys().cloned().collect()
+        self.index.hosts.keys().cloned().collect()
     }
 
     fn rules(&self, fqdn: &Arc<str>) -> impl Iterator<Item = &IngressRule> {
-        let places = self.hosts.get(fqdn).into_iter().flat_map(|places| &places.rules);
+        let places = self.index.hosts.get(fqdn).into_iter().flat_map(|places| &places.rules);
         places.filter_map(|at| self.spec.rules.as_ref()?.get(*at))
     }
 
     fn tls(&self, fqdn: &Arc<str>) -> impl Iterator<Item = &IngressTLS> {
-        let places = self.hosts.get(fqdn).into_iter().flat_map(|places| &places.tls);
+        let places = self.index.hosts.get(fqdn).into_iter().flat_map(|places| &places.tls);
         places.filter_map(|at| self.spec.tls.as_ref()?.get(*at))
     }
 
     /// Whether it has, or wants, a certificate for a host.
     fn certifies(&self, fqdn: &Arc<str>) -> bool {
-        **fqdn != *ANY_HOST && self.hosts.get(fqdn).is_some_and(|places| !places.tls.is_empty())
+        **fqdn != *ANY_HOST && self.index.hosts.get(fqdn).is_some_and(|places| !places.tls.is_empty())
     }
 }
 
@@ -104,8 +123,8 @@ pub(crate) fn add(b: &mut Build<'_>, ingress: &Indexed, fqdn: &Arc<str>, parts: 
     if **fqdn != *ANY_HOST && !crate::root::is_fqdn(fqdn) {
         return b.note(&ingress.name, format!("spec.rules.host \"{fqdn}\" is not a DNS name"));
     }
-    for message in annotation::of_ingress(ingress).into_iter().chain(unused_certificates(ingress)) {
-        b.note(&ingress.name, message);
+    for message in &ingress.index.complaints {
+        b.note(&ingress.name, message.as_str());
     }
     let bill = Bill { writer: ObjectRef::new(Kind::Ingress, ingress.name.clone()), includer: None };
     let before = b.mark(&bill);
@@ -201,7 +220,7 @@ fn path_match(path: &HTTPIngressPath) -> Result<PathMatch, String> {
 /// A route, or `None` with a note where its backend does not resolve: requests then get a 404, as in Contour.
 fn route(
     b: &mut Build<'_>,
-    ingress: &Ingress,
+    ingress: &Indexed,
     text: &str,
     path: PathMatch,
     backend: &IngressBackend,
@@ -214,7 +233,6 @@ fn route(
         }
     };
     let annotated = |key: &str| ingress.annotations.get(&format!("projectcontour.io/{key}"));
-    let websockets = annotated("websocket-routes").is_some_and(|w| w.split(',').any(|p| p.trim() == text));
     let timeout = annotated("response-timeout").or_else(|| annotated("request-timeout"));
     let forward = Forward {
         clusters: vec![WeightedCluster {
@@ -223,7 +241,7 @@ fn route(
             request_headers: HeaderPolicy::default(),
             response_headers: HeaderPolicy::default(),
         }],
-        websockets,
+        websockets: ingress.index.websockets.contains(text),
         response_timeout: annotated_timeout(timeout),
         idle_timeout: Timeout::Default,
         retry: retry(b, ingress),
@@ -278,20 +296,16 @@ fn cluster(b: &mut Build<'_>, ingress: &Ingress, backend: &IngressBackend) -> Re
     let name = NamespacedName::new(Arc::clone(&ingress.name.namespace), reference.name.as_str());
     let port = reference.port.as_ref().ok_or_else(|| format!("backend Service \"{name}\" has no port"))?;
     let wanted = port.name.clone().or(port.number.map(|n| n.to_string())).unwrap_or_default();
-    let (service, port) = service::resolve(
-        b,
-        &name,
-        |p| match (&port.name, port.number) {
-            (Some(name), _) => p.name.as_deref() == Some(name),
-            (None, Some(number)) => i32::from(p.port) == number,
-            (None, None) => false,
-        },
-        &wanted,
-    )?;
-    for message in annotation::of_service(service).into_iter().chain(b.left_out(service)) {
+    let key = match (&port.name, port.number) {
+        (Some(name), _) => Some(PortKey::Name(name)),
+        (None, number) => number.and_then(|number| u16::try_from(number).ok()).map(PortKey::Number),
+    };
+    let (known, at) = service::resolve(b, &name, key, &wanted)?;
+    let left_out = b.left_out(known.service());
+    for message in known.complaints.iter().map(String::as_str).chain(left_out.as_deref()) {
         b.note(&ingress.name, message);
     }
-    let protocol = service::protocol_of(service, port);
+    let (service, port, protocol) = (known.service(), known.port(at), known.protocol(at));
     let sni = service.external_name.as_deref().map(str::to_owned).filter(|_| protocol.is_tls());
     Ok(Cluster {
         service: name,
@@ -303,7 +317,7 @@ fn cluster(b: &mut Build<'_>, ingress: &Ingress, backend: &IngressBackend) -> Re
         load_balancer: LoadBalancer::RoundRobin,
         health_check: None,
         idle_connection_timeout: Timeout::Default,
-        circuit_breakers: service::circuit_breakers(&service.annotations),
+        circuit_breakers: known.circuit_breakers,
     })
 }
 

@@ -124,6 +124,7 @@ impl BuiltHost {
         self.complaints.extend(first.complaints);
         self.account.work += first.account.work;
         self.account.short.extend(first.account.short);
+        self.services.remember(first.services);
         self
     }
 }

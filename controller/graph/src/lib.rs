@@ -18,6 +18,7 @@ mod host;
 mod include;
 mod ingress;
 mod kept;
+mod known;
 pub mod limits;
 pub mod model;
 mod owner;

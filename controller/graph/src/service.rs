@@ -9,6 +9,7 @@ use contour_objects::{NamespacedName, Proxy, Service, ServicePort, is_ambiguous,
 
 use crate::annotation;
 use crate::build::{Build, Reported, SecretProblem};
+use crate::known::{KnownService, PortKey};
 use crate::model::{
     CircuitBreakers, Cluster, Discovery, EndpointsOf, HealthCheck, HealthPort, HostRewrite, LoadBalancer,
     Protocol, Timeout, UpstreamValidation,
@@ -27,26 +28,24 @@ pub(crate) struct ClusterPolicy {
     pub(crate) idle_connection_timeout: Timeout,
 }
 
-/// Finds a Service port. The error says what is missing.
-pub(crate) fn resolve<'a>(
-    b: &mut Build<'a>,
+/// Finds a Service port: the Service, and where the port stands in it. The error says what is missing.
+pub(crate) fn resolve(
+    b: &mut Build<'_>,
     name: &NamespacedName,
-    port: impl Fn(&ServicePort) -> bool,
+    port: Option<PortKey<'_>>,
     wanted: &str,
-) -> Result<(&'a Service, &'a ServicePort), String> {
-    let service = b.service(name).ok_or_else(|| format!("Service \"{name}\" not found"))?;
-    if let Some(target) = &service.external_name {
+) -> Result<(Arc<KnownService>, usize), String> {
+    let known = b.service(name).ok_or_else(|| format!("Service \"{name}\" not found"))?;
+    if let Some(target) = &known.service().external_name {
         external_name(target, b.settings.external_names)
             .map_err(|why| format!("Service \"{name}\" is of type ExternalName: {why}"))?;
     }
-    // TCP and UDP may have one number.
-    let matching = || service.ports.iter().filter(|p| port(p));
-    let found = matching().find(|p| p.tcp).or_else(|| matching().next());
+    let found = port.and_then(|port| known.find(port));
     let found = found.ok_or_else(|| format!("port \"{wanted}\" on Service \"{name}\" not matched"))?;
-    if !found.tcp {
+    if !known.port(found).tcp {
         return Err(format!("port \"{wanted}\" on Service \"{name}\" is not a TCP port"));
     }
-    Ok((service, found))
+    Ok((known, found))
 }
 
 /// Whether an ExternalName may be served: never this machine, whatever it is called (GHSA-5ph6-qq5x-7jwc).
@@ -85,9 +84,9 @@ pub(crate) fn cluster(
     }
     let name = NamespacedName::new(Arc::clone(&proxy.name.namespace), reference.name.as_str());
     let wanted = reference.port.to_string();
-    let found = resolve(b, &name, |p| p.port == reference.port, &wanted)
-        .and_then(|(service, port)| Ok((service, port, health_port(service, reference, policy)?)));
-    let (service, port, health_port) = match found {
+    let found = resolve(b, &name, Some(PortKey::Number(reference.port)), &wanted)
+        .and_then(|(known, at)| health_port(&known, reference, policy).map(|health| (known, at, health)));
+    let (known, at, health_port) = match found {
         Ok(found) => found,
         Err(why) => {
             let (kind, field) = unresolved;
@@ -96,13 +95,14 @@ pub(crate) fn cluster(
             return Ok(None);
         }
     };
-    for message in annotation::of_service(service) {
-        b.warn(&proxy.name, "ServiceError", "AnnotationNotValid", message);
+    for message in &known.complaints {
+        b.warn(&proxy.name, "ServiceError", "AnnotationNotValid", message.as_str());
     }
+    let (service, port) = (known.service(), known.port(at));
     if let Some(message) = b.left_out(service) {
         b.warn(&proxy.name, "ServiceError", "EndpointNotAllowed", message);
     }
-    let protocol = reference.protocol.map_or_else(|| protocol_of(service, port), given_protocol);
+    let protocol = reference.protocol.map_or_else(|| known.protocol(at), given_protocol);
     let validation = validation(b, proxy, reference, protocol)?;
     let sni = match host {
         Some(HostRewrite::Literal(host)) => Some(host.clone()),
@@ -118,7 +118,7 @@ pub(crate) fn cluster(
         load_balancer: policy.load_balancer,
         health_check: bounded_check(b, proxy, policy, service),
         idle_connection_timeout: policy.idle_connection_timeout,
-        circuit_breakers: circuit_breakers(&service.annotations),
+        circuit_breakers: known.circuit_breakers,
     }))
 }
 
@@ -146,7 +146,7 @@ fn bounded_check(
 }
 
 fn health_port(
-    service: &Service,
+    known: &KnownService,
     reference: &ServiceRef,
     policy: &ClusterPolicy,
 ) -> Result<Option<HealthPort>, String> {
@@ -154,9 +154,10 @@ fn health_port(
         Some(number) if number > 0 && number != reference.port && policy.health_check.is_some() => number,
         _ => return Ok(None),
     };
-    let port = service.ports.iter().find(|p| p.port == number && p.tcp);
-    let port =
-        port.ok_or_else(|| format!("healthPort \"{number}\" on Service \"{}\" not matched", service.name))?;
+    let port = known.find(PortKey::Number(number)).map(|at| known.port(at)).filter(|port| port.tcp);
+    let port = port.ok_or_else(|| {
+        format!("healthPort \"{number}\" on Service \"{}\" not matched", known.service().name)
+    })?;
     Ok(Some(HealthPort { number, name: port.name.clone() }))
 }
 
@@ -178,28 +179,6 @@ fn given_protocol(protocol: UpstreamProtocol) -> Protocol {
         UpstreamProtocol::H2c => Protocol::H2c,
         UpstreamProtocol::Tls => Protocol::Tls,
     }
-}
-
-/// The protocol a Service asks for: `appProtocol` where set, else Contour's annotations, by port name before number.
-pub(crate) fn protocol_of(service: &Service, port: &ServicePort) -> Protocol {
-    if let Some(app_protocol) = &port.app_protocol {
-        return match &**app_protocol {
-            "kubernetes.io/h2c" => Protocol::H2c,
-            "https" => Protocol::Tls,
-            _ => Protocol::Plain,
-        };
-    }
-    let number = port.port.to_string();
-    let wanted = [port.name.as_deref(), Some(number.as_str())];
-    for wanted in wanted.into_iter().flatten() {
-        for (key, protocol) in [("h2", Protocol::H2), ("h2c", Protocol::H2c), ("tls", Protocol::Tls)] {
-            let annotation = service.annotations.get(&format!("projectcontour.io/upstream-protocol.{key}"));
-            if annotation.is_some_and(|ports| ports.split(',').any(|p| p.trim() == wanted)) {
-                return protocol;
-            }
-        }
-    }
-    Protocol::Plain
 }
 
 /// The circuit breakers in a Service's annotations; what is not a positive number is not set.

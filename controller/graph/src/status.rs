@@ -84,6 +84,11 @@ impl ProxyStatus {
         add_issue(&mut self.errors, error);
     }
 
+    /// Adds a warning that is not the graph's.
+    pub fn add_warning(&mut self, warning: Issue) {
+        add_issue(&mut self.warnings, warning);
+    }
+
     /// The summary of errors.
     pub fn state(&self) -> State {
         match self.errors.as_slice() {

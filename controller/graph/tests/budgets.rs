@@ -275,6 +275,26 @@ fn clusters_are_charged_once_each() {
     assert!(world.told("a/root")[0].starts_with("RouteError/TooLarge: "));
 }
 
+/// One route, thousands of headers, and at its end something that makes the whole come to nothing: each of many includes reads it all.
+#[test]
+fn reading_what_is_refused_at_its_end_is_bounded() {
+    let headers = (0..900).fold(String::new(), |mut text, n| {
+        let _ = writeln!(text, "    - {{name: x-{n}, value: a}}");
+        text
+    });
+    let child = format!(
+        "routes:\n- requestHeadersPolicy:\n    set:\n{headers}  responseHeadersPolicy: {{set: [{{name: 'not a name', value: a}}]}}\n  services: [{{name: s, port: 80}}]"
+    );
+    let includes = (0..2_000).fold("includes:\n".to_owned(), |mut text, n| {
+        let _ = writeln!(text, "- {{name: child, conditions: [{{prefix: /p{n}}}]}}");
+        text
+    });
+    let objects = vec![proxy("a/root", &root("www.example.com", &includes)), proxy("a/child", &child)];
+    let world = World::new(settings(16 * MIB, 32 * MIB, 64 * MIB), objects);
+    let told = world.told("a/child");
+    assert!(told.iter().any(|line| line.contains("takes too much work")), "{told:?}");
+}
+
 #[test]
 fn work_that_comes_to_nothing_is_bounded() {
     let bad = answers(50) + "- {conditions: [{regex: '/a('}], directResponsePolicy: {statusCode: 200}}\n";

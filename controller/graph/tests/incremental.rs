@@ -8,7 +8,7 @@ use contour_crds::status::{ConditionStatus, DetailedCondition};
 use contour_crds::{HTTPProxy, HTTPProxySpec};
 use contour_graph::model;
 use contour_graph::status::ProxyStatus;
-use contour_graph::{Graph, HostOwnership, Settings};
+use contour_graph::{Graph, HostOwnership, Settings, Update};
 use contour_objects::{
     Changes, Delegation, EndpointSlice, Event, Grant, HOST_OWNER, Held, Ingress, Kind, LeftOut,
     NamespacedName, Object, ObjectRef, Proxy, Secret, SecretError, Service, ServicePort, Store, TlsPair,
@@ -196,6 +196,11 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![4 => object().prop_map(Event::Apply), 1 => delete]
 }
 
+/// How much is built at a time: one host, two, all.
+fn slice() -> impl Strategy<Value = u64> {
+    prop_oneof![3 => Just(1), 1 => Just(15_000), 1 => Just(u64::MAX)]
+}
+
 /// What a reader of the updates knows after them.
 #[derive(Debug, Default, PartialEq)]
 struct World {
@@ -205,7 +210,10 @@ struct World {
 
 impl World {
     fn follow(&mut self, graph: &mut Graph, store: &Store, changes: &Changes) {
-        let update = graph.update(store, changes);
+        self.learn(graph.update(store, changes));
+    }
+
+    fn learn(&mut self, update: Update) {
         for (fqdn, host) in update.hosts {
             match host {
                 Some(host) => self.hosts.insert(fqdn, host),
@@ -247,6 +255,33 @@ proptest! {
                 store.apply(event, &mut changes);
             }
             world.follow(&mut graph, &store, &changes);
+        }
+        let (mut fresh, mut afresh) = (Graph::new(settings), World::default());
+        afresh.follow(&mut fresh, &store, &everything(&store));
+        prop_assert_eq!(sorted(world), sorted(afresh));
+    }
+
+    /// However the work is cut, and whatever changes between two cuts, it leads where one build leads.
+    #[test]
+    fn building_in_slices_equals_building_at_once(
+        settings in settings(),
+        batches in proptest::collection::vec((proptest::collection::vec(event(), 0..4), slice()), 1..40),
+        last in slice(),
+    ) {
+        let (mut store, mut graph, mut world) = (Store::default(), Graph::new(settings.clone()), World::default());
+        for (batch, most) in batches {
+            let mut changes = Changes::default();
+            for event in batch {
+                store.apply(event, &mut changes);
+            }
+            graph.take_in(&store, &changes);
+            world.learn(graph.build_some(&store, most));
+        }
+        let mut left = 1000;
+        while !graph.is_settled() {
+            prop_assert!(left > 0, "it never settles");
+            left -= 1;
+            world.learn(graph.build_some(&store, last));
         }
         let (mut fresh, mut afresh) = (Graph::new(settings), World::default());
         afresh.follow(&mut fresh, &store, &everything(&store));

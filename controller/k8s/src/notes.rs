@@ -3,13 +3,13 @@
 //! A note is one Event, whose name follows from the Ingress and the message: replicas, and a controller that starts again, find it there
 //! and add none. What one Ingress or one namespace has to tell is bounded, and namespaces take turns.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use contour_graph::IngressNote;
-use contour_objects::NamespacedName;
+use contour_objects::{NamespacedName, Turns};
 use k8s_openapi::api::core::v1::{Event, EventSource};
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -56,9 +56,7 @@ struct Told {
 struct State {
     hosts: HashMap<Arc<str>, Vec<(NamespacedName, u64)>>,
     ingresses: BTreeMap<NamespacedName, Told>,
-    /// By namespace, each of which gets its turn.
-    queue: BTreeMap<Arc<str>, VecDeque<Job>>,
-    last: Option<Arc<str>>,
+    queue: Turns<Job>,
 }
 
 /// The notes of all Ingresses, shared by the engine and the writer.
@@ -106,8 +104,8 @@ impl State {
             if told.events.len() < MOST_EVENTS && !told.events.contains_key(&digest) {
                 let message: Arc<str> = cut(&note.message).into();
                 told.events.insert(digest, Arc::clone(&message));
-                let queue = self.queue.entry(Arc::clone(&note.ingress.namespace)).or_default();
-                queue.push_back(Job { ingress: note.ingress.clone(), digest, message });
+                let job = Job { ingress: note.ingress.clone(), digest, message };
+                self.queue.push(&note.ingress.namespace, job);
             }
             now.push((note.ingress.clone(), digest));
         }
@@ -130,38 +128,24 @@ impl State {
 
     /// The next Event, of the next namespace that has any; what does not hold any more is left out.
     fn take(&mut self) -> Option<Job> {
-        loop {
-            let next = match &self.last {
-                Some(last) => self.queue.keys().find(|namespace| *namespace > last),
-                None => None,
-            };
-            let namespace = Arc::clone(next.or_else(|| self.queue.keys().next())?);
-            let queue = self.queue.get_mut(&namespace)?;
-            let job = queue.pop_front();
-            if queue.is_empty() {
-                self.queue.remove(&namespace);
-            }
-            self.last = Some(namespace);
-            let Some(job) = job else { continue };
+        while let Some(job) = self.queue.pop() {
             let holds = |told: &Told| told.events.contains_key(&job.digest);
             if self.ingresses.get(&job.ingress).is_some_and(holds) {
                 return Some(job);
             }
         }
+        None
     }
 
     /// Puts everything that holds into the queue again.
     fn again(&mut self) {
         self.queue.clear();
         for (ingress, told) in &self.ingresses {
-            let queue = self.queue.entry(Arc::clone(&ingress.namespace)).or_default();
-            queue.extend(told.events.iter().map(|(digest, message)| Job {
-                ingress: ingress.clone(),
-                digest: *digest,
-                message: Arc::clone(message),
-            }));
+            for (digest, message) in &told.events {
+                let job = Job { ingress: ingress.clone(), digest: *digest, message: Arc::clone(message) };
+                self.queue.push(&ingress.namespace, job);
+            }
         }
-        self.queue.retain(|_, queue| !queue.is_empty());
     }
 }
 

@@ -4,13 +4,13 @@
 //! written yet. So there is no queue that could grow, and whoever becomes leader knows everything there is to write. What the engine says of
 //! an HTTPProxy and the addresses that all objects name go out in one write.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use contour_crds::status::LoadBalancerIngress;
 use contour_graph::status::ProxyStatus;
-use contour_objects::{Kind, NamespacedName, ObjectRef};
+use contour_objects::{Kind, NamespacedName, ObjectRef, Turns};
 use tokio::sync::Notify;
 
 use crate::merge::{Addresses, Status};
@@ -105,21 +105,23 @@ pub(crate) enum Outcome {
     Failed,
 }
 
-/// Objects whose status waits to be written, each kind counted.
+/// Objects whose status waits to be written, each kind counted. Namespaces take turns: whoever changes ten thousand objects delays another's
+/// one status by one write.
 #[derive(Debug, Default)]
 struct Queue {
-    names: VecDeque<ObjectRef>,
+    names: Turns<ObjectRef>,
     counts: BTreeMap<Kind, usize>,
 }
 
 impl Queue {
     fn push(&mut self, name: ObjectRef) {
         *self.counts.entry(name.kind).or_default() += 1;
-        self.names.push_back(name);
+        let namespace = Arc::clone(&name.name.namespace);
+        self.names.push(&namespace, name);
     }
 
     fn pop(&mut self) -> Option<ObjectRef> {
-        let name = self.names.pop_front()?;
+        let name = self.names.pop()?;
         *self.counts.get_mut(&name.kind).expect("what is in the queue was counted") -= 1;
         Some(name)
     }
@@ -537,6 +539,32 @@ mod tests {
         assert_eq!(statuses.finish(&name("a"), Outcome::Failed), None);
         assert!(statuses.take().is_none());
     }
+
+    #[test]
+    fn ten_thousand_statuses_of_one_namespace_delay_another_by_one_write() {
+        let statuses = Statuses::new();
+        statuses.lead(true);
+        let mine = |n: usize| ObjectRef::new(Kind::HttpProxy, NamespacedName::new("noisy", format!("p{n}")));
+        let noisy = (0..10_000).map(|n| Seen { name: mine(n), ..seen("x", "1") });
+        statuses.replace(Kind::HttpProxy, None, noisy.chain([seen("a", "1"), seen("b", "1")]).collect());
+        let edit = |generation| {
+            statuses
+                .offer((0..10_000).map(|n| ProxyStatus { object: mine(n).name, ..wanted("x", generation) }));
+        };
+        edit(1);
+        statuses.offer([wanted("a", 1), wanted("b", 1)]);
+        let taken = |count: usize| -> Vec<String> {
+            (0..count).map(|_| statuses.take().unwrap().name.name.to_string()).collect()
+        };
+        assert_eq!(taken(4), ["noisy/p0", "web/a", "noisy/p1", "web/b"]);
+        // Edited again and again, they keep their places: the queue does not grow.
+        (2..5).for_each(edit);
+        assert_eq!(statuses.pending(Kind::HttpProxy), 9_998);
+        statuses.finish(&name("a"), Outcome::Settled(None));
+        statuses.offer([wanted("a", 2)]);
+        assert!(taken(2).contains(&"web/a".to_owned()));
+    }
+
     fn at(ip: &str) -> Vec<LoadBalancerIngress> {
         crate::parse_addresses(ip).unwrap()
     }

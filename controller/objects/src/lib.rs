@@ -13,6 +13,7 @@ mod redact;
 mod secret;
 mod service;
 mod store;
+mod turns;
 
 pub use address::{is_ambiguous, is_local, is_local_name};
 pub use endpoints::{Endpoint, EndpointPort, EndpointSlice, LeftOut};
@@ -24,3 +25,4 @@ pub use redact::redacted;
 pub use secret::{CaBundle, Secret, SecretError, TlsPair};
 pub use service::{Service, ServicePort};
 pub use store::{Changes, Event, Object, Scope, Store};
+pub use turns::Turns;

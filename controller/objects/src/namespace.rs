@@ -41,13 +41,6 @@ pub struct Grant {
     pub targets: Vec<Arc<str>>,
 }
 
-impl Grant {
-    /// Whether objects in this namespace may refer to the Secret.
-    pub fn permits(&self, namespace: &str) -> bool {
-        self.targets.iter().any(|t| &**t == "*" || &**t == namespace)
-    }
-}
-
 impl From<TLSCertificateDelegation> for Delegation {
     fn from(object: TLSCertificateDelegation) -> Self {
         let grants = object.spec.delegations.into_iter().map(|d| Grant {

@@ -89,6 +89,8 @@ pub struct Store {
     secrets: Map<Secret>,
     namespaces: Map<Namespace>,
     delegations: Map<Delegation>,
+    /// How many grants let each namespace, or all (`*`), refer to a Secret.
+    granted: BTreeMap<NamespacedName, BTreeMap<Arc<str>, usize>>,
     slices: Map<EndpointSlice>,
     slices_of: BTreeMap<NamespacedName, BTreeSet<NamespacedName>>,
     /// The slices of a Service of which something is left out.
@@ -122,11 +124,43 @@ impl Store {
             Object::Service(o) => put(&mut self.services, o.name.clone(), o),
             Object::Secret(o) => put(&mut self.secrets, o.name.clone(), o),
             Object::Namespace(o) => put(&mut self.namespaces, o.name.clone(), o),
-            Object::Delegation(o) => put(&mut self.delegations, o.name.clone(), o),
+            Object::Delegation(o) => self.set_delegation(o),
             Object::EndpointSlice(o) => return self.set_slice(&o, changes),
         };
         if differs {
             changes.objects.insert(reference);
+        }
+    }
+
+    fn set_delegation(&mut self, delegation: Arc<Delegation>) -> bool {
+        let old = self.delegations.get(&delegation.name).cloned();
+        if old.as_ref() == Some(&delegation) {
+            return false;
+        }
+        if let Some(old) = old {
+            self.grant(&old, false);
+        }
+        self.grant(&delegation, true);
+        self.delegations.insert(delegation.name.clone(), delegation);
+        true
+    }
+
+    /// Counts what a delegation grants, or does no longer.
+    fn grant(&mut self, delegation: &Delegation, more: bool) {
+        for grant in &delegation.grants {
+            let secret =
+                NamespacedName::new(Arc::clone(&delegation.name.namespace), Arc::clone(&grant.secret));
+            let targets = self.granted.entry(secret.clone()).or_default();
+            for target in &grant.targets {
+                let count = targets.entry(Arc::clone(target)).or_default();
+                *count = if more { *count + 1 } else { count.saturating_sub(1) };
+                if *count == 0 {
+                    targets.remove(target);
+                }
+            }
+            if targets.is_empty() {
+                self.granted.remove(&secret);
+            }
         }
     }
 
@@ -168,7 +202,10 @@ impl Store {
             Kind::Service => self.services.remove(name).is_some(),
             Kind::Secret => self.secrets.remove(name).is_some(),
             Kind::Namespace => self.namespaces.remove(name).is_some(),
-            Kind::Delegation => self.delegations.remove(name).is_some(),
+            Kind::Delegation => {
+                let old = self.delegations.remove(name);
+                old.as_ref().inspect(|old| self.grant(old, false)).is_some()
+            }
             Kind::EndpointSlice => {
                 if let Some(old) = self.slices.remove(name) {
                     self.unlink_slice(&old, changes);
@@ -252,12 +289,8 @@ impl Store {
         if *secret.namespace == *namespace {
             return true;
         }
-        let first = NamespacedName::new(Arc::clone(&secret.namespace), "");
-        self.delegations
-            .range(first..)
-            .take_while(|(name, _)| name.namespace == secret.namespace)
-            .flat_map(|(_, delegation)| &delegation.grants)
-            .any(|grant| grant.secret == secret.name && grant.permits(namespace))
+        let granted = self.granted.get(secret);
+        granted.is_some_and(|targets| targets.contains_key("*") || targets.contains_key(namespace))
     }
 
     /// The EndpointSlices of a Service, by name.

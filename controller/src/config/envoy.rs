@@ -81,6 +81,8 @@ pub(super) fn settings(args: &ServeArgs, file: &ConfigFile) -> Result<Settings, 
         timeouts: findings.take(timeouts(&file.timeouts.clone().unwrap_or_default())),
         cluster: findings.take(cluster(file)),
         runtime: findings.take(runtime(file)),
+        // Beside what its routes and clusters may take.
+        endpoint_memory: (args.objects.namespace_memory << 20) / 4,
     };
     findings.conclude(settings)
 }

@@ -413,6 +413,9 @@ impl Lane {
             parts.into_iter().any(|part| part.hash == s.hash && part.id == s.part)
         };
         suspects.retain(|s| !has(s));
+        if suspects.is_empty() {
+            return;
+        }
         let on_trial = self.isolation.as_ref().map(|i| i.withheld(resource.name())).unwrap_or_default();
         suspects.retain(|s| {
             let open = on_trial.contains(&(Arc::clone(&s.part), s.hash));

@@ -34,6 +34,12 @@ pub(crate) fn service(name: &str, external_name: Option<&str>) -> Object {
     }))
 }
 
+/// A Service of a whole object in JSON.
+pub(crate) fn service_of(object: Value) -> Object {
+    let object: k8s_openapi::api::core::v1::Service = serde_json::from_value(object).expect("a Service");
+    Object::Service(Arc::new(Service::from(object)))
+}
+
 /// An Ingress of a whole object in JSON.
 pub(crate) fn ingress(object: Value) -> Object {
     let object: k8s_openapi::api::networking::v1::Ingress =
