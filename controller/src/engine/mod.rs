@@ -7,6 +7,7 @@
 
 mod metrics;
 mod rejections;
+mod shortened;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, RwLock, TryLockError};
@@ -27,6 +28,7 @@ use tracing::{debug, info, warn};
 
 use metrics::EngineMetrics;
 use rejections::{Affected, Rejections, names};
+use shortened::Shortages;
 
 /// The most events taken in one batch. More only wait for the next.
 const BATCH: usize = 4096;
@@ -86,6 +88,7 @@ pub struct Engine {
     awaiting: BTreeSet<Scope>,
     pending: Changes,
     rejections: Rejections,
+    shortages: Shortages,
     /// What the last build of a host had to say about its Ingresses.
     notes: BTreeMap<Arc<str>, Vec<IngressNote>>,
     metrics: EngineMetrics,
@@ -164,6 +167,7 @@ impl Engine {
             awaiting: wiring.scopes.into_iter().collect(),
             pending: Changes::default(),
             rejections: Rejections::default(),
+            shortages: Shortages::default(),
             notes: BTreeMap::new(),
             metrics: EngineMetrics::register(registry),
             ready: Some(wiring.ready),
@@ -186,7 +190,7 @@ impl Engine {
                     self.take_in(batch.drain(..));
                     self.publish_some(SLICE);
                 }
-                () = tokio::task::yield_now(), if !self.graph.is_settled() => self.publish_some(SLICE),
+                () = tokio::task::yield_now(), if !self.is_settled() => self.publish_some(SLICE),
                 facts = paced(&facts, heard) => {
                     self.heard(&facts);
                     heard = Some(tokio::time::Instant::now());
@@ -213,9 +217,14 @@ impl Engine {
         }
     }
 
+    /// Whether everything that was taken in is published.
+    fn is_settled(&self) -> bool {
+        self.graph.is_settled() && self.assembly.is_settled()
+    }
+
     /// Publishes what changed, up to so much work; the first time, everything.
     fn publish_some(&mut self, most: u64) {
-        let nothing = self.pending.is_empty() && self.graph.is_settled() && self.ready.is_none();
+        let nothing = self.pending.is_empty() && self.is_settled() && self.ready.is_none();
         if !self.awaiting.is_empty() || nothing {
             return;
         }
@@ -234,7 +243,8 @@ impl Engine {
         let update = self.graph.build_some(&store, most);
         let built = Instant::now();
         extend(&mut transaction, self.assembly.hosts(&store, update.hosts.iter().cloned()));
-        extend(&mut transaction, self.assembly.endpoints(&store, &changes.endpoints));
+        self.assembly.note_endpoints(&changes.endpoints);
+        extend(&mut transaction, self.assembly.some_endpoints(&store, most));
         let published = self.cache.commit(transaction);
         self.metrics.updated(built.elapsed());
         if let Some(ready) = first {
@@ -256,13 +266,20 @@ impl Engine {
             noted: Vec::new(),
             quiet: update.quiet,
         };
+        let mut affected = Affected::default();
+        self.shorten(&mut affected);
         self.note(&mut news);
         for status in &mut news.statuses {
-            self.rejections.add_to(status);
+            affected.proxies.remove(&status.object);
+            self.add_to(status);
+        }
+        for (host, _) in &news.hosts {
+            affected.hosts.remove(host);
         }
         self.metrics.proxies(&store, &news.statuses, &news.gone);
         drop(store);
         self.tell(news);
+        self.tell_again(affected);
     }
 
     /// Takes in what Envoys say, all that is waiting as one batch.
@@ -281,10 +298,38 @@ impl Engine {
             }
             self.rejections.set(fact, &owners, &mut affected);
         }
+        self.tell_again(affected);
+    }
+
+    /// Takes in which Services have more endpoints than are used.
+    fn shorten(&mut self, affected: &mut Affected) {
+        let mut new: usize = 0;
+        for one in self.assembly.shortened() {
+            if !self.shortages.set(&one, affected) {
+                continue;
+            }
+            new += 1;
+            if new <= MOST_LINES {
+                warn!(objects = objects(&one.owners), "{}", one.message.as_deref().unwrap_or_default());
+            }
+        }
+        if new > MOST_LINES {
+            warn!("{} more Services have more endpoints than are used", new - MOST_LINES);
+        }
+    }
+
+    /// Adds what is not the graph's to a status.
+    fn add_to(&self, status: &mut ProxyStatus) {
+        self.rejections.add_to(status);
+        self.shortages.add_to(status);
+    }
+
+    /// Tells of objects that were not built again what else is true of them now.
+    fn tell_again(&mut self, affected: Affected) {
         let statuses = affected.proxies.iter().filter_map(|name| self.graph.status(name)).cloned();
         let statuses: Vec<ProxyStatus> = statuses
             .map(|mut status| {
-                self.rejections.add_to(&mut status);
+                self.add_to(&mut status);
                 status
             })
             .collect();
@@ -294,8 +339,13 @@ impl Engine {
         }
         let hosts: Vec<Arc<str>> = affected.hosts.into_iter().collect();
         let built = hosts.iter().flat_map(|host| self.notes.get(host).into_iter().flatten().cloned());
-        let notes = built.chain(hosts.iter().flat_map(|host| self.rejections.notes(host))).collect();
+        let notes = built.chain(hosts.iter().flat_map(|host| self.other_notes(host))).collect();
         self.tell(News { statuses, notes, noted: hosts, ..News::default() });
+    }
+
+    /// What there is to tell of a host's Ingresses that builds do not know.
+    fn other_notes(&self, host: &Arc<str>) -> impl Iterator<Item = IngressNote> {
+        self.rejections.notes(host).chain(self.shortages.notes(host))
     }
 
     /// Remembers what builds had to say about their hosts' Ingresses, and adds what Envoys say.
@@ -308,7 +358,7 @@ impl Engine {
         for note in &news.notes {
             self.notes.entry(Arc::clone(&note.host)).or_default().push(note.clone());
         }
-        news.notes.extend(hosts.iter().flat_map(|host| self.rejections.notes(host)));
+        news.notes.extend(hosts.iter().flat_map(|host| self.other_notes(host)));
     }
 
     fn tell(&self, news: News) {
