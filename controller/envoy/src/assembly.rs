@@ -7,7 +7,7 @@ use contour_graph::model::{Cluster, Discovery, EndpointsOf, Origin, VirtualHost}
 use contour_objects::{NamespacedName, Store, TlsPair};
 use contour_resource::{ResourceType, Transaction};
 
-use crate::assignments::Assignments;
+use crate::assignments::{Assignments, Cut};
 use crate::host::{HostParts, Translator};
 use crate::layout::SecureHosts;
 use crate::plain::PlainHosts;
@@ -126,13 +126,13 @@ impl Assembly {
     /// What there is to tell of Services whose endpoints are not all shown, where that is something else than before.
     pub fn shortened(&mut self) -> Vec<Shortened> {
         let news = self.assignments.news();
-        let told = news.into_iter().map(|(assignment, service, cut)| {
+        let told = news.into_iter().map(|Cut { assignment, service, shown, for_budget }| {
             let mut owners = self.owners(ResourceType::Endpoints, &assignment, "");
             // Who only shares a host with them can do nothing about it.
             for owner in &mut owners {
                 owner.origins.retain(|origin| origin.object.namespace == service.namespace);
             }
-            let message = cut.map(|(shown, budget)| self.message(&service, shown, budget));
+            let message = shown.map(|shown| self.message(&service, shown, for_budget));
             Shortened { assignment, message, owners }
         });
         told.collect()

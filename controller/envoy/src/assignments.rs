@@ -40,6 +40,16 @@ pub(crate) struct Assignments {
     untold: BTreeSet<Arc<str>>,
 }
 
+/// How much of the endpoints of a Service an assignment shows.
+pub(crate) struct Cut {
+    pub(crate) assignment: Arc<str>,
+    pub(crate) service: NamespacedName,
+    /// How many, if not all.
+    pub(crate) shown: Option<usize>,
+    /// Whether the budget of the namespace is why.
+    pub(crate) for_budget: bool,
+}
+
 impl Assignments {
     /// None yet; those of a namespace may take so many bytes.
     pub(crate) fn new(budget: u64) -> Self {
@@ -141,18 +151,19 @@ impl Assignments {
         out.set.extend(latest.into_values());
     }
 
-    /// Those of which there is something else to tell than before, with how many endpoints they show, if not all, and whether
-    /// the budget of their namespace is why.
-    pub(crate) fn news(&mut self) -> Vec<(Arc<str>, NamespacedName, Option<(usize, bool)>)> {
+    /// Those of which there is something else to tell than before.
+    pub(crate) fn news(&mut self) -> Vec<Cut> {
         let untold = std::mem::take(&mut self.untold);
         untold.into_iter().map(|name| self.cut_of(name)).collect()
     }
 
-    fn cut_of(&self, name: Arc<str>) -> (Arc<str>, NamespacedName, Option<(usize, bool)>) {
-        let Some(of) = self.held.get(&name) else { return (name, NamespacedName::new("", ""), None) };
-        let published = self.of.get(&of.service).and_then(|all| all.get(&name));
-        let budget = self.shares.most(&of.service.namespace) < MOST_ENDPOINTS;
-        (name, of.service.clone(), published.and_then(|p| p.cut).map(|shown| (shown, budget)))
+    fn cut_of(&self, assignment: Arc<str>) -> Cut {
+        let Some(of) = self.held.get(&assignment) else {
+            return Cut { assignment, service: NamespacedName::new("", ""), shown: None, for_budget: false };
+        };
+        let published = self.of.get(&of.service).and_then(|all| all.get(&assignment));
+        let for_budget = self.shares.most(&of.service.namespace) < MOST_ENDPOINTS;
+        Cut { assignment, service: of.service.clone(), shown: published.and_then(|p| p.cut), for_budget }
     }
 
     /// Notes that other hosts lead to these assignments than before: what there is to tell goes to others, too.

@@ -28,6 +28,7 @@ fn large(service: &str, slice: &str, first: u32, endpoints: u32, ports: u16) -> 
         |n: u32| Endpoint { address: std::net::Ipv4Addr::from(0x0a00_0000 + n).into(), ready: true };
     let port = |n: u16| EndpointPort { name: Some(format!("p{n}").into()), port: 1 + n };
     Arc::new(EndpointSlice {
+        left_out: None,
         name: name(slice),
         service: name(service),
         endpoints: (first..first + endpoints).map(endpoint).collect(),

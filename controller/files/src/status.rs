@@ -83,7 +83,9 @@ impl StatusFiles {
             }
         }
         let failed = batch.commit();
-        failed.iter().for_each(|(path, _)| drop(said.remove(path)));
+        for (path, _) in &failed {
+            said.remove(path);
+        }
         let count = said.len();
         self.written.extend(said.into_values());
         match failed.into_iter().next() {

@@ -303,5 +303,5 @@ fn the_longest_names_have_statuses_of_their_own() {
 }
 
 fn status(object: &NamespacedName, generation: i64) -> ProxyStatus {
-    ProxyStatus { object: object.clone(), generation, errors: Vec::new(), warnings: Vec::new() }
+    ProxyStatus { object: object.clone(), generation, errors: Vec::new(), warnings: Vec::new(), holds: None }
 }

@@ -214,8 +214,9 @@ impl<'a> Build<'a> {
 
     /// What is to be told about an address of a Service's endpoints that does not go to Envoy. One is told, however many there are. A
     /// change of it is a change of the Service, which was read.
-    pub(crate) fn left_out(&self, service: &Service) -> Option<String> {
-        let slice = self.store.incomplete_slice(&service.name).filter(|_| service.external_name.is_none())?;
+    pub(crate) fn left_out(&self, service: &contour_objects::Service) -> Option<String> {
+        let slice =
+            self.sources.store.incomplete_slice(&service.name).filter(|_| service.external_name.is_none())?;
         slice.left_out.as_ref().map(|left_out| format!("EndpointSlice \"{}\": {left_out}", slice.name))
     }
 

@@ -197,7 +197,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 /// How much is built at a time: one host, two, all.
-fn slice() -> impl Strategy<Value = u64> {
+fn amount() -> impl Strategy<Value = u64> {
     prop_oneof![3 => Just(1), 1 => Just(15_000), 1 => Just(u64::MAX)]
 }
 
@@ -265,8 +265,8 @@ proptest! {
     #[test]
     fn building_in_slices_equals_building_at_once(
         settings in settings(),
-        batches in proptest::collection::vec((proptest::collection::vec(event(), 0..4), slice()), 1..40),
-        last in slice(),
+        batches in proptest::collection::vec((proptest::collection::vec(event(), 0..4), amount()), 1..40),
+        last in amount(),
     ) {
         let (mut store, mut graph, mut world) = (Store::default(), Graph::new(settings.clone()), World::default());
         for (batch, most) in batches {

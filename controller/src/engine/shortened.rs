@@ -124,7 +124,8 @@ mod tests {
 
     fn warnings(shortages: &Shortages, object: &str) -> usize {
         let object = NamespacedName::new("team", object);
-        let mut status = ProxyStatus { object, generation: 1, errors: Vec::new(), warnings: Vec::new() };
+        let mut status =
+            ProxyStatus { object, generation: 1, errors: Vec::new(), warnings: Vec::new(), holds: None };
         shortages.add_to(&mut status);
         assert!(status.errors.is_empty(), "it is served");
         status.warnings.len()

@@ -176,7 +176,9 @@ mod tests {
             assert_eq!((held.path(), mode(&path)), (path.as_path(), given), "{name}");
             // What we make in it is ours alone.
             assert_eq!(mode(&path.join("lock")), 0o600);
-            OURS.iter().for_each(|ours| assert_eq!(mode(&path.join(ours)) & 0o777, 0o700));
+            for ours in OURS {
+                assert_eq!(mode(&path.join(ours)) & 0o777, 0o700);
+            }
         }
         let made = parent.path().join("new/deep");
         let _held = StateDirectory::take(&made).unwrap();

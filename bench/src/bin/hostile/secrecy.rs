@@ -20,7 +20,9 @@ pub(crate) fn shows(text: &str, secret: &str, public: &str) -> bool {
     // Most bytes of a large text begin none of them, which a table tells quicker than a hash.
     let pair = |window: &[u8]| usize::from(window[0]) << 8 | usize::from(window[1]);
     let mut begins = vec![false; 1 << 16];
-    windows.iter().for_each(|window| begins[pair(window)] = true);
+    for window in &windows {
+        begins[pair(window)] = true;
+    }
     let found =
         |bytes: &[u8]| bytes.windows(WINDOW).any(|window| begins[pair(window)] && windows.contains(window));
     found(text.as_bytes()) || found(&spelled(text)) || encoded(text).any(|bytes| found(&bytes))
