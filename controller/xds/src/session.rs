@@ -7,8 +7,8 @@
 //! flow of changes cannot starve routes. What disappears from the cache is removed from the peer once Listeners and
 //! Routes of a view without it were accepted.
 //!
-//! Nobody waits long for another. After [`PATIENCE`] everything goes on but the parts that use a Cluster that is still not warm;
-//! these stay as the peer has them, and go too after [`HOLD`]. An Envoy does not answer to Clusters while any is warming: after the
+//! Nobody waits long for another. After [`PATIENCE`], and at once if the peer has an answer overdue, everything goes on but the parts
+//! that use a Cluster that is still not warm; these stay as the peer has them, and go too after [`HOLD`]. An Envoy does not answer to Clusters while any is warming: after the
 //! same time its answer is no longer waited for (it is *overdue*), and more is sent.
 
 mod first_load;
@@ -466,13 +466,15 @@ impl Session {
     pub(crate) fn poll(&mut self, now: Instant) -> Vec<Output> {
         self.patience.look(now);
         self.lose_patience();
-        self.thaw();
         let grace_was_over = std::mem::replace(&mut self.grace_is_over, now >= self.opened + GRACE);
         self.release_is_due |= grace_was_over != self.grace_is_over;
         loop {
             self.release();
             let mut progress = self.promote();
             for kind in ResourceType::ALL {
+                if kind == Listener {
+                    self.thaw();
+                }
                 progress |= self.advance(kind);
             }
             if !self.holding() {
@@ -523,9 +525,13 @@ impl Session {
         self.warming();
         let before = self.late.len();
         let (warming, lane) = (&self.warming, &self.lanes[Cluster as usize]);
-        self.late.retain(|name, until| match until {
-            Some(_) => warming.is_warming(name) || lane.dirty.contains(name),
-            None => lane.rejections.contains(name) && !lane.has(name),
+        let most = self.patience.spent() + HOLD;
+        self.late.retain(|name, until| {
+            if until.is_none() && lane.rejections.contains(name) && !lane.has(name) {
+                return true;
+            }
+            until.get_or_insert(most);
+            warming.is_warming(name) || lane.dirty.contains(name)
         });
         if self.late.len() != before {
             self.look_at_what_is_behind();
@@ -612,13 +618,21 @@ impl Session {
         true
     }
 
-    /// Makes Listeners and Routes wait for the Clusters on their way.
+    /// Makes Listeners and Routes wait for the Clusters on their way; only the parts that use them, if the peer is slow already.
     fn arm(&mut self) {
         self.warming();
         let clusters = self.latest.table(Cluster);
         let lane = &self.lanes[Cluster as usize];
         let had_its_time = &self.late;
         let waited_for = |name: &str| clusters.get(name).is_some() && !had_its_time.contains_key(name);
+        if !lane.overdue.is_empty() {
+            // The peer is known to take its time with some Cluster: nobody waits for another's any more.
+            let on_their_way = self.warming.on_their_way().chain(lane.dirty.iter());
+            let names: Vec<Arc<str>> = on_their_way.filter(|name| waited_for(name)).cloned().collect();
+            let until = self.patience.spent() + HOLD;
+            self.late.extend(names.into_iter().map(|name| (name, Some(until))));
+            return;
+        }
         self.warming.arm(lane.dirty.iter(), waited_for);
         if self.warming.holding() {
             self.held_since.get_or_insert(self.patience.spent());

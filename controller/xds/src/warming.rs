@@ -108,6 +108,11 @@ impl Warming {
         std::mem::take(&mut self.barrier).into_iter().collect()
     }
 
+    /// The clusters on their way, in no particular order.
+    pub(crate) fn on_their_way(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.clusters.keys()
+    }
+
     /// Whether a cluster is on its way.
     pub(crate) fn is_warming(&self, name: &str) -> bool {
         self.clusters.contains_key(name)
