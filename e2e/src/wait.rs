@@ -1,5 +1,6 @@
 //! Waiting on a condition with a deadline, the only way a test may wait.
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,8 @@ pub const SOON: Duration = Duration::from_secs(30);
 /// The pause between the first two probes; it doubles up to [`LAST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LAST_PAUSE: Duration = Duration::from_millis(50);
+/// The time in which something at rest does not change.
+const STILL: Duration = Duration::from_millis(500);
 
 /// Probes until it answers `Ok`, and returns that answer.
 ///
@@ -37,6 +40,23 @@ where
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LAST_PAUSE);
     }
+}
+
+/// Samples until two in a row, half a second apart, are the same: what is sampled has come to rest.
+pub async fn until_still<S, F, Fut>(within: Duration, sample: F) -> Result<()>
+where
+    S: PartialEq + Debug,
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<S>>,
+{
+    eventually(within, || async {
+        let before = sample().await?;
+        tokio::time::sleep(STILL).await;
+        let after = sample().await?;
+        anyhow::ensure!(before == after, "still at work: {before:?}, {after:?}");
+        Ok(())
+    })
+    .await
 }
 
 #[cfg(test)]

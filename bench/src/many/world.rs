@@ -10,7 +10,7 @@ use contour_crds::HTTPProxy;
 use contour_e2e::apiserver::ApiServer;
 use contour_e2e::ports;
 use contour_e2e::process::Process;
-use contour_e2e::wait::eventually;
+use contour_e2e::wait::{eventually, until_still};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Namespace, Service};
@@ -124,14 +124,7 @@ impl World {
             let (done, sent) = (of("contour_status_update_total"), of("contour_xds_responses_sent_total"));
             anyhow::Ok((done, of("contour_status_update_pending"), sent))
         };
-        eventually(PATIENCE, || async {
-            let before = work().await?;
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            let after = work().await?;
-            ensure!(before == after, "the controller is at work: {before:?}, {after:?}");
-            Ok(())
-        })
-        .await
+        until_still(PATIENCE, work).await
     }
 
     /// Waits until exactly so many streams are connected.

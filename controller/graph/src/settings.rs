@@ -13,7 +13,8 @@ pub enum HostOwnership {
     /// A host that an HTTPProxy names belongs to its namespace: Ingresses of others do not contribute. Among Ingresses paths merge.
     #[default]
     Proxies,
-    /// One namespace a host, that of the oldest object that names it, whatever its kind (`--strict-host-ownership`).
+    /// One namespace a host: that of the HTTPProxy recorded to have it, else of the oldest object that names it, whatever its kind
+    /// (`--strict-host-ownership`).
     Strict,
 }
 

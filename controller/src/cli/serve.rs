@@ -180,8 +180,9 @@ pub struct ObjectFlags {
     /// Elsewhere they can only be included. Does not restrict Ingress. Default: all namespaces.
     #[arg(long, value_name = "NAMESPACE,...")]
     pub root_namespaces: Option<String>,
-    /// Give each host name to one namespace: that of the oldest HTTPProxy or Ingress that names it
+    /// Give each host name to one namespace: that of the HTTPProxy that has it, else of the oldest HTTPProxy or Ingress that names it
     ///
+    /// Which HTTPProxy has a host is recorded in its status, so that an older object that is edited does not take it.
     /// Objects of other namespaces that name it do not contribute, and are told. An older Ingress does not keep a name from a root in
     /// --root-namespaces. Default: false, which merges the paths of Ingresses of all namespaces, unless an HTTPProxy has the name.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]

@@ -8,30 +8,30 @@
 //! Routes of a view without it were accepted.
 //!
 //! Nobody waits long for another. After [`PATIENCE`], and at once if the peer has an answer overdue, everything goes on but the parts
-//! that use a Cluster that is still not warm; these stay as the peer has them, and go too after [`HOLD`]. An Envoy does not answer to Clusters while any is warming: after the
-//! same time its answer is no longer waited for (it is *overdue*), and more is sent.
+//! that use a Cluster that is still not warm; these stay as the peer has them, and go too after [`HOLD`]. An Envoy does not answer to
+//! Clusters while any is warming: after the same time its answer is no longer waited for (it is *overdue*), and more is sent.
 
+mod asked;
 mod first_load;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use contour_resource::{Part, Resource, ResourceType, read_version};
+use contour_resource::{Part, Resource, ResourceType};
 
 use first_load::FirstLoad;
 
 use crate::batch::Batch;
 use crate::cache::Snapshot;
-use crate::holdings::Known;
 use crate::isolation::{Offender, Suspect};
-use crate::lane::{Context, Draft, EARLIER, InFlight, Lane};
-use crate::message::{Asked, Mode, Output, Request, Response, Text};
+use crate::lane::{Context, Draft, InFlight, Lane};
+use crate::message::{Asked, Mode, Output, Request, Response};
 use crate::patience::Patience;
 use crate::recall::{Memory, Recall};
-use crate::sharded::{Names, SHARDS, Shard};
-use crate::subscription::Change;
-use crate::table::{Table, fingerprint};
+use crate::sharded::Shard;
+use crate::table::fingerprint;
 use crate::warming::Warming;
 
 use ResourceType::{Cluster, Endpoints, Listener, Route, Runtime, Secret};
@@ -156,53 +156,6 @@ impl Session {
         }
     }
 
-    /// A peer says which versions it has from an earlier stream.
-    fn learn_all(&mut self, kind: ResourceType, initial: Vec<(Text, Text)>, table: &Table) {
-        let others = if self.recall.has_any_variants(kind) {
-            initial
-        } else {
-            self.lanes[kind as usize].learn_present(initial, table)
-        };
-        for (name, version) in others {
-            self.learn(kind, (*name).into(), &version);
-        }
-    }
-
-    /// A peer says that it has this version from an earlier stream.
-    fn learn(&mut self, kind: ResourceType, name: Arc<str>, text: &str) {
-        let current = self.source(kind).get(kind, &name).cloned();
-        let lane = &mut self.lanes[kind as usize];
-        if !lane.subscription.contains(&name) {
-            return;
-        }
-        let Some((version, withheld)) = read_version(text) else {
-            lane.known.insert(name, Known::Version(None));
-            return;
-        };
-        if self.recall.has_variants(kind, &name) {
-            lane.restore(&name);
-        }
-        let is_current = current.as_ref().is_some_and(|current| current.version() == version);
-        if !is_current && let Some(memory) = self.recall.find(kind, &name, version) {
-            for (part, rejection) in memory.refused {
-                self.outputs.push(Output::Rejected {
-                    kind,
-                    resource: Arc::clone(&name),
-                    part: Arc::clone(&part),
-                    hash: rejection.hash,
-                    message: rejection.message.clone(),
-                });
-                lane.rejections.insert(&name, &part, rejection);
-            }
-            lane.known.insert(name, Known::Sent(memory.resource));
-            return;
-        }
-        for Suspect { resource, part, hash } in lane.learn(&name, current.as_ref(), version, &withheld) {
-            let message = EARLIER.to_owned();
-            self.outputs.push(Output::Rejected { kind, resource, part, hash, message });
-        }
-    }
-
     /// Keeps what the peer has of a resource of which it refused something.
     fn remember(&self, kind: ResourceType, name: &Arc<str>) {
         let lane = self.lane(kind);
@@ -217,90 +170,6 @@ impl Session {
     /// An empty first request means everything for Clusters and Listeners, and on a per-type stream for every type.
     fn legacy_wildcard(&self, kind: ResourceType) -> bool {
         matches!(kind, Cluster | Listener) || self.only.is_some()
-    }
-
-    /// Returns whether the peer wants more than before.
-    fn subscribed(&mut self, kind: ResourceType, change: &Change, first: bool) -> bool {
-        let mut dropped = change.dropped.clone();
-        if change.only_named {
-            dropped.extend(self.lane(kind).unwanted());
-        }
-        for name in dropped {
-            let parts = self.lane_mut(kind).drop_name(&name);
-            self.recover(kind, parts.into_iter().map(|part| (Arc::clone(&name), part)).collect());
-            if kind == Cluster {
-                self.warming().forget(&name);
-            }
-        }
-        if change.all || first {
-            self.mark_all(kind, change.all);
-        }
-        self.mark_asked(kind, &change.asked, first);
-        change.all || !change.asked.is_empty()
-    }
-
-    /// What a peer has that differs from the cache has to be looked at, and what it lacks if it wants everything.
-    fn mark_all(&mut self, kind: ResourceType, wants_all: bool) {
-        let table = self.source(kind).table(kind).clone();
-        let known = &self.lane(kind).known;
-        if known.all_sent().is_empty() {
-            if wants_all {
-                self.mark_present(kind, table.names());
-            }
-        } else {
-            let differing = table.resources().changed_since(known.all_sent());
-            let wanted = |name: &&Arc<str>| wants_all || self.lane(kind).known.contains(name);
-            let names: Vec<Arc<str>> = differing.iter().filter(wanted).cloned().collect();
-            for name in &names {
-                self.mark(kind, name);
-            }
-        }
-        let others: Vec<Arc<str>> = self.lane(kind).known.other_names().cloned().collect();
-        for name in &others {
-            self.mark(kind, name);
-        }
-    }
-
-    /// What a peer asks for has to be looked at; what it has already of the same stream is sent again.
-    fn mark_asked(&mut self, kind: ResourceType, asked: &Names, first: bool) {
-        let table = self.source(kind).table(kind).clone();
-        for index in 0..SHARDS {
-            let Some(shard) = asked.shard(index) else { continue };
-            let known = &self.lane(kind).known;
-            let whole = asked.shares(table.names(), index) && known.other_names().next().is_none();
-            if whole && first && known.all_sent().shares(table.resources(), index) {
-                continue;
-            }
-            if whole && known.all_sent().shard(index).is_none() {
-                self.mark_shard(kind, index, shard);
-                continue;
-            }
-            for name in shard.iter() {
-                if !first && self.lane(kind).known.contains(name) {
-                    self.lane_mut(kind).forced.insert(Arc::clone(name));
-                }
-                self.mark(kind, name);
-            }
-        }
-    }
-
-    /// These names, which are all present, have to be looked at.
-    fn mark_present(&mut self, kind: ResourceType, names: &Names) {
-        for index in 0..SHARDS {
-            if let Some(shard) = names.shard(index) {
-                self.mark_shard(kind, index, shard);
-            }
-        }
-    }
-
-    fn mark_shard(&mut self, kind: ResourceType, index: usize, names: &Arc<Shard<Arc<str>>>) {
-        let lane = self.lane_mut(kind);
-        if !lane.leaving.is_empty() {
-            names.iter().for_each(|name| {
-                lane.leaving.remove(name);
-            });
-        }
-        lane.dirty.add_shard(index, names);
     }
 
     /// The version a SotW peer would have if it had everything it asks for.
@@ -491,61 +360,6 @@ impl Session {
         self.patience.delivered(delivered, now);
     }
 
-    /// Goes on without what has had its time.
-    fn lose_patience(&mut self) {
-        let spent = self.patience.spent();
-        if self.lane(Cluster).in_flight.is_some() && spent >= self.clusters_sent + PATIENCE {
-            self.lane_mut(Cluster).overdue();
-        }
-        if let Some(since) = self.held_since.filter(|since| spent >= *since + PATIENCE) {
-            for name in self.warming().let_go() {
-                self.late.entry(name).or_insert(Some(since + HOLD));
-            }
-            self.held_since = None;
-            self.view_is_stale = false;
-        }
-        let had_its_time =
-            |_: &Arc<str>, until: &mut Option<Duration>| until.is_some_and(|until| spent >= until);
-        let waited_for: Vec<Arc<str>> =
-            self.late.extract_if(.., had_its_time).map(|(name, _)| name).collect();
-        if !waited_for.is_empty() {
-            for name in &waited_for {
-                self.warming().forget(name);
-            }
-            self.look_at_what_is_behind();
-            self.outputs.push(Output::GaveUp { waited_for });
-        }
-    }
-
-    /// Parts no longer wait for what has become warm, or was accepted, or is gone.
-    fn thaw(&mut self) {
-        if self.late.is_empty() {
-            return;
-        }
-        self.warming();
-        let before = self.late.len();
-        let (warming, lane) = (&self.warming, &self.lanes[Cluster as usize]);
-        let most = self.patience.spent() + HOLD;
-        self.late.retain(|name, until| {
-            if until.is_none() && lane.rejections.contains(name) && !lane.has(name) {
-                return true;
-            }
-            until.get_or_insert(most);
-            warming.is_warming(name) || lane.dirty.contains(name)
-        });
-        if self.late.len() != before {
-            self.look_at_what_is_behind();
-        }
-    }
-
-    fn look_at_what_is_behind(&mut self) {
-        for kind in [Listener, Route] {
-            let lane = self.lane_mut(kind);
-            let behind: Vec<Arc<str>> = lane.behind.iter().cloned().collect();
-            lane.dirty.extend(behind);
-        }
-    }
-
     /// When [`poll`](Self::poll) has to be called even if nothing else happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let leaving = self.lanes.iter().any(|lane| !lane.leaving.is_empty());
@@ -616,37 +430,6 @@ impl Session {
             self.arm();
         }
         true
-    }
-
-    /// Makes Listeners and Routes wait for the Clusters on their way; only the parts that use them, if the peer is slow already.
-    fn arm(&mut self) {
-        self.warming();
-        let clusters = self.latest.table(Cluster);
-        let lane = &self.lanes[Cluster as usize];
-        let had_its_time = &self.late;
-        let waited_for = |name: &str| clusters.get(name).is_some() && !had_its_time.contains_key(name);
-        if !lane.overdue.is_empty() {
-            // The peer is known to take its time with some Cluster: nobody waits for another's any more.
-            let on_their_way = self.warming.on_their_way().chain(lane.dirty.iter());
-            let names: Vec<Arc<str>> = on_their_way.filter(|name| waited_for(name)).cloned().collect();
-            let until = self.patience.spent() + HOLD;
-            self.late.extend(names.into_iter().map(|name| (name, Some(until))));
-            return;
-        }
-        self.warming.arm(lane.dirty.iter(), waited_for);
-        if self.warming.holding() {
-            self.held_since.get_or_insert(self.patience.spent());
-        }
-    }
-
-    /// Some of the Clusters that Listeners and Routes wait for.
-    pub(crate) fn waits_for(&self, most: usize) -> Vec<Arc<str>> {
-        self.warming.waited_for().chain(self.late.keys()).take(most).cloned().collect()
-    }
-
-    /// Whether Listeners and Routes have to wait.
-    fn holding(&self) -> bool {
-        self.warming.holding() || self.view_is_stale
     }
 
     /// Sends the next response of a type, if it may have one. Returns whether anything was sent or settled.

@@ -13,7 +13,7 @@ use contour_e2e::client;
 use contour_e2e::echo::Echo;
 use contour_e2e::envoy::{Envoy, Launch};
 use contour_e2e::process::Process;
-use contour_e2e::wait::eventually;
+use contour_e2e::wait::{eventually, until_still};
 use kube::Client;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -234,14 +234,7 @@ impl World {
             let pending = self.metric("contour_status_update_pending").await?;
             anyhow::Ok((statuses, pending, self.metric("contour_xds_responses_sent_total").await?))
         };
-        eventually(PATIENCE, || async {
-            let before = work().await?;
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            let after = work().await?;
-            ensure!(before == after, "the controller is at work: {before:?}, {after:?}");
-            Ok(())
-        })
-        .await
+        until_still(PATIENCE, work).await
     }
 }
 
