@@ -214,7 +214,7 @@ impl<'a> Ledger<'a> {
         if all > namespace {
             let message = format!(
                 "with this the hosts of namespace {payer} would take {} of memory in every Envoy, more than the {} that \
-                 one namespace may have; use fewer hosts, routes or services, or another namespace",
+                 one namespace may have; use fewer hosts, routes, services or certificates, or another namespace",
                 shown(all),
                 shown(namespace)
             );
@@ -232,7 +232,10 @@ impl<'a> Ledger<'a> {
         let (what, way_out) = if by_include {
             ("the conditions of an include, on each route below it,", "use shorter conditions")
         } else {
-            ("the routes of this object", "use fewer routes, services or shorter texts, or several objects")
+            (
+                "the routes of this object",
+                "use fewer routes, services or certificates, shorter texts, or several objects",
+            )
         };
         let message = format!(
             "{what} would take {} of memory in every Envoy, more than the {} that one object may have on one host; {way_out}",

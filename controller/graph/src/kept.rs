@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use contour_objects::{Kind, NamespacedName, ObjectRef, Proxy};
+use contour_objects::{Kind, NamespacedName, ObjectRef, Proxy, Secret};
 
 use crate::budget::Spent;
 use crate::build::{Report, add_issue};
@@ -16,6 +16,7 @@ use crate::status::Issue;
 pub(crate) enum Content {
     Proxy(Arc<Proxy>),
     Ingress(Indexed),
+    Secret(Arc<Secret>),
 }
 
 /// A version of an object, and the namespace that pays for what it serves.
@@ -30,6 +31,7 @@ impl Version {
         match (&self.content, &other.content) {
             (Content::Proxy(one), Content::Proxy(other)) => Arc::ptr_eq(one, other),
             (Content::Ingress(one), Content::Ingress(other)) => one.is(other),
+            (Content::Secret(one), Content::Secret(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
     }
@@ -99,12 +101,17 @@ impl BuiltHost {
         let mut others: BTreeSet<&ObjectRef> = instead.keys().collect();
         for (object, mut issue) in std::mem::take(&mut self.complaints) {
             others.remove(&object);
-            let kept = instead.contains_key(&object);
-            issue.message +=
-                if kept { "; its last version that fitted is served" } else { "; it is not served" };
+            issue.message += if instead.contains_key(&object) {
+                "; its last version that fitted is served"
+            } else if self.account.excess.contains(&object) {
+                "; it is not served"
+            } else {
+                "; what it served before goes on being served"
+            };
             self.tell(&object, issue, true);
         }
-        for object in others {
+        // Whose Secret it is has no status to read it in: who refers to it is told.
+        for object in others.into_iter().filter(|object| object.kind != Kind::Secret) {
             let message = "another object of this host exceeds a budget; the last version of this one that fitted is served";
             self.tell(object, Issue::new("SpecError", "TooLarge", message), false);
         }

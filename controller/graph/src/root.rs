@@ -43,7 +43,8 @@ fn try_add(b: &mut Build<'_>, proxy: &Proxy, parts: &mut HostParts) -> Result<()
     let enforce = !matches!(tls, RootTls::None);
     if enforce {
         let writer = ObjectRef::new(Kind::HttpProxy, proxy.name.clone());
-        b.charge(&Bill { writer, includer: None }, cost::TLS, "TLSError")?;
+        let shown = if let RootTls::Terminate(tls) = &tls { cost::pair(&tls.pair) } else { 0 };
+        b.charge(&Bill { writer, includer: None }, cost::TLS + shown, "TLSError")?;
     }
     let mut secure = Vec::new();
     for built in include::routes(b, proxy) {
