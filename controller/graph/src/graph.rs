@@ -11,7 +11,7 @@ use crate::build::{MOST_ISSUES, add_issue, delegations_in};
 use crate::host::{self, BuiltHost};
 use crate::ingress::Indexed;
 use crate::kept::{Entry, Versions};
-use crate::known::{Services, Sources};
+use crate::known::{Services, Sources, endpoint_work};
 use crate::model::VirtualHost;
 use crate::queue::Queue;
 use crate::settings::Settings;
@@ -294,6 +294,9 @@ impl Graph {
         update: &mut Update,
     ) -> u64 {
         let mut built = self.fit(store, fqdn);
+        // The endpoints of Services that no host led to before are encoded with it.
+        let new = built.reads.iter().filter(|read| !self.readers.contains_key(*read));
+        let endpoints = new.map(|read| endpoint_work(store, read)).fold(0, u64::saturating_add);
         self.services.remember(std::mem::take(&mut built.services));
         let old = self.hosts.remove(fqdn).unwrap_or_default();
         for reference in old.reads.iter().filter(|r| !built.reads.contains(r)) {
@@ -323,7 +326,7 @@ impl Graph {
         if self.claimants.contains_key(fqdn) {
             self.hosts.insert(Arc::clone(fqdn), entry);
         }
-        built.account.work
+        built.account.work.saturating_add(endpoints)
     }
 
     /// Books what a host costs now. Where a namespace has more left than before, the hosts it could not pay for are built again.

@@ -150,6 +150,7 @@ fn routes(
 ) -> Result<Vec<Route>, Reported> {
     let mut routes: BTreeMap<RouteMatch, Route> = BTreeMap::new();
     let certified = ingress.certifies(fqdn);
+    b.charge(bill, cost::HOST, "RouteError")?;
     if certified {
         b.charge(bill, cost::TLS, "TLSError")?;
     }

@@ -254,6 +254,22 @@ fn annotations_that_are_copied_to_each_path_are_charged() {
     assert!(told("the routes of this object would take"), "{:?}", update.notes);
 }
 
+/// One Ingress names tens of thousands of hosts in a few bytes each.
+#[test]
+fn a_host_is_charged_beside_its_routes() {
+    let rule = |n: usize| {
+        let backend = json!({"service": {"name": "s", "port": {"number": 80}}});
+        json!({"host": format!("h{n}.example.com"), "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}})
+    };
+    let rules: Vec<_> = (0..500).map(rule).collect();
+    let object = json!({"metadata": {"name": "i", "namespace": "a"}, "spec": {"rules": rules}});
+    let settings = Settings { classes: Vec::new(), ..settings(MIB, 2 * MIB, 20 * MIB) };
+    let (_, update) = build(settings, vec![ingress(object), service("a/s", None)]);
+    let served = update.hosts.iter().filter(|(_, host)| host.is_some()).count();
+    // 6,000 for the host, 2,605 for the route, 51,600 for the cluster.
+    assert_eq!(served, 20 * (1 << 20) / 60_205);
+}
+
 #[test]
 fn clusters_are_charged_once_each() {
     let routes = |differ: bool| {
@@ -360,7 +376,8 @@ fn namespaces_take_turns() {
         world.store.apply(Event::Apply(object), &mut changes);
     }
     world.graph.take_in(&world.store, &changes);
-    let slice = 50 * 10_000;
+    // A host with two answers counts as 11,230.
+    let slice = 50 * 11_230;
     let first = world.graph.build_some(&world.store, slice);
     assert_eq!(first.hosts.len(), 50);
     assert_eq!(first.statuses.len(), 0, "{:?}", first.statuses.first());
