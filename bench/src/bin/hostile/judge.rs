@@ -115,7 +115,7 @@ mod tests {
     use crate::traffic::Counted;
 
     fn run(took: f64) -> Run {
-        let changes = Kind::ALL.map(|kind| Change { kind, took, seen: true }).to_vec();
+        let changes = Kind::ALL.map(|kind| Change { kind, took, until_told: 3.0, seen: true }).to_vec();
         let seen = Seen { controller: 100 << 20, envoy: 200 << 20, ..Seen::default() };
         Run { changes, seen, ..Run::default() }
     }
@@ -144,11 +144,16 @@ mod tests {
     #[test]
     fn a_known_delay_excuses_one_change_and_not_the_middle() {
         let mut row = Row { quiet: run(40.0), attacked: run(40.0), ..Row::default() };
-        row.attacked.changes.extend([40.0, 2_400.0].map(|took| Change { kind: Kind::Add, took, seen: true }));
+        row.attacked.changes.extend([40.0, 2_400.0].map(|took| Change {
+            kind: Kind::Add,
+            took,
+            until_told: 3.0,
+            seen: true,
+        }));
         let mut excused = row.clone();
         judge(&mut excused, Form::Long, Some(2_500));
         assert_eq!(excused.broken, [""; 0]);
-        row.attacked.changes.push(Change { kind: Kind::Add, took: 2_600.0, seen: true });
+        row.attacked.changes.push(Change { kind: Kind::Add, took: 2_600.0, until_told: 3.0, seen: true });
         judge(&mut row, Form::Long, Some(2_500));
         assert_eq!(row.broken.len(), 1, "{:?}", row.broken);
         assert!(row.slow_alone, "nothing else speaks against it");
