@@ -51,14 +51,18 @@ pub(crate) fn table(rows: &[Row], size: Size, command: &str) -> Result<String> {
     let Size { hosts, tls } = size;
     writeln!(text, "{hosts} hosts of the other tenant, {tls} of them with TLS. Command: `{command}`.\n")?;
     let kept = rows.iter().filter(|row| row.broken.is_empty()).count();
-    writeln!(text, "{kept} of {} attacks harm nobody.\n", rows.len())?;
+    writeln!(text, "{kept} of {} attacks harm nobody beyond what is stated.\n", rows.len())?;
     text.push_str(
         "| attack | failed / requests | add | add with TLS | remove | endpoint | told | controller, Envoy: peak MiB | NACKs | xDS MiB | \
          /healthz ms | recovered s | harm |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
         let recovered = row.recovered.map_or_else(|| "never".to_owned(), |seconds| format!("{seconds:.1}"));
-        let harm = if row.broken.is_empty() { "none" } else { "**see below**" };
+        let harm = match (&row.stated, row.broken.is_empty()) {
+            (None, true) => "none",
+            (Some(_), true) => "as stated",
+            (_, false) => "**see below**",
+        };
         let cells = [
             row.name.clone(),
             format!("{} / {}", row.attacked.traffic.failed, row.attacked.traffic.requests),
@@ -91,6 +95,9 @@ fn details(text: &mut String, row: &Row) -> Result<()> {
         "{written} objects written, {refused} refused by kube-apiserver; {:.0} s, {:.1} s of processor time of the controller.\n",
         row.attacked.seconds, row.attacked.controller_work
     )?;
+    if let Some(stated) = &row.stated {
+        writeln!(text, "- Stated in [docs/security.md](../docs/security.md): {stated}.")?;
+    }
     for broken in &row.broken {
         writeln!(text, "- **Harm**: {}", quoted(broken))?;
     }
