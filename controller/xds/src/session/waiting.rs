@@ -21,8 +21,8 @@ impl Session {
         let clusters = self.latest.table(Cluster);
         let lane = &self.lanes[Cluster as usize];
         let had_its_time = &self.late;
-        // Where the peer is known to take its time with some Cluster, nobody waits for another's any more.
-        let (stalled, serves) = (!lane.overdue.is_empty(), self.serves());
+        // Where the peer has taken its time with a Cluster of which nobody knew it, nobody waits for another's any more.
+        let (stalled, serves) = (self.stalled && !lane.overdue.is_empty(), self.serves());
         let waits_alone =
             |name: &str| serves && (stalled || clusters.get(name).is_some_and(|c| c.warms_slowly()));
         let waited_for = |name: &str| clusters.get(name).is_some() && !had_its_time.contains_key(name);
@@ -96,7 +96,9 @@ impl Session {
         let spent = self.patience.spent();
         if self.lane(Cluster).in_flight.is_some() && spent >= self.clusters_sent + PATIENCE {
             self.wait_no_longer();
+            self.stalled = true;
         }
+        self.stalled &= !self.lane(Cluster).overdue.is_empty();
         if let Some(since) = self.held_since.filter(|since| spent >= *since + PATIENCE) {
             for name in self.warming().let_go() {
                 self.late.entry(name).or_insert(Some(since + HOLD));
