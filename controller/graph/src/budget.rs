@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use contour_objects::ObjectRef;
 
+use crate::few::Packed;
+
 /// Budgets, in bytes of memory of every Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budgets {
@@ -37,7 +39,7 @@ pub(crate) type Spent = BTreeMap<Arc<str>, u64>;
 #[derive(Clone, Copy)]
 pub(crate) struct Elsewhere<'a> {
     pub(crate) all: &'a HashMap<Arc<str>, u64>,
-    pub(crate) here: Option<&'a Spent>,
+    pub(crate) here: Option<&'a Packed<Arc<str>, u64>>,
 }
 
 impl Elsewhere<'_> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use contour_objects::{Kind, NamespacedName, ObjectRef, Proxy, Secret};
 
-use crate::budget::Spent;
 use crate::build::{Report, add_issue};
+use crate::few::Packed;
 use crate::host::BuiltHost;
 use crate::ingress::Indexed;
 use crate::status::Issue;
@@ -44,18 +44,18 @@ pub(crate) type Versions = BTreeMap<ObjectRef, Version>;
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
     pub(crate) reads: Vec<ObjectRef>,
-    pub(crate) reports: BTreeMap<NamespacedName, Report>,
+    pub(crate) reports: Packed<NamespacedName, Report>,
     pub(crate) serves: bool,
     /// Digests of its notes.
-    pub(crate) notes: BTreeSet<u64>,
+    pub(crate) notes: Vec<u64>,
     /// What namespaces pay for it.
-    pub(crate) spent: Spent,
+    pub(crate) spent: Packed<Arc<str>, u64>,
     /// Namespaces that could not pay for all of it.
     pub(crate) short: BTreeSet<Arc<str>>,
     /// The root that has it, if one does and this is recorded.
     pub(crate) holder: Option<NamespacedName>,
     /// The versions that serve now.
-    good: Versions,
+    good: Packed<ObjectRef, Version>,
 }
 
 impl Entry {
@@ -65,13 +65,13 @@ impl Entry {
         good.retain(|object, _| !built.account.excess.contains(object));
         Self {
             reads: std::mem::take(&mut built.reads).into_iter().collect(),
-            reports: std::mem::take(&mut built.reports),
+            reports: std::mem::take(&mut built.reports).into(),
             serves,
-            notes: BTreeSet::new(),
-            spent: std::mem::take(&mut built.account.spent),
+            notes: Vec::new(),
+            spent: std::mem::take(&mut built.account.spent).into(),
             short: std::mem::take(&mut built.account.short),
             holder: built.holder.take(),
-            good,
+            good: good.into(),
         }
     }
 
@@ -91,7 +91,7 @@ impl Entry {
 
     /// Whether a build leaves out only what did not serve before.
     pub(crate) fn keeps_all(&self, built: &BuiltHost) -> bool {
-        built.account.excess.iter().all(|object| !self.good.contains_key(object))
+        built.account.excess.iter().all(|object| self.good.get(object).is_none())
     }
 }
 

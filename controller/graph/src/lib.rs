@@ -12,6 +12,7 @@ mod build;
 mod conditions;
 mod cost;
 mod duration;
+mod few;
 mod graph;
 mod headers;
 mod host;

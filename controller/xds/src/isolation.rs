@@ -258,7 +258,9 @@ impl Isolation {
     }
 
     /// What was found, and what was accepted aside, when the search is over.
-    pub(crate) fn finish(self) -> (Vec<Offender>, BTreeSet<Suspect>) {
+    pub(crate) fn finish(mut self) -> (Vec<Offender>, BTreeSet<Suspect>) {
+        // Of two contents of a part that were refused one after the other, the later counts, whichever was found first.
+        self.offenders.retain(|(suspect, ..)| self.targets.find(suspect).is_some());
         let mut found: BTreeMap<Arc<str>, BTreeSet<Arc<str>>> = BTreeMap::new();
         for (suspect, ..) in &self.offenders {
             found.entry(Arc::clone(&suspect.resource)).or_default().insert(Arc::clone(&suspect.part));

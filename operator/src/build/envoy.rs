@@ -1,6 +1,7 @@
 //! Envoy's workload. Its template says nothing of the controller's version or image, so that an upgrade of the controller leaves it alone.
 
 use contour_crds::contour_deployment::EnvoyLogLevel;
+use contour_envoy::bootstrap::DRAIN_TIME_SECONDS;
 use contour_graph::parse_duration;
 use k8s_openapi::api::apps::v1::{
     DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, Deployment, DeploymentSpec, DeploymentStrategy,
@@ -193,6 +194,7 @@ fn arguments(inputs: &Inputs<'_>) -> Vec<String> {
         "--service-node $(ENVOY_POD_NAME)".to_owned(),
         format!("--log-level {level}"),
         "--disable-hot-restart".to_owned(),
+        format!("--drain-time-s {DRAIN_TIME_SECONDS}"),
     ];
     arguments.extend(spec.concurrency.map(|threads| format!("--concurrency {threads}")));
     arguments.iter().flat_map(|argument| argument.split(' ')).map(str::to_owned).collect()
