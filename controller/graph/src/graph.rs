@@ -207,11 +207,9 @@ impl Graph {
         let before = before.unwrap_or_default();
         for fqdn in before {
             if now.binary_search(&fqdn).is_err()
-                && let Some(claimants) = self.claimants.get_mut(&fqdn)
+                && self.claimants.get_mut(&fqdn).is_some_and(|claimants| claimants.remove(reference))
             {
-                if claimants.remove(reference) {
-                    self.claimants.remove(&fqdn);
-                }
+                self.claimants.remove(&fqdn);
             }
             dirty.insert(fqdn);
         }
@@ -301,12 +299,10 @@ impl Graph {
         self.services.remember(std::mem::take(&mut built.services));
         let old = self.hosts.remove(fqdn).unwrap_or_default();
         for reference in old.reads.iter().filter(|r| !built.reads.contains(r)) {
-            if let Some(hosts) = self.readers.get_mut(reference) {
-                if hosts.remove(fqdn) {
-                    self.readers.remove(reference);
-                    if reference.kind == Kind::Service {
-                        self.services.forget(&reference.name);
-                    }
+            if self.readers.get_mut(reference).is_some_and(|hosts| hosts.remove(fqdn)) {
+                self.readers.remove(reference);
+                if reference.kind == Kind::Service {
+                    self.services.forget(&reference.name);
                 }
             }
         }

@@ -59,13 +59,15 @@ pub(crate) struct InFlight {
     pub(crate) committed: Option<Instant>,
     /// Once it is overdue: what was known of its names before it was taken for accepted.
     before: HashMap<Arc<str>, Known>,
+    /// It is overdue because its time was over, not because it was known that its answer will not come soon.
+    pub(crate) late: bool,
     /// Names that the peer has given up since: even if it wants them again, what is on the wire came before that.
     pub(crate) dropped: Vec<Arc<str>>,
 }
 
 impl InFlight {
     pub(crate) fn new(nonce: String, version: String, draft: Draft, committed: Option<Instant>) -> Self {
-        Self { nonce, version, draft, committed, before: HashMap::new(), dropped: Vec::new() }
+        Self { nonce, version, draft, committed, before: HashMap::new(), late: false, dropped: Vec::new() }
     }
 }
 
@@ -524,8 +526,9 @@ impl Lane {
 
     /// Waits no longer for the answer to the response in flight: until it comes, the response is taken for accepted. Of those that
     /// have waited longest, too many are given up: their answers will be read as if they were no answers.
-    pub(crate) fn overdue(&mut self) {
+    pub(crate) fn overdue(&mut self, late: bool) {
         let Some(mut in_flight) = self.in_flight.take() else { return };
+        in_flight.late = late;
         if !in_flight.draft.trial {
             let before = |name: &Arc<str>| Some((Arc::clone(name), self.known.get(name)?));
             in_flight.before = in_flight.draft.names().filter_map(before).collect();

@@ -62,8 +62,6 @@ pub(crate) struct Session {
     patience: Patience,
     /// Since when Listeners and Routes wait for Clusters, in time spent.
     held_since: Option<Duration>,
-    /// The answer to Clusters has been overdue since their time was over, not since they were sent.
-    stalled: bool,
     /// When the Clusters in flight were sent, in time spent.
     clusters_sent: Duration,
     /// Clusters that parts wait for alone: until this much time is spent, or until they are accepted.
@@ -96,7 +94,6 @@ impl Session {
             first_load: None,
             patience: Patience::new(now),
             held_since: None,
-            stalled: false,
             clusters_sent: Duration::ZERO,
             late: BTreeMap::new(),
             release_is_due: true,
@@ -535,7 +532,7 @@ impl Session {
         let lane = self.lane_mut(kind);
         lane.in_flight = Some(InFlight::new(nonce.clone(), version.clone(), draft, committed));
         if !waited_for {
-            self.wait_no_longer();
+            self.wait_no_longer(false);
         } else if kind == Cluster {
             self.clusters_sent = self.patience.spent();
         }

@@ -22,7 +22,7 @@ impl Session {
         let lane = &self.lanes[Cluster as usize];
         let had_its_time = &self.late;
         // Where the peer has taken its time with a Cluster of which nobody knew it, nobody waits for another's any more.
-        let (stalled, serves) = (self.stalled && !lane.overdue.is_empty(), self.serves());
+        let (stalled, serves) = (lane.overdue.iter().any(|in_flight| in_flight.late), self.serves());
         let waits_alone =
             |name: &str| serves && (stalled || clusters.get(name).is_some_and(|c| c.warms_slowly()));
         let waited_for = |name: &str| clusters.get(name).is_some() && !had_its_time.contains_key(name);
@@ -69,13 +69,13 @@ impl Session {
     }
 
     /// Goes on without the answer to the Clusters in flight. The peer has taken them in nevertheless, so the answer to their endpoints
-    /// tells that they are warm, unless they warm slowly.
-    pub(super) fn wait_no_longer(&mut self) {
+    /// tells that they are warm, unless they warm slowly. `late`: it has had its time.
+    pub(super) fn wait_no_longer(&mut self, late: bool) {
         let in_flight = self.lane(Cluster).in_flight.iter().filter(|in_flight| !in_flight.draft.trial);
         let clusters = in_flight.flat_map(|in_flight| in_flight.draft.set.iter());
         let presumed: Vec<Arc<str>> =
             clusters.filter(|cluster| !cluster.warms_slowly()).map(|c| Arc::clone(c.name())).collect();
-        self.lane_mut(Cluster).overdue();
+        self.lane_mut(Cluster).overdue(late);
         for name in &presumed {
             self.warming().cluster_acked(name);
         }
@@ -95,10 +95,8 @@ impl Session {
     pub(super) fn lose_patience(&mut self) {
         let spent = self.patience.spent();
         if self.lane(Cluster).in_flight.is_some() && spent >= self.clusters_sent + PATIENCE {
-            self.wait_no_longer();
-            self.stalled = true;
+            self.wait_no_longer(true);
         }
-        self.stalled &= !self.lane(Cluster).overdue.is_empty();
         if let Some(since) = self.held_since.filter(|since| spent >= *since + PATIENCE) {
             for name in self.warming().let_go() {
                 self.late.entry(name).or_insert(Some(since + HOLD));
