@@ -32,13 +32,23 @@ impl Rejections {
         let Some(parts) = self.by_resource.get(of.name()) else { return sendable };
         let refused = |part: &&Arc<Part>| parts.get(&part.id).is_some_and(|r| r.hash == part.hash);
         let has: HashMap<&str, u64> = sendable.parts().iter().map(|p| (&*p.id, p.hash)).collect();
-        let withheld = of
+        // A version tells of so many and no more: first of one of each origin, then of the second, so that nobody's push out another's.
+        let mut counts: HashMap<Option<&Arc<str>>, usize> = HashMap::new();
+        let mut refused: Vec<(usize, &Arc<Part>)> = of
             .parts()
             .iter()
             .filter(refused)
-            .map(|part| Withheld { refused: part.hash, instead: has.get(&*part.id).copied() });
-        let withheld = withheld.collect();
-        Arc::new(Resource::clone(&sendable).lacking(withheld))
+            .map(|part| {
+                let count = counts.entry(part.origin.as_ref()).or_default();
+                *count += 1;
+                (*count, part)
+            })
+            .collect();
+        refused.sort_by_key(|(number, _)| *number);
+        let told = refused
+            .into_iter()
+            .map(|(_, part)| Withheld { refused: part.hash, instead: has.get(&*part.id).copied() });
+        Arc::new(Resource::clone(&sendable).lacking(told.collect()))
     }
 
     /// Whether some content of this part was refused.
@@ -186,6 +196,23 @@ mod tests {
         refuse(&mut rejections, &next, "");
         assert_eq!(apply(&rejections, Some(&base)).unwrap().body(), "ha");
         assert!(apply(&rejections, None).is_none());
+    }
+
+    #[test]
+    fn a_version_tells_of_every_origin() {
+        let part = |id: String, origin: &str| Arc::new(Part::new(id, "!").of_origin(Some(&origin.into())));
+        let bad = (0..100).map(|i| part(format!("b{i:03}"), "bad"));
+        let head = Arc::new(Part::new("", "h"));
+        let next =
+            Resource::new("r", [head].into_iter().chain(bad).chain([part("c".into(), "other")]).collect());
+        let mut rejections = Rejections::default();
+        next.parts()[1..].iter().for_each(|part| refuse(&mut rejections, &next, &part.id));
+        let next = Arc::new(next);
+        let sent = compose(&next, None, |part| rejections.refused("r", part)).unwrap();
+        let version = rejections.told(sent, &next).version_text();
+        let (_, told) = contour_resource::read_version(&version).unwrap();
+        let c = next.parts().last().unwrap().hash;
+        assert_eq!((told.len(), told[0].refused, told[1].refused), (64, next.parts()[1].hash, c));
     }
 
     #[test]
