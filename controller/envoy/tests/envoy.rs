@@ -127,7 +127,7 @@ fn certificate(leaf: &Leaf, number: u8) -> TlsPair {
 
 fn tls_host(fqdn: &str, pair: &TlsPair, routes: Vec<Route>) -> VirtualHost {
     let tls = termination("default/cert", pair.clone());
-    VirtualHost { fqdn: fqdn.into(), plain: Vec::new(), secure: Some(SecureHost::Http { tls, routes }) }
+    VirtualHost { fqdn: fqdn.into(), namespace: Some("default".into()), plain: Vec::new(), secure: Some(SecureHost::Http { tls, routes }) }
 }
 
 /// The Service's endpoint is this address.
@@ -287,7 +287,7 @@ fn every_host(ca: &TestCa) -> Result<Vec<VirtualHost>> {
     let tcp = SecureHost::Tcp { tls: termination("default/cert", pair.clone()), proxy: proxy() };
     let passthrough = SecureHost::Passthrough { proxy: proxy() };
     let only =
-        |fqdn: &str, secure| VirtualHost { fqdn: fqdn.into(), plain: Vec::new(), secure: Some(secure) };
+        |fqdn: &str, secure| VirtualHost { fqdn: fqdn.into(), namespace: Some("default".into()), plain: Vec::new(), secure: Some(secure) };
     Ok(vec![
         both("a.example.com"),
         both("*.example.com"),
@@ -475,6 +475,7 @@ async fn tls_connections_reach_their_host_and_no_other() -> Result<()> {
         passthrough("pass.example.com", "inner"),
         VirtualHost {
             fqdn: "tcp.example.com".into(),
+ namespace: Some("default".into()),
             plain: Vec::new(),
             secure: Some(SecureHost::Tcp { tls: termination("default/cert", pair.clone()), proxy: proxied }),
         },

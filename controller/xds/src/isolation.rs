@@ -248,7 +248,9 @@ impl Isolation {
         }
         if any {
             // What was found out about the whole no longer holds.
-            untested.iter_mut().for_each(|group| group.paired = false);
+            for group in untested {
+                group.paired = false;
+            }
         }
     }
 
@@ -322,7 +324,10 @@ impl Isolation {
             found.entry(Arc::clone(&suspect.resource)).or_default().insert(Arc::clone(&suspect.part));
         }
         let rest = |name: &Arc<str>| {
-            self.targets.get(name).map_or(0, |target| rest_version(target, |part| found[name].contains(part)))
+            let is_out = |target: &Arc<Resource>, part: &Part| {
+                found[name].contains(&part.id) || self.passed_over.contains(&Suspect::new(target, part))
+            };
+            self.targets.get(name).map_or(0, |target| rest_version(target, |part| is_out(target, part)))
         };
         let offender = |(suspect, message, aside): (Suspect, String, bool)| {
             let rest = (!aside).then(|| rest(&suspect.resource));

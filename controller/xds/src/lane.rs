@@ -12,7 +12,7 @@ use crate::isolation::{Base, Isolation, Offender, Suspect, unknown};
 use crate::message::{Mode, Text};
 use crate::probation::{Held, Probation};
 use crate::recall::Recall;
-use crate::rejection::{Rejection, Rejections, compose};
+use crate::rejection::{Contents, Rejection, Rejections, compose};
 use crate::sharded::{Names, SHARDS, index_of_name};
 use crate::subscription::Subscription;
 use crate::table::Table;
@@ -74,9 +74,6 @@ pub(crate) struct Context<'c> {
     /// What peers have refused.
     pub(crate) recall: &'c Recall,
 }
-
-/// Parts of a resource, by id and content.
-type Contents = BTreeSet<(Arc<str>, u64)>;
 
 /// The state of one type on one stream.
 #[derive(Default)]
@@ -174,6 +171,7 @@ impl Lane {
 
     /// The parts that are held back with their origin since the last call.
     pub(crate) fn take_news(&mut self) -> Vec<(Arc<str>, Held)> {
+        self.news.sort();
         std::mem::take(&mut self.news)
     }
 
@@ -308,7 +306,7 @@ impl Lane {
                 Some(resource) => {
                     let held = self.held(resource);
                     if let Some(aside) = self.aside(resource, kind, mode) {
-                        self.be_cautious(resource, kind, aside, &held, context);
+                        self.be_cautious(resource, kind, &aside, &held, context);
                     }
                     self.draft_present(resource, forced.contains(name), &held, context, &mut draft);
                 }
@@ -379,7 +377,7 @@ impl Lane {
         draft: &mut Draft,
     ) {
         let name = resource.name();
-        let recovered = self.rejections.prune(resource);
+        let recovered = self.rejections.prune(resource, held);
         self.changed.extend(recovered.into_iter().map(|part| (Arc::clone(name), part)));
         let base = self.known.sent(name).cloned();
         let on_trial = self.isolation.as_ref().map(|isolation| isolation.withheld(name)).unwrap_or_default();
@@ -467,7 +465,7 @@ impl Lane {
         &mut self,
         resource: &Arc<Resource>,
         kind: ResourceType,
-        aside: Arc<Trial>,
+        aside: &Arc<Trial>,
         held: &Contents,
         context: &Context<'_>,
     ) {
@@ -496,13 +494,15 @@ impl Lane {
         let mut blamed: BTreeMap<Arc<str>, Vec<Suspect>> = BTreeMap::new();
         suspects.retain(|s| {
             let origin = s.origin.as_ref().filter(|origin| self.probation.knows(origin));
-            origin.into_iter().for_each(|o| blamed.entry(Arc::clone(o)).or_default().push(s.clone()));
+            if let Some(origin) = origin {
+                blamed.entry(Arc::clone(origin)).or_default().push(s.clone());
+            }
             origin.is_none()
         });
         let first = self.probation.knows_any();
         let groups = blamed.into_values().map(|group| (group, false)).chain([(suspects, first)]);
         for (group, first) in groups.filter(|(group, _)| !group.is_empty()) {
-            self.isolation.get_or_insert_default().suspect(resource, group, &aside, first);
+            self.isolation.get_or_insert_default().suspect(resource, group, aside, first);
         }
     }
 

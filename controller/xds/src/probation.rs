@@ -13,8 +13,8 @@ use contour_resource::Part;
 
 /// So many refusals of one origin, and it is held back.
 const MOST: u32 = 64;
-/// After each pause this part of them is free again.
-const FREED: u32 = 4;
+/// After each pause so many of them are free again. More than a search takes to tell a bad head, which is ours, from its parts.
+const FREED: u32 = 16;
 /// The time in which one refusal is forgotten.
 const FORGETTING: Duration = Duration::from_secs(10);
 /// The first pause.
@@ -46,7 +46,7 @@ impl Record {
 }
 
 /// One part that is held back with its origin.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Held {
     pub(crate) part: Arc<str>,
     pub(crate) hash: u64,
@@ -58,6 +58,7 @@ pub(crate) struct Held {
 #[derive(Debug)]
 pub(crate) struct Probation {
     most: u32,
+    freed: u32,
     records: BTreeMap<Arc<str>, Record>,
     /// By resource and part.
     held: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Held>>,
@@ -65,15 +66,15 @@ pub(crate) struct Probation {
 
 impl Default for Probation {
     fn default() -> Self {
-        Self { most: MOST, records: BTreeMap::new(), held: BTreeMap::new() }
+        Self { most: MOST, freed: FREED, records: BTreeMap::new(), held: BTreeMap::new() }
     }
 }
 
 impl Probation {
-    /// With other patience than usual.
+    /// Takes other numbers of refusals than usual: at first, and after a pause.
     #[cfg(test)]
-    pub(crate) fn after(most: u32) -> Self {
-        Self { most, ..Self::default() }
+    pub(crate) fn after(most: u32, freed: u32) -> Self {
+        Self { most, freed, ..Self::default() }
     }
 
     /// Something of this origin was refused.
@@ -127,7 +128,7 @@ impl Probation {
         for record in self.records.values_mut() {
             if record.held.is_some_and(|(_, end)| end <= now) {
                 record.held = None;
-                record.refusals = self.most - (self.most / FREED).max(1);
+                record.refusals = self.most - self.freed;
                 record.since = now;
                 any = true;
             }
@@ -219,7 +220,7 @@ mod tests {
             now += Duration::from_secs(pause);
             probation.let_in(now);
             assert!(!probation.holds_any());
-            allowed = MOST / FREED;
+            allowed = FREED;
         }
         // Not tried for a while: one more is allowed for each ten seconds, and in the end everything is as it was.
         now += FORGETTING * 3;
@@ -237,7 +238,7 @@ mod tests {
 
     #[test]
     fn what_is_held_is_told_once() {
-        let (mut probation, now) = (Probation::after(2), Instant::now());
+        let (mut probation, now) = (Probation::after(2, 1), Instant::now());
         let (name, parts) = (Arc::from("r"), [part("a", "bad"), part("b", "good")]);
         refuse(&mut probation, 2, now);
         let (news, gone) = probation.note(&name, parts.iter());

@@ -1,11 +1,14 @@
 //! What a peer refused: remembered until it changes, and left out of what is sent.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use contour_resource::{Part, Resource, Withheld};
 
 use crate::isolation::Suspect;
+
+/// Parts of a resource, by id and content.
+pub(crate) type Contents = BTreeSet<(Arc<str>, u64)>;
 
 /// One refused part of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,14 +96,19 @@ impl Rejections {
         self.by_resource.entry(Arc::clone(resource)).or_default().insert(Arc::clone(part), rejection);
     }
 
-    /// Forgets the refused parts that this content of their resource no longer has. Returns their ids.
-    pub(crate) fn prune(&mut self, resource: &Resource) -> Vec<Arc<str>> {
+    /// Forgets the refused parts that this content of their resource no longer has. Returns their ids. What is `held` back for another
+    /// reason was not tried.
+    pub(crate) fn prune(&mut self, resource: &Resource, held: &Contents) -> Vec<Arc<str>> {
         let Some(parts) = self.by_resource.get_mut(resource.name()) else { return Vec::new() };
         let present: BTreeMap<&str, u64> = resource.parts().iter().map(|p| (&*p.id, p.hash)).collect();
         let is_gone = |id: &Arc<str>, r: &Rejection| present.get(&**id) != Some(&r.hash);
         let tentative = parts.values().find_map(|r| r.tentative);
         let gone: Vec<Arc<str>> = parts.extract_if(.., |id, r| is_gone(id, r)).map(|(id, _)| id).collect();
-        if tentative.is_some_and(|rest| rest != rest_version(resource, |part| parts.contains_key(part))) {
+        let is_out = |part: &Part| {
+            parts.contains_key(&part.id)
+                || (!held.is_empty() && held.contains(&(Arc::clone(&part.id), part.hash)))
+        };
+        if tentative.is_some_and(|rest| rest != rest_version(resource, is_out)) {
             return gone.into_iter().chain(self.forget(resource.name())).collect();
         }
         if parts.is_empty() {
@@ -128,9 +136,9 @@ impl Rejections {
     }
 }
 
-/// The version of a resource without its refused parts, as if its head had not been refused.
-pub(crate) fn rest_version(resource: &Resource, refused: impl Fn(&str) -> bool) -> u64 {
-    let kept = resource.parts().iter().filter(|p| p.id.is_empty() || !refused(&p.id)).cloned();
+/// The version of a resource without the parts that were left out of it, as if its head had not been.
+pub(crate) fn rest_version(resource: &Resource, is_out: impl Fn(&Part) -> bool) -> u64 {
+    let kept = resource.parts().iter().filter(|p| p.id.is_empty() || !is_out(p)).cloned();
     Resource::new(Arc::clone(resource.name()), kept.collect()).version()
 }
 
@@ -230,7 +238,7 @@ mod tests {
             let (hash, message) = (next.parts()[0].hash, "no".to_owned());
             rejections.insert(next.name(), &"".into(), Rejection { hash, message, tentative });
             let found: Vec<String> =
-                rejections.prune(&resource(&changed)).iter().map(ToString::to_string).collect();
+                rejections.prune(&resource(&changed), &Contents::new()).iter().map(ToString::to_string).collect();
             assert_eq!(found, gone, "{changed:?}");
         }
     }
@@ -241,9 +249,9 @@ mod tests {
         let mut rejections = Rejections::default();
         refuse(&mut rejections, &next, "a");
         refuse(&mut rejections, &next, "b");
-        assert_eq!(rejections.prune(&next), Vec::<Arc<str>>::new());
+        assert_eq!(rejections.prune(&next, &Contents::new()), Vec::<Arc<str>>::new());
         let later = resource(&[("", "H"), ("a", "A2")]);
-        assert_eq!(rejections.prune(&later), ["a".into(), "b".into()]);
+        assert_eq!(rejections.prune(&later, &Contents::new()), ["a".into(), "b".into()]);
         assert_eq!(rejections.resources().count(), 0);
         assert!(!rejections.contains("r"));
     }
