@@ -391,8 +391,17 @@ impl Lane {
             draft.skipped.push(Arc::clone(name));
             return;
         }
-        // To a peer that has nothing yet everything goes.
-        let waits = |part: &Part| base.is_some() && (context.waits)(part);
+        // To a peer that has nothing yet everything goes, and what it has it keeps.
+        let uses_late = |part: &&Arc<Part>| (context.waits)(part);
+        let has: HashMap<&str, u64> = match &base {
+            Some(base) if resource.parts().iter().any(|part| uses_late(&part)) => {
+                base.parts().iter().filter(uses_late).map(|part| (&*part.id, part.hash)).collect()
+            }
+            _ => HashMap::new(),
+        };
+        let waits = |part: &Part| {
+            base.is_some() && (context.waits)(part) && has.get(&*part.id) != Some(&part.hash)
+        };
         let late = resource.parts().iter().any(|part| waits(part));
         self.note_held(resource, held);
         let refused = self.rejections.contains(name);
