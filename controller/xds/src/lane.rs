@@ -425,17 +425,27 @@ impl Lane {
         }
     }
 
-    /// What is not tried of a resource, as its origin is held back. Nothing where it is not known what the peer has: it could be taken
-    /// away.
+    /// What is not tried of a resource, as its origin is held back. Where it is not known what the peer has, it could be taken away: there a
+    /// search has to prove first what is good, unless nothing at all is sent.
     fn held(&self, resource: &Resource) -> Contents {
-        let base = self.known.sent(resource.name());
-        if !self.probation.holds_any() || (base.is_none() && self.has(resource.name())) {
+        let name = resource.name();
+        let base = self.known.sent(name);
+        if !self.probation.holds_any() {
+            return Contents::new();
+        }
+        let holds =
+            |part: &Part| part.origin.as_ref().is_some_and(|origin| self.probation.holds(origin));
+        if base.is_none()
+            && self.has(name)
+            && !resource.parts().first().is_some_and(|head| holds(head))
+            && !self.proven.iter().any(|suspect| suspect.resource == *name)
+        {
             return Contents::new();
         }
         let has: HashMap<&str, u64> =
             base.into_iter().flat_map(|base| base.parts()).map(|p| (&*p.id, p.hash)).collect();
         let is_held = |part: &&Arc<Part>| {
-            part.origin.as_ref().is_some_and(|origin| self.probation.holds(origin))
+            holds(part)
                 && has.get(&*part.id) != Some(&part.hash)
                 && !self.proven.contains(&Suspect::new(resource, part))
         };
@@ -634,9 +644,13 @@ impl Lane {
             self.probation.refused(&origin, now);
         }
         if self.probation.holds_any() {
-            let is_known = |name: &str| self.known.sent(name).is_some() || !self.has(name);
+            // Of a resource of which it is not known what the peer has, all is tried but its head: without that nothing is sent.
+            let may_wait = |s: &Suspect| {
+                let name = &s.resource;
+                s.part.is_empty() || self.known.sent(name).is_some() || !self.has(name)
+            };
             let is_held = |origin: &Arc<str>| self.probation.holds(origin);
-            isolation.pass_over(&|s| s.origin.as_ref().is_some_and(is_held) && is_known(&s.resource));
+            isolation.pass_over(&|s| s.origin.as_ref().is_some_and(is_held) && may_wait(s));
         }
         self.isolation = Some(isolation);
     }

@@ -44,6 +44,7 @@ mod wire;
 pub use cache::{Cache, Snapshot};
 pub use facts::{Fact, Facts, Piece, Refusal};
 pub use message::Mode;
+pub use probation::NOT_TRIED;
 pub use nodes::{NodeStatus, Nodes, RejectedPart, TypeStatus};
 pub use server::{Server, ServerError};
 pub use table::Table;

@@ -183,11 +183,14 @@ impl Probation {
     }
 }
 
+/// How what is said begins of a part that was not refused, but held back with others of its origin.
+pub const NOT_TRIED: &str = "not tried yet";
+
 /// It says nothing that changes while the pause lasts: else there would be something new to tell all the time.
 fn message(origin: &str, pause: Duration) -> String {
     let seconds = pause.as_secs();
     format!(
-        "not tried yet: so many changes of \"{origin}\" were refused that no more are sent for {seconds} s; then this one is"
+        "{NOT_TRIED}: so many changes of \"{origin}\" were refused that no more are sent for {seconds} s; then this one is"
     )
 }
 
