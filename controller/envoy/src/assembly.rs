@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use contour_graph::model::{Cluster, Discovery, EndpointsOf, Origin, VirtualHost};
-use contour_objects::{NamespacedName, Store, TlsPair};
+use contour_objects::{NamespacedName, Store};
 use contour_resource::{ResourceType, Transaction};
 
 use crate::assignments::{Assignments, Cut};
-use crate::host::{HostParts, Translator};
+use crate::host::{Certificate, HostParts, Translator};
 use crate::layout::SecureHosts;
 use crate::plain::PlainHosts;
 use crate::shared::{Change, Shared};
@@ -27,7 +27,7 @@ pub struct Assembly {
     /// Used by hosts.
     clusters: Shared<Arc<Cluster>>,
     /// Used by hosts.
-    secrets: Shared<Arc<TlsPair>>,
+    secrets: Shared<Certificate>,
     /// Used by clusters.
     assignments: Assignments,
 }
@@ -191,8 +191,8 @@ impl Assembly {
         for name in old.clusters.iter().filter(|name| !parts.clusters.contains_key(*name)) {
             self.clusters.release(name, fqdn);
         }
-        let secret = parts.secret.as_ref().map(|(name, pair)| {
-            self.secrets.acquire(name, fqdn, pair);
+        let secret = parts.secret.as_ref().map(|(name, certificate)| {
+            self.secrets.acquire(name, fqdn, certificate);
             Arc::clone(name)
         });
         if let Some(name) = old.secret.filter(|name| secret.as_ref() != Some(name)) {
@@ -221,7 +221,10 @@ impl Assembly {
         let mut out = Transaction::default();
         for Change { name, after, .. } in self.secrets.publish() {
             match after {
-                Some(pair) => out.set.push((ResourceType::Secret, Arc::new(secret::resource(&name, &pair)))),
+                Some(certificate) => {
+                    let resource = secret::resource(&name, &certificate);
+                    out.set.push((ResourceType::Secret, Arc::new(resource)));
+                }
                 None => out.remove.push((ResourceType::Secret, name)),
             }
         }

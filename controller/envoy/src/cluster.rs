@@ -7,7 +7,7 @@ use contour_graph::model::{
     CircuitBreakers, Cluster, Discovery, HealthCheck, HttpHealthCheck, LoadBalancer, Protocol, Timeout,
     UpstreamValidation,
 };
-use contour_resource::Resource;
+use contour_resource::{Part, Resource};
 use envoy_types::pb::envoy::config::cluster::v3 as pb;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
@@ -36,7 +36,9 @@ const LONGEST_SNI: usize = 255;
 
 /// The resource of a cluster.
 pub(crate) fn resource(name: &Arc<str>, cluster: &Cluster, settings: &ClusterSettings) -> Resource {
-    let resource = Resource::whole(Arc::clone(name), translate(name, cluster, settings).encode_to_vec());
+    let part = Part::new("", translate(name, cluster, settings).encode_to_vec());
+    let part = part.of_origin(Some(&cluster.service.namespace));
+    let resource = Resource::new(Arc::clone(name), vec![Arc::new(part)]);
     match &cluster.discovery {
         Discovery::Slices(of) if cluster.health_check.is_some() => {
             resource.needing(names::assignment(of)).warming_slowly()

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use contour_graph::model::EndpointsOf;
 use contour_objects::{EndpointSlice, NamespacedName, Store};
-use contour_resource::Resource;
+use contour_resource::{Part, Resource};
 use envoy_types::pb::envoy::config::endpoint::v3 as pb;
 use pb::endpoint::HealthCheckConfig;
 use prost::Message;
@@ -95,7 +95,7 @@ pub(crate) fn resources(service: &NamespacedName, wanted: &[Wanted<'_>], store: 
         }
         take(slice, wanted, &mut by_name, &mut making);
     }
-    wanted.iter().zip(making).map(|(one, made)| made.finish(one.name)).collect()
+    wanted.iter().zip(making).map(|(one, made)| made.finish(one.name, &service.namespace)).collect()
 }
 
 /// Takes the endpoints of a slice in. What is full is not asked for any more.
@@ -155,13 +155,13 @@ impl Making {
         true
     }
 
-    fn finish(self, name: &Arc<str>) -> Made {
+    fn finish(self, name: &Arc<str>, namespace: &Arc<str>) -> Made {
         let shown = self.addresses.len();
-        Made { resource: resource(name, self.addresses), shown, cut: self.full }
+        Made { resource: resource(name, namespace, self.addresses), shown, cut: self.full }
     }
 }
 
-fn resource(name: &Arc<str>, addresses: BTreeMap<Address, Health>) -> Resource {
+fn resource(name: &Arc<str>, namespace: &Arc<str>, addresses: BTreeMap<Address, Health>) -> Resource {
     let locality = pb::LocalityLbEndpoints {
         lb_endpoints: addresses.into_iter().map(endpoint).collect(),
         load_balancing_weight: Some(uint32(1)),
@@ -172,7 +172,8 @@ fn resource(name: &Arc<str>, addresses: BTreeMap<Address, Health>) -> Resource {
         endpoints: if locality.lb_endpoints.is_empty() { Vec::new() } else { vec![locality] },
         ..Default::default()
     };
-    Resource::whole(Arc::clone(name), assignment.encode_to_vec())
+    let part = Part::new("", assignment.encode_to_vec()).of_origin(Some(namespace));
+    Resource::new(Arc::clone(name), vec![Arc::new(part)])
 }
 
 fn endpoint(((ip, port), health): (Address, Health)) -> pb::LbEndpoint {

@@ -23,9 +23,22 @@ pub(crate) struct HostParts {
     /// The clusters it leads to.
     pub(crate) clusters: Clusters,
     /// The certificate it presents.
-    pub(crate) secret: Option<(Arc<str>, Arc<TlsPair>)>,
+    pub(crate) secret: Option<(Arc<str>, Certificate)>,
     /// The objects it comes from.
     pub(crate) origins: BTreeSet<Origin>,
+}
+
+/// A certificate, and the namespace of its Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Certificate {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) pair: Arc<TlsPair>,
+}
+
+impl Certificate {
+    fn of(tls: &Termination) -> Self {
+        Self { namespace: Arc::clone(&tls.secret.namespace), pair: Arc::clone(&tls.pair) }
+    }
 }
 
 /// Translates hosts.
@@ -48,23 +61,27 @@ impl Translator {
     /// Translates a host.
     pub(crate) fn translate(&self, fqdn: &Arc<str>, host: &VirtualHost) -> HostParts {
         let mut out = HostParts::default();
+        let origin = origin(host);
         if !host.plain.is_empty() {
             let (tell, ports) = (self.tell_origins, self.public_ports);
             let mut clusters = Clusters::new();
             let bytes = virtual_host::encode(fqdn, &host.plain, tell, ports, &mut clusters);
-            out.plain = Some(Arc::new(Part::new(Arc::clone(fqdn), bytes).using(used(&clusters))));
+            let part = Part::new(Arc::clone(fqdn), bytes).using(used(&clusters));
+            out.plain = Some(Arc::new(part.of_origin(Some(&origin))));
             out.clusters = clusters;
             out.origins.extend(host.plain.iter().map(|route| route.origin.clone()));
         }
         if let Some(secure) = &host.secure {
-            out.secure = Some(self.secure(fqdn, secure, &mut out));
+            let (chain, routes) = self.secure(fqdn, secure, &mut out);
+            let owned = |part: Part| Arc::new(part.of_origin(Some(&origin)));
+            out.secure = Some(SecureParts { chain: owned(chain), routes: routes.map(owned) });
         }
         out
     }
 
-    fn secure(&self, fqdn: &Arc<str>, host: &SecureHost, out: &mut HostParts) -> SecureParts {
+    fn secure(&self, fqdn: &Arc<str>, host: &SecureHost, out: &mut HostParts) -> (Part, Option<Part>) {
         let certificate =
-            |tls: &Termination| Some((names::secret(&tls.secret, &tls.pair), Arc::clone(&tls.pair)));
+            |tls: &Termination| Some((names::secret(&tls.secret, &tls.pair), Certificate::of(tls)));
         match host {
             SecureHost::Http { tls, routes } => {
                 out.secret = certificate(tls);
@@ -75,7 +92,7 @@ impl Translator {
                 out.clusters.extend(clusters);
                 let own = (ResourceType::Route, names::secure_routes(fqdn));
                 let chain = self.chains.http(fqdn, tls).using(presented(out).chain([own]));
-                SecureParts { chain: Arc::new(chain), routes: Some(Arc::new(routes)) }
+                (chain, Some(routes))
             }
             SecureHost::Tcp { tls, proxy } => {
                 out.secret = certificate(tls);
@@ -95,13 +112,19 @@ impl Translator {
         tls: Option<&Termination>,
         proxy: &TcpProxy,
         out: &mut HostParts,
-    ) -> SecureParts {
+    ) -> (Part, Option<Part>) {
         let mut clusters = Clusters::new();
         let chain = self.chains.tcp(fqdn, tls, proxy, &mut clusters);
         let chain = chain.using(used(&clusters).chain(presented(out)));
         out.clusters.extend(clusters);
-        SecureParts { chain: Arc::new(chain), routes: None }
+        (chain, None)
     }
+}
+
+/// Who answers for a host: the namespace that names it. What several name is held against none of them, but against the host alone; no
+/// namespace has a space in its name.
+fn origin(host: &VirtualHost) -> Arc<str> {
+    host.namespace.clone().unwrap_or_else(|| format!("host {}", host.fqdn).into())
 }
 
 /// The clusters that a part uses.

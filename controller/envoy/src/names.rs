@@ -192,6 +192,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::host::Certificate;
 
     /// Expected values of what fits were computed with Contour 1.33.8.
     #[rstest]
@@ -245,7 +246,8 @@ mod tests {
         for secret in [NamespacedName::new("ns", "cert"), NamespacedName::new("ns", "long".repeat(20))] {
             assert_eq!(super::secret(&secret, &pair(b"one")), super::secret(&secret, &pair(b"two")));
             let name = super::secret(&secret, &pair(b"one"));
-            let version = |key| crate::secret::resource(&name, &pair(key)).version();
+            let certificate = |key| Certificate { namespace: "ns".into(), pair: Arc::new(pair(key)) };
+            let version = |key| crate::secret::resource(&name, &certificate(key)).version();
             assert_ne!(version(b"one"), version(b"two"), "a key that changes alone is sent");
         }
     }

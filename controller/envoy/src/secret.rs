@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use contour_objects::TlsPair;
-use contour_resource::Resource;
+use contour_resource::{Part, Resource};
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 use prost::Message;
 
+use crate::host::Certificate;
 use crate::proto::inline_bytes;
 
 /// The resource of a certificate and its key.
-pub(crate) fn resource(name: &Arc<str>, pair: &TlsPair) -> Resource {
+pub(crate) fn resource(name: &Arc<str>, certificate: &Certificate) -> Resource {
+    let Certificate { namespace, pair } = certificate;
     let certificate = tls::TlsCertificate {
         certificate_chain: Some(inline_bytes(&pair.certificate)),
         private_key: Some(inline_bytes(&pair.key)),
@@ -20,7 +21,8 @@ pub(crate) fn resource(name: &Arc<str>, pair: &TlsPair) -> Resource {
     };
     let secret =
         tls::Secret { name: name.to_string(), r#type: Some(tls::secret::Type::TlsCertificate(certificate)) };
-    Resource::whole(Arc::clone(name), secret.encode_to_vec()).varying(vary)
+    let part = Part::new("", secret.encode_to_vec()).of_origin(Some(namespace));
+    Resource::new(Arc::clone(name), vec![Arc::new(part)]).varying(vary)
 }
 
 /// The same certificate with other white space behind it. Envoy compares a Secret with the last it was sent, refused or not, and

@@ -132,7 +132,7 @@ fn a_new_certificate_is_a_new_secret() {
     let host = |pair| {
         let tls = termination("default/cert", pair);
         let secure = Some(SecureHost::Http { tls, routes: to_root("one") });
-        VirtualHost { fqdn: "a".into(), plain: Vec::new(), secure }
+        VirtualHost { fqdn: "a".into(), namespace: Some("default".into()), plain: Vec::new(), secure }
     };
     let (mut assembly, served) = start(vec![host(pair("old"))]);
     let old = served.names(ResourceType::Secret)[0].to_owned();
@@ -251,6 +251,37 @@ fn owners_of_what_may_be_rejected() {
     assert_eq!(hosts(ResourceType::Runtime, "dynamic", ""), Vec::<String>::new());
 }
 
+/// What xDS holds against whom: a namespace for what is its own, the host where several name it, nobody for what is ours.
+#[test]
+fn who_answers_for_what() {
+    let own = secure("a", "team/cert", to_root("team/one"));
+    let own = VirtualHost { namespace: Some("team".into()), ..own };
+    let shared = VirtualHost { namespace: None, ..plain("b", to_root("other/two")) };
+    let wildcard = secure("*", "default/wildcard", to_root("one"));
+    let (_, served) = start(vec![own, shared, wildcard]);
+    let parts = |kind, name: &str| {
+        let parts = served.0[&(kind, name.into())].parts().iter();
+        let parts = parts.map(|p| format!("{}@{}", p.id, p.origin.as_deref().unwrap_or("-")));
+        parts.collect::<Vec<_>>().join(" ")
+    };
+    for (kind, name, expected) in [
+        (ResourceType::Route, "ingress_http", "@- *@default a@team b@host b"),
+        (ResourceType::Listener, "ingress_https", "@- *@default a@team"),
+        (ResourceType::Route, "https/a", "@team"),
+        (ResourceType::Route, "https/*", "@default a@-"),
+        (ResourceType::Cluster, "team/one/80/da39a3ee5e", "@team"),
+        (ResourceType::Endpoints, "other/two", "@other"),
+        (ResourceType::Listener, "ingress_http", "@-"),
+    ] {
+        assert_eq!(parts(kind, name), expected, "{kind:?} {name}");
+    }
+    let secrets = served.0.iter().filter(|((kind, _), _)| *kind == ResourceType::Secret);
+    for ((_, name), secret) in secrets {
+        let (namespace, _) = name.split_once('/').unwrap();
+        assert_eq!(secret.parts()[0].origin.as_deref(), Some(namespace));
+    }
+}
+
 #[test]
 fn bytes_are_the_same_every_time() {
     let settings = || {
@@ -313,7 +344,7 @@ fn host(fqdn: &'static str) -> impl Strategy<Value = Option<VirtualHost>> {
             2 => passthrough(fqdn, "two").secure,
             _ => Some(SecureHost::Http { tls: termination(secret, pair(secret)), routes }),
         };
-        Some(VirtualHost { fqdn: fqdn.into(), plain: all(plain), secure })
+        Some(VirtualHost { fqdn: fqdn.into(), namespace: Some("default".into()), plain: all(plain), secure })
     })
 }
 

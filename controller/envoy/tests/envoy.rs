@@ -128,7 +128,12 @@ fn certificate(leaf: &Leaf, number: u8) -> TlsPair {
 
 fn tls_host(fqdn: &str, pair: &TlsPair, routes: Vec<Route>) -> VirtualHost {
     let tls = termination("default/cert", pair.clone());
-    VirtualHost { fqdn: fqdn.into(), plain: Vec::new(), secure: Some(SecureHost::Http { tls, routes }) }
+    VirtualHost {
+        fqdn: fqdn.into(),
+        namespace: Some("default".into()),
+        plain: Vec::new(),
+        secure: Some(SecureHost::Http { tls, routes }),
+    }
 }
 
 /// The Service's endpoint is this address.
@@ -287,8 +292,12 @@ fn every_host(ca: &TestCa) -> Result<Vec<VirtualHost>> {
     let long = format!("{}.example.com", "long-label.".repeat(20).trim_end_matches('.'));
     let tcp = SecureHost::Tcp { tls: termination("default/cert", pair.clone()), proxy: proxy() };
     let passthrough = SecureHost::Passthrough { proxy: proxy() };
-    let only =
-        |fqdn: &str, secure| VirtualHost { fqdn: fqdn.into(), plain: Vec::new(), secure: Some(secure) };
+    let only = |fqdn: &str, secure| VirtualHost {
+        fqdn: fqdn.into(),
+        namespace: Some("default".into()),
+        plain: Vec::new(),
+        secure: Some(secure),
+    };
     Ok(vec![
         both("a.example.com"),
         both("*.example.com"),
@@ -476,6 +485,7 @@ async fn tls_connections_reach_their_host_and_no_other() -> Result<()> {
         passthrough("pass.example.com", "inner"),
         VirtualHost {
             fqdn: "tcp.example.com".into(),
+            namespace: Some("default".into()),
             plain: Vec::new(),
             secure: Some(SecureHost::Tcp { tls: termination("default/cert", pair.clone()), proxy: proxied }),
         },

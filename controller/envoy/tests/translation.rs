@@ -305,6 +305,7 @@ fn tcp_hosts_have_a_chain_and_no_routes() {
     let tls = termination("default/cert", pair("cert"));
     let terminated = VirtualHost {
         fqdn: "b.example.com".into(),
+        namespace: Some("default".into()),
         plain: Vec::new(),
         secure: Some(SecureHost::Tcp { tls, proxy }),
     };

@@ -78,7 +78,7 @@ impl HostParts {
         }
     }
 
-    fn finish(self, fqdn: &Arc<str>) -> Option<VirtualHost> {
+    fn finish(self, fqdn: &Arc<str>, namespace: Option<Arc<str>>) -> Option<VirtualHost> {
         let plain = pair_slashes(self.plain);
         let secure = match (self.root, self.ingress_tls) {
             (Some(SecurePart::Passthrough { proxy }), _) => Some(SecureHost::Passthrough { proxy }),
@@ -93,7 +93,8 @@ impl HostParts {
             }
             (None, _) => None,
         };
-        (!plain.is_empty() || secure.is_some()).then(|| VirtualHost { fqdn: Arc::clone(fqdn), plain, secure })
+        let fqdn = Arc::clone(fqdn);
+        (!plain.is_empty() || secure.is_some()).then_some(VirtualHost { fqdn, namespace, plain, secure })
     }
 }
 
@@ -111,6 +112,7 @@ pub(crate) fn build(
     let mut b = Build::new(sources, settings, elsewhere, instead);
     let mut parts = HostParts::default();
     let claims = Claims::new(settings, fqdn, roots, ingresses);
+    let mut namespaces = BTreeSet::new();
     for barred in &claims.barred {
         root::add(&mut b, barred, &mut parts);
     }
@@ -119,16 +121,18 @@ pub(crate) fn build(
             b.note(&one.name, owner.note(fqdn));
         } else {
             b.ledger.pays(&one.name.namespace);
+            namespaces.insert(&one.name.namespace);
             let version = b.ingress_version(one);
             ingress::add(&mut b, &version, fqdn, &mut parts);
         }
     }
     claims.refuse_roots(&mut b, fqdn);
     for root in claims.serving_roots(fqdn) {
+        namespaces.insert(&root.name.namespace);
         root::add(&mut b, root, &mut parts);
     }
     BuiltHost {
-        host: parts.finish(fqdn),
+        host: parts.finish(fqdn, only(&namespaces)),
         reads: b.reads,
         reports: b.reports,
         notes: b.notes,
@@ -138,6 +142,12 @@ pub(crate) fn build(
         holder: claims.holder(fqdn),
         services: b.services,
     }
+}
+
+/// The only one of these.
+fn only(namespaces: &BTreeSet<&Arc<str>>) -> Option<Arc<str>> {
+    let first = namespaces.first().filter(|_| namespaces.len() == 1)?;
+    Some(Arc::clone(first))
 }
 
 /// Gives every rewritten prefix its twin, with or without the trailing slash, so that neither `/foo` nor `/foo/` rewrites to a path with

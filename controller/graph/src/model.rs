@@ -14,6 +14,8 @@ use contour_objects::{CaBundle, NamespacedName, TlsPair};
 pub struct VirtualHost {
     /// Lower-case FQDN; `*.example.com` matches exactly one more label; `*` is the default host (Ingress only).
     pub fqdn: Arc<str>,
+    /// The namespace whose objects name the host: that of its root or its Ingresses. None where those of several do.
+    pub namespace: Option<Arc<str>>,
     /// Routes of the plain listener, unsorted. Empty: the host is not served there.
     pub plain: Vec<Route>,
     /// What the TLS listener does for this SNI, if anything.

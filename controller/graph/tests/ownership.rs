@@ -287,3 +287,25 @@ fn notes_of_an_ingress_are_bounded() {
     assert_eq!(update.notes.len(), 64);
     assert_eq!(update.notes[63].message, "there are more problems than are listed here");
 }
+
+/// Who names a host answers for it; of several none does.
+#[test]
+fn the_namespace_of_a_host_is_that_of_who_names_it() {
+    let namespace = |ownership, objects: Vec<Object>| {
+        let mut story = Story::new(ownership);
+        let update = story.tell(objects.into_iter().map(Event::Apply));
+        let host = update.hosts.into_iter().find(|(fqdn, _)| &**fqdn == "www.example.com");
+        let host = host.and_then(|(_, host)| host).expect("it is served");
+        host.namespace.as_deref().map(str::to_owned)
+    };
+    let of = |namespace: &str| ingress_of("www.example.com", namespace, "i");
+    let services = || vec![service("team/web", None), service("other/web", None)];
+    let with = |more: Vec<Object>| services().into_iter().chain(more).collect();
+    let shared = HostOwnership::Shared;
+    assert_eq!(namespace(shared, with(vec![root("team/www", 1)])).as_deref(), Some("team"));
+    assert_eq!(namespace(shared, with(vec![of("other")])).as_deref(), Some("other"));
+    assert_eq!(namespace(shared, with(vec![root("team/www", 1), of("other")])), None);
+    assert_eq!(namespace(shared, with(vec![root("team/www", 1), of("team")])).as_deref(), Some("team"));
+    let kept_out = with(vec![root("team/www", 1), of("other")]);
+    assert_eq!(namespace(HostOwnership::Proxies, kept_out).as_deref(), Some("team"));
+}

@@ -64,7 +64,7 @@ impl ResourceType {
 }
 
 /// One independently encoded piece of a resource.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Part {
     /// What the piece is, unique within its resource: empty for the head, else a host name (FQDN or `*`).
     pub id: Arc<str>,
@@ -74,19 +74,37 @@ pub struct Part {
     pub bytes: Bytes,
     /// The Clusters and Secrets that the piece refers to by name: a peer that lives on with it needs them.
     pub uses: Box<[(ResourceType, Arc<str>)]>,
+    /// Who answers for the piece, in no terms of xDS; None for what is everybody's or nobody's. It is no part of the content: where it alone
+    /// differs, nothing differs.
+    pub origin: Option<Arc<str>>,
 }
+
+impl PartialEq for Part {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && self.hash == other.hash && self.bytes == other.bytes && self.uses == other.uses
+    }
+}
+
+impl Eq for Part {}
 
 impl Part {
     /// A part of the given encoded fields.
     pub fn new(id: impl Into<Arc<str>>, bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self { id: id.into(), hash: xxh3_64(&bytes), bytes, uses: Box::default() }
+        Self { id: id.into(), hash: xxh3_64(&bytes), bytes, uses: Box::default(), origin: None }
     }
 
     /// Says which Clusters and Secrets the part refers to.
     #[must_use]
     pub fn using(mut self, names: impl IntoIterator<Item = (ResourceType, Arc<str>)>) -> Self {
         self.uses = names.into_iter().collect();
+        self
+    }
+
+    /// Says who answers for the part.
+    #[must_use]
+    pub fn of_origin(mut self, origin: Option<&Arc<str>>) -> Self {
+        self.origin = origin.cloned();
         self
     }
 }
@@ -212,6 +230,7 @@ impl Resource {
         let ([only], Some(variation)) = (self.parts.as_slice(), self.variation) else { return None };
         let part = Part {
             uses: only.uses.clone(),
+            origin: only.origin.clone(),
             ..Part::new(Arc::clone(&only.id), variation(&only.bytes, number))
         };
         Some(Self { meaning: self.meaning, ..self.with_parts(vec![Arc::new(part)]) })
@@ -346,6 +365,12 @@ mod tests {
         assert_eq!(a.version(), b.version());
         assert_ne!(a.version(), c.version());
         assert_eq!(a.body(), "xy");
+        let of = Part::new("h", "y").of_origin(Some(&"team".into()));
+        assert!(of == *b.parts()[1], "who answers for it is no content");
+        assert_eq!(
+            Resource::new("r", vec![Arc::new(Part::new("", "x")), Arc::new(of)]).version(),
+            b.version()
+        );
     }
 
     #[test]

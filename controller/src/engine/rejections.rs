@@ -7,7 +7,7 @@ use contour_envoy::Owner;
 use contour_graph::IngressNote;
 use contour_graph::status::{Issue, ProxyStatus};
 use contour_objects::NamespacedName;
-use contour_xds::{Fact, Piece, Refusal};
+use contour_xds::{Fact, NOT_TRIED, Piece, Refusal};
 
 /// The most notes about one host.
 const MOST_NOTES: usize = 64;
@@ -123,12 +123,14 @@ fn message(Piece { kind, resource, part }: &Piece, refusal: &Refusal) -> String 
     let at = if part.is_empty() { String::new() } else { format!(" (part \"{part}\")") };
     let Refusal { message, envoys, .. } = refusal;
     let (kind, names) = (kind.short(), names(refusal));
+    let did = if message.starts_with(NOT_TRIED) { "was not sent" } else { "rejected" };
     if *envoys == 1 {
         let keeps = "keeps the last version it accepted";
-        format!("Envoy {names} rejected {kind} resource \"{resource}\"{at} and {keeps}: {message}")
+        format!("Envoy {names} {did} {kind} resource \"{resource}\"{at} and {keeps}: {message}")
     } else {
+        let did = did.replace("was", "were");
         let keep = "keep the last version they accepted";
-        format!("{envoys} Envoys ({names}) rejected {kind} resource \"{resource}\"{at} and {keep}: {message}")
+        format!("{envoys} Envoys ({names}) {did} {kind} resource \"{resource}\"{at} and {keep}: {message}")
     }
 }
 
@@ -193,6 +195,20 @@ mod tests {
         rejections.set(&fact("a", &[]), &owners, &mut affected);
         assert_eq!(status(&rejections, "a"), Vec::<String>::new());
         assert!(rejections.pieces.is_empty() && rejections.by_proxy.is_empty());
+    }
+
+    #[test]
+    fn what_was_not_tried_was_not_rejected() {
+        let mut rejections = Rejections::default();
+        let message = format!("{NOT_TRIED}: wait");
+        let owners = [owner("a.example.com", "HTTPProxy", "a")];
+        for (envoys, expected) in
+            [(1, "Envoy e0 was not sent rds "), (2, "2 Envoys (e0, e1) were not sent rds ")]
+        {
+            rejections.set(&fact("a", &[(&message, envoys)]), &owners, &mut Affected::default());
+            let told = status(&rejections, "a");
+            assert!(told[0].starts_with(expected), "{told:?}");
+        }
     }
 
     #[test]

@@ -28,11 +28,18 @@ pub(crate) struct Suspect {
     pub(crate) resource: Arc<str>,
     pub(crate) part: Arc<str>,
     pub(crate) hash: u64,
+    /// Who answers for it.
+    pub(crate) origin: Option<Arc<str>>,
 }
 
 impl Suspect {
     pub(crate) fn new(resource: &Resource, part: &Part) -> Self {
-        Self { resource: Arc::clone(resource.name()), part: Arc::clone(&part.id), hash: part.hash }
+        Self {
+            resource: Arc::clone(resource.name()),
+            part: Arc::clone(&part.id),
+            hash: part.hash,
+            origin: part.origin.clone(),
+        }
     }
 }
 
@@ -55,11 +62,19 @@ struct Group {
     paired: bool,
     /// Known to hold an offender.
     guilty: bool,
+    /// Half of a refused whole.
+    refused: bool,
 }
 
 impl Group {
     fn of(suspects: Vec<Suspect>, aside: Option<Arc<Trial>>) -> Self {
         Self { suspects, aside, ..Self::default() }
+    }
+
+    /// Who answers for all of it, if that is one.
+    fn origin(&self) -> Option<&Arc<str>> {
+        let first = self.suspects.first()?.origin.as_ref()?;
+        self.suspects.iter().all(|suspect| suspect.origin.as_ref() == Some(first)).then_some(first)
     }
 }
 
@@ -104,6 +119,10 @@ pub(crate) struct Isolation {
     /// The names it was tried under.
     trials: BTreeSet<Arc<str>>,
     strikes: BTreeMap<Arc<str>, usize>,
+    /// Origins of what was refused, once for each part, not yet taken.
+    blamed: Vec<Arc<str>>,
+    /// What is not tried, since its origin is held back.
+    passed_over: BTreeSet<Suspect>,
     message: String,
 }
 
@@ -156,15 +175,22 @@ impl Isolation {
         !varies && (group.aside.is_none() || base(&suspect.resource).is_some())
     }
 
-    /// Takes parts of a resource under suspicion before they were sent.
+    /// Takes parts of a resource under suspicion before they were sent: to be tried before everything else, or after it.
     pub(crate) fn suspect(
         &mut self,
         resource: &Arc<Resource>,
         suspects: Vec<Suspect>,
-        aside: Option<Arc<Trial>>,
+        aside: &Arc<Trial>,
+        first: bool,
     ) {
         self.targets.insert(resource);
-        self.untested.insert(0, Group::of(suspects, aside));
+        let group = Group::of(suspects, Some(Arc::clone(aside)));
+        if first {
+            self.untested.iter_mut().for_each(|below| below.paired = false);
+            self.untested.push(group);
+        } else {
+            self.untested.insert(0, group);
+        }
     }
 
     /// The names of the resources under suspicion.
@@ -195,10 +221,42 @@ impl Isolation {
     /// What must not be sent of a resource before the search is over.
     pub(crate) fn withheld(&self, resource: &str) -> BTreeSet<(Arc<str>, u64)> {
         let open = self.untested.iter().chain(&self.trial).flat_map(|g| &g.suspects);
-        open.chain(self.offenders.iter().map(|(found, ..)| found))
+        open.chain(&self.passed_over)
+            .chain(self.offenders.iter().map(|(found, ..)| found))
             .filter(|s| *s.resource == *resource)
             .map(|s| (Arc::clone(&s.part), s.hash))
             .collect()
+    }
+
+    /// The origins of what was refused since the last call, once for each part that was found, and for what changed before it was: else
+    /// who changes often enough would never be found.
+    pub(crate) fn take_blamed(&mut self) -> Vec<Arc<str>> {
+        std::mem::take(&mut self.blamed)
+    }
+
+    /// Tries nothing of what is held.
+    pub(crate) fn pass_over(&mut self, is_held: &dyn Fn(&Suspect) -> bool) {
+        let Self { untested, passed_over, .. } = self;
+        let mut any = false;
+        for group in untested.iter_mut() {
+            let before = group.suspects.len();
+            passed_over.extend(group.suspects.extract_if(.., |suspect| is_held(suspect)));
+            if group.suspects.len() < before {
+                group.guilty = false;
+                any = true;
+            }
+        }
+        if any {
+            // What was found out about the whole no longer holds.
+            for group in untested {
+                group.paired = false;
+            }
+        }
+    }
+
+    /// The resources of which something was not tried.
+    pub(crate) fn passed_over(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.passed_over.iter().filter_map(|suspect| self.targets.get(&suspect.resource))
     }
 
     /// What to send next; None when the search is over.
@@ -206,8 +264,10 @@ impl Isolation {
         while let Some(mut group) = self.untested.pop() {
             // What has changed since is no longer there to be tried, and what was found out about the whole no longer holds.
             let before = group.suspects.len();
+            let origin = group.origin().filter(|_| group.refused).cloned();
             group.suspects.retain(|s| self.targets.find(s).is_some());
             if group.suspects.len() < before {
+                self.blamed.extend(origin);
                 group.guilty = false;
                 self.untested.iter_mut().for_each(|below| below.paired = false);
             }
@@ -260,13 +320,21 @@ impl Isolation {
     /// What was found, and what was accepted aside, when the search is over.
     pub(crate) fn finish(mut self) -> (Vec<Offender>, BTreeSet<Suspect>) {
         // Of two contents of a part that were refused one after the other, the later counts, whichever was found first.
-        self.offenders.retain(|(suspect, ..)| self.targets.find(suspect).is_some());
+        let part_of = |suspect: &Suspect| (Arc::clone(&suspect.resource), Arc::clone(&suspect.part));
+        let later = self.offenders.iter().filter(|(suspect, ..)| self.targets.find(suspect).is_some());
+        let later: BTreeSet<(Arc<str>, Arc<str>)> = later.map(|(suspect, ..)| part_of(suspect)).collect();
+        self.offenders.retain(|(suspect, ..)| {
+            self.targets.find(suspect).is_some() || !later.contains(&part_of(suspect))
+        });
         let mut found: BTreeMap<Arc<str>, BTreeSet<Arc<str>>> = BTreeMap::new();
         for (suspect, ..) in &self.offenders {
             found.entry(Arc::clone(&suspect.resource)).or_default().insert(Arc::clone(&suspect.part));
         }
         let rest = |name: &Arc<str>| {
-            self.targets.get(name).map_or(0, |target| rest_version(target, |part| found[name].contains(part)))
+            let is_out = |target: &Arc<Resource>, part: &Part| {
+                found[name].contains(&part.id) || self.passed_over.contains(&Suspect::new(target, part))
+            };
+            self.targets.get(name).map_or(0, |target| rest_version(target, |part| is_out(target, part)))
         };
         let offender = |(suspect, message, aside): (Suspect, String, bool)| {
             let rest = (!aside).then(|| rest(&suspect.resource));
@@ -291,11 +359,12 @@ impl Isolation {
         } else {
             suspects.into_iter().partition(|s| hinted.contains(s))
         };
-        self.untested.push(Group { paired: true, ..Group::of(last, aside.clone()) });
-        self.untested.push(Group::of(first, aside));
+        self.untested.push(Group { paired: true, refused: true, ..Group::of(last, aside.clone()) });
+        self.untested.push(Group { refused: true, ..Group::of(first, aside) });
     }
 
     fn convict(&mut self, suspect: Suspect, aside: bool, base: Base<'_>) {
+        self.blamed.extend(suspect.origin.clone());
         if aside {
             self.offenders.push((suspect, self.message.clone(), true));
             return;
@@ -348,7 +417,7 @@ impl Isolation {
         for suspect in &group.suspects {
             suspects.entry(&suspect.resource).or_default().insert((&*suspect.part, suspect.hash));
         }
-        let waiting = self.untested.iter().flat_map(|g| &g.suspects);
+        let waiting = self.untested.iter().flat_map(|g| &g.suspects).chain(&self.passed_over);
         let withheld: BTreeSet<(&str, &str, u64)> = waiting
             .chain(self.offenders.iter().map(|(found, ..)| found))
             .filter(|s| suspects.contains_key(&s.resource))

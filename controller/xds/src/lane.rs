@@ -1,6 +1,6 @@
 //! One resource type on one stream: what the peer has, what it is to get, what is on the wire.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,8 +10,9 @@ use crate::batch::Batch;
 use crate::holdings::{Holdings, Known, Wants};
 use crate::isolation::{Base, Isolation, Offender, Suspect, unknown};
 use crate::message::{Mode, Text};
+use crate::probation::{Held, Probation};
 use crate::recall::Recall;
-use crate::rejection::{Rejection, Rejections, compose};
+use crate::rejection::{Contents, Rejection, Rejections, compose};
 use crate::sharded::{Names, SHARDS, index_of_name};
 use crate::subscription::Subscription;
 use crate::table::Table;
@@ -99,6 +100,10 @@ pub(crate) struct Lane {
     pub(crate) overdue: VecDeque<InFlight>,
     pub(crate) isolation: Option<Isolation>,
     pub(crate) rejections: Rejections,
+    /// Whose changes are held back as a whole.
+    pub(crate) probation: Probation,
+    /// Parts that are held back so, of which there is something to tell: with their resource.
+    news: Vec<(Arc<str>, Held)>,
     /// Names that parts were tried under.
     trials: BTreeSet<Arc<str>>,
     /// Something was refused on this stream: what is new is tried aside before it goes to those who serve.
@@ -164,7 +169,28 @@ impl Lane {
     /// The parts that were refused, have changed, and are not refused any more: resource and id.
     pub(crate) fn take_recovered(&mut self) -> Vec<(Arc<str>, Arc<str>)> {
         let changed = std::mem::take(&mut self.changed);
-        changed.into_iter().filter(|(resource, part)| !self.rejections.holds(resource, part)).collect()
+        let (rejections, probation) = (&self.rejections, &self.probation);
+        let is_back = |(resource, part): &(Arc<str>, Arc<str>)| {
+            !rejections.holds(resource, part) && !probation.contains_part(resource, part)
+        };
+        changed.into_iter().filter(is_back).collect()
+    }
+
+    /// The parts that are held back with their origin since the last call.
+    pub(crate) fn take_news(&mut self) -> Vec<(Arc<str>, Held)> {
+        self.news.sort();
+        std::mem::take(&mut self.news)
+    }
+
+    /// Whether something of a resource is held back.
+    pub(crate) fn holds_back(&self, name: &str) -> bool {
+        self.rejections.contains(name) || self.probation.contains(name)
+    }
+
+    /// Looks again at what was held back with its origin, where the pause is over.
+    pub(crate) fn let_in(&mut self, now: Instant) {
+        let held = self.probation.let_in(now);
+        self.dirty.extend(held);
     }
 
     /// Whether the peer has something under this name.
@@ -189,7 +215,9 @@ impl Lane {
         self.restore.remove(name);
         self.behind.remove(name);
         self.postponed.remove(name);
-        self.rejections.forget(name)
+        let mut parts = self.rejections.forget(name);
+        parts.extend(self.probation.forget(name));
+        parts
     }
 
     /// The names that are known or under way and that the subscription does not cover.
@@ -291,9 +319,11 @@ impl Lane {
         for name in due.iter() {
             match context.table.get(name) {
                 Some(resource) => {
-                    let aside = self.aside(resource, kind, mode);
-                    self.be_cautious(resource, kind, aside.clone(), context);
-                    self.draft_present(resource, forced.contains(name), context, &mut draft);
+                    let held = self.held(resource);
+                    if let Some(aside) = self.aside(resource, kind, mode) {
+                        self.be_cautious(resource, kind, &aside, &held, context);
+                    }
+                    self.draft_present(resource, forced.contains(name), &held, context, &mut draft);
                 }
                 None => self.draft_absent(Arc::clone(name), &forced, &mut draft),
             }
@@ -357,16 +387,18 @@ impl Lane {
         &mut self,
         resource: &Arc<Resource>,
         forced: bool,
+        held: &Contents,
         context: &Context<'_>,
         draft: &mut Draft,
     ) {
         let name = resource.name();
-        let recovered = self.rejections.prune(resource);
+        let recovered = self.rejections.prune(resource, held);
         self.changed.extend(recovered.into_iter().map(|part| (Arc::clone(name), part)));
         let base = self.known.sent(name).cloned();
         let on_trial = self.isolation.as_ref().map(|isolation| isolation.withheld(name)).unwrap_or_default();
-        let tried =
-            |part: &Part| !on_trial.is_empty() && on_trial.contains(&(Arc::clone(&part.id), part.hash));
+        let is_in = |parts: &Contents, part: &Part| {
+            !parts.is_empty() && parts.contains(&(Arc::clone(&part.id), part.hash))
+        };
         // Without knowing what the peer has, leaving out what is on trial could take it away. And a peer that has nothing yet
         // shall not become ready with next to nothing.
         if base.is_none() && !on_trial.is_empty() {
@@ -374,12 +406,23 @@ impl Lane {
             draft.skipped.push(Arc::clone(name));
             return;
         }
-        // To a peer that has nothing yet everything goes, and where it is not known what it has.
+        // To a peer that has nothing yet everything goes, and where it is not known what it has. What it has it keeps.
         let can_wait = base.is_some() || (!self.has(name) && self.has_any());
-        let waits = |part: &Part| can_wait && (context.waits)(part);
+        let uses_late = |part: &&Arc<Part>| (context.waits)(part);
+        let has: HashMap<&str, u64> = match &base {
+            Some(base) if resource.parts().iter().any(|part| uses_late(&part)) => {
+                base.parts().iter().filter(uses_late).map(|part| (&*part.id, part.hash)).collect()
+            }
+            _ => HashMap::new(),
+        };
+        let waits = |part: &Part| can_wait && (context.waits)(part) && has.get(&*part.id) != Some(&part.hash);
         let late = resource.parts().iter().any(|part| waits(part));
+        self.note_held(resource, held);
         let refused = self.rejections.contains(name);
-        let withheld = |part: &Part| self.rejections.refused(name, part) || tried(part) || waits(part);
+        let withheld = |part: &Part| {
+            let open = is_in(&on_trial, part) || is_in(held, part);
+            self.rejections.refused(name, part) || open || waits(part)
+        };
         let sendable = compose(resource, base.as_deref(), withheld);
         let sendable = sendable.map(|sendable| self.rejections.told(sendable, resource));
         if late || sendable.as_ref().is_some_and(|s| s.version() != resource.version()) {
@@ -394,6 +437,48 @@ impl Lane {
             }
             _ => draft.skipped.push(Arc::clone(name)),
         }
+    }
+
+    /// What is not tried of a resource, as its origin is held back. Where it is not known what the peer has, it could be taken away: there a
+    /// search has to prove first what is good, unless nothing at all is sent.
+    fn held(&self, resource: &Resource) -> Contents {
+        let name = resource.name();
+        let base = self.known.sent(name);
+        if !self.probation.holds_any() {
+            return Contents::new();
+        }
+        let holds = |part: &Part| part.origin.as_ref().is_some_and(|origin| self.probation.holds(origin));
+        if base.is_none()
+            && self.has(name)
+            && !resource.parts().first().is_some_and(|head| holds(head))
+            && !self.proven.iter().any(|suspect| suspect.resource == *name)
+        {
+            return Contents::new();
+        }
+        let has: HashMap<&str, u64> =
+            base.into_iter().flat_map(|base| base.parts()).map(|p| (&*p.id, p.hash)).collect();
+        let is_held = |part: &&Arc<Part>| {
+            holds(part)
+                && has.get(&*part.id) != Some(&part.hash)
+                && !self.proven.contains(&Suspect::new(resource, part))
+        };
+        let held = resource.parts().iter().filter(is_held);
+        held.map(|part| (Arc::clone(&part.id), part.hash)).collect()
+    }
+
+    /// Has told what is held back of a resource with its origin, and what no longer is.
+    fn note_held(&mut self, resource: &Resource, held: &Contents) {
+        let name = resource.name();
+        if held.is_empty() && !self.probation.contains(name) {
+            return;
+        }
+        let rejections = &self.rejections;
+        let is_held = |part: &&Arc<Part>| {
+            held.contains(&(Arc::clone(&part.id), part.hash)) && !rejections.refused(name, part)
+        };
+        let (news, gone) = self.probation.note(name, resource.parts().iter().filter(is_held));
+        self.news.extend(news.into_iter().map(|held| (Arc::clone(name), held)));
+        self.changed.extend(gone.into_iter().map(|part| (Arc::clone(name), part)));
     }
 
     /// Whether the peer has what could be sent of a resource.
@@ -412,12 +497,10 @@ impl Lane {
         &mut self,
         resource: &Arc<Resource>,
         kind: ResourceType,
-        aside: Option<Arc<Trial>>,
+        aside: &Arc<Trial>,
+        held: &Contents,
         context: &Context<'_>,
     ) {
-        if aside.is_none() {
-            return;
-        }
         let base = self.known.sent(resource.name()).cloned();
         let mut suspects = match &base {
             Some(base) if self.cautious => unknown(resource, Some(base)),
@@ -436,15 +519,28 @@ impl Lane {
         suspects.retain(|s| {
             let open = on_trial.contains(&(Arc::clone(&s.part), s.hash));
             let proven = self.proven.contains(s) || self.isolation.as_ref().is_some_and(|i| i.is_proven(s));
-            !s.part.is_empty() && !self.rejections.is(s) && !open && !proven
+            let held = held.contains(&(Arc::clone(&s.part), s.hash));
+            !s.part.is_empty() && !self.rejections.is(s) && !open && !proven && !held
         });
-        if !suspects.is_empty() {
-            self.isolation.get_or_insert_default().suspect(resource, suspects, aside);
+        // Of whom something was refused lately is tried apart, and after all others.
+        let mut blamed: BTreeMap<Arc<str>, Vec<Suspect>> = BTreeMap::new();
+        suspects.retain(|s| {
+            let origin = s.origin.as_ref().filter(|origin| self.probation.knows(origin));
+            if let Some(origin) = origin {
+                blamed.entry(Arc::clone(origin)).or_default().push(s.clone());
+            }
+            origin.is_none()
+        });
+        let first = self.probation.knows_any();
+        let groups = blamed.into_values().map(|group| (group, false)).chain([(suspects, first)]);
+        for (group, first) in groups.filter(|(group, _)| !group.is_empty()) {
+            self.isolation.get_or_insert_default().suspect(resource, group, aside, first);
         }
     }
 
     fn draft_absent(&mut self, name: Arc<str>, forced: &Names, draft: &mut Draft) {
-        let recovered = self.rejections.forget(&name);
+        let recovered = self.rejections.forget(&name).into_iter().chain(self.probation.forget(&name));
+        let recovered: Vec<Arc<str>> = recovered.collect();
         self.changed.extend(recovered.into_iter().map(|part| (Arc::clone(&name), part)));
         self.behind.remove(&name);
         let tell = match self.known.get(&name) {
@@ -560,11 +656,32 @@ impl Lane {
         Some(in_flight)
     }
 
+    /// Counts what a search has found against its origins, and ends it for those that have too much of it.
+    fn count_refusals(&mut self, now: Instant) {
+        let Some(mut isolation) = self.isolation.take() else { return };
+        for origin in isolation.take_blamed() {
+            self.probation.refused(&origin, now);
+        }
+        if self.probation.holds_any() {
+            // Of a resource of which it is not known what the peer has, all is tried but its head: without that nothing is sent.
+            let may_wait = |s: &Suspect| {
+                let name = &s.resource;
+                s.part.is_empty() || self.known.sent(name).is_some() || !self.has(name)
+            };
+            let is_held = |origin: &Arc<str>| self.probation.holds(origin);
+            isolation.pass_over(&|s| s.origin.as_ref().is_some_and(is_held) && may_wait(s));
+        }
+        self.isolation = Some(isolation);
+    }
+
     /// The next trial of a search in progress, or the offenders when it is over.
-    pub(crate) fn isolate(&mut self) -> Option<Result<Draft, Vec<Offender>>> {
+    pub(crate) fn isolate(&mut self, now: Instant) -> Option<Result<Draft, Vec<Offender>>> {
+        self.count_refusals(now);
         let known = &self.known;
         let base: Base<'_> = &|name| known.sent(name).cloned();
-        if let Some(set) = self.isolation.as_mut()?.next_trial(base) {
+        let trial = self.isolation.as_mut()?.next_trial(base);
+        self.count_refusals(now);
+        if let Some(set) = trial {
             self.tried_last = true;
             return Some(Ok(Draft { set: set.into(), trial: true, ..Draft::default() }));
         }
@@ -576,6 +693,9 @@ impl Lane {
         let trials: Vec<Arc<str>> = isolation.trials().cloned().collect();
         self.dirty.extend(trials.iter().cloned());
         self.trials.extend(trials);
+        // What was not tried again after a response that was refused may be mixed up, too.
+        let mixed_up = isolation.passed_over().filter(|resource| resource.varies());
+        self.restore.extend(mixed_up.map(|resource| Arc::clone(resource.name())));
         let (offenders, proven) = isolation.finish();
         self.proven = proven;
         for offender in &offenders {

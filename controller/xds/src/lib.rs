@@ -11,6 +11,7 @@
 //! - what a peer refuses is found, held back from that peer alone, and not sent again until it changes.
 
 mod batch;
+mod bounded;
 mod cache;
 mod client_name;
 mod facts;
@@ -23,6 +24,7 @@ mod message;
 mod metrics;
 mod nodes;
 mod patience;
+mod probation;
 mod recall;
 mod rejection;
 mod server;
@@ -43,6 +45,7 @@ pub use cache::{Cache, Snapshot};
 pub use facts::{Fact, Facts, Piece, Refusal};
 pub use message::Mode;
 pub use nodes::{NodeStatus, Nodes, RejectedPart, TypeStatus};
+pub use probation::NOT_TRIED;
 pub use server::{Server, ServerError};
 pub use table::Table;
 pub use tls::{Certificates, LoadedCertificates, TlsError, TlsFiles};

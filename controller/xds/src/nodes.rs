@@ -146,6 +146,12 @@ fn type_status(session: &Session, kind: ResourceType) -> TypeStatus {
         hash: rejection.hash,
         message: rejection.message.clone(),
     });
+    let held = lane.probation.iter().map(|(resource, held)| RejectedPart {
+        resource: Arc::clone(resource),
+        part: Arc::clone(&held.part),
+        hash: held.hash,
+        message: held.message.clone(),
+    });
     TypeStatus {
         kind,
         wildcard: lane.subscription.wildcard(),
@@ -154,6 +160,6 @@ fn type_status(session: &Session, kind: ResourceType) -> TypeStatus {
         acked: lane.last_acked.clone(),
         in_flight: lane.in_flight.is_some(),
         pending: lane.dirty.len() + lane.leaving.len(),
-        rejected: rejected.collect(),
+        rejected: rejected.chain(held).collect(),
     }
 }

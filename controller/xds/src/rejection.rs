@@ -1,11 +1,14 @@
 //! What a peer refused: remembered until it changes, and left out of what is sent.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use contour_resource::{Part, Resource, Withheld};
 
 use crate::isolation::Suspect;
+
+/// Parts of a resource, by id and content.
+pub(crate) type Contents = BTreeSet<(Arc<str>, u64)>;
 
 /// One refused part of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,13 +35,23 @@ impl Rejections {
         let Some(parts) = self.by_resource.get(of.name()) else { return sendable };
         let refused = |part: &&Arc<Part>| parts.get(&part.id).is_some_and(|r| r.hash == part.hash);
         let has: HashMap<&str, u64> = sendable.parts().iter().map(|p| (&*p.id, p.hash)).collect();
-        let withheld = of
+        // A version tells of so many and no more: first of one of each origin, then of the second, so that nobody's push out another's.
+        let mut counts: HashMap<Option<&Arc<str>>, usize> = HashMap::new();
+        let mut refused: Vec<(usize, &Arc<Part>)> = of
             .parts()
             .iter()
             .filter(refused)
-            .map(|part| Withheld { refused: part.hash, instead: has.get(&*part.id).copied() });
-        let withheld = withheld.collect();
-        Arc::new(Resource::clone(&sendable).lacking(withheld))
+            .map(|part| {
+                let count = counts.entry(part.origin.as_ref()).or_default();
+                *count += 1;
+                (*count, part)
+            })
+            .collect();
+        refused.sort_by_key(|(number, _)| *number);
+        let told = refused
+            .into_iter()
+            .map(|(_, part)| Withheld { refused: part.hash, instead: has.get(&*part.id).copied() });
+        Arc::new(Resource::clone(&sendable).lacking(told.collect()))
     }
 
     /// Whether some content of this part was refused.
@@ -83,14 +96,19 @@ impl Rejections {
         self.by_resource.entry(Arc::clone(resource)).or_default().insert(Arc::clone(part), rejection);
     }
 
-    /// Forgets the refused parts that this content of their resource no longer has. Returns their ids.
-    pub(crate) fn prune(&mut self, resource: &Resource) -> Vec<Arc<str>> {
+    /// Forgets the refused parts that this content of their resource no longer has. Returns their ids. What is `held` back for another
+    /// reason was not tried.
+    pub(crate) fn prune(&mut self, resource: &Resource, held: &Contents) -> Vec<Arc<str>> {
         let Some(parts) = self.by_resource.get_mut(resource.name()) else { return Vec::new() };
         let present: BTreeMap<&str, u64> = resource.parts().iter().map(|p| (&*p.id, p.hash)).collect();
         let is_gone = |id: &Arc<str>, r: &Rejection| present.get(&**id) != Some(&r.hash);
         let tentative = parts.values().find_map(|r| r.tentative);
         let gone: Vec<Arc<str>> = parts.extract_if(.., |id, r| is_gone(id, r)).map(|(id, _)| id).collect();
-        if tentative.is_some_and(|rest| rest != rest_version(resource, |part| parts.contains_key(part))) {
+        let is_out = |part: &Part| {
+            parts.contains_key(&part.id)
+                || (!held.is_empty() && held.contains(&(Arc::clone(&part.id), part.hash)))
+        };
+        if tentative.is_some_and(|rest| rest != rest_version(resource, is_out)) {
             return gone.into_iter().chain(self.forget(resource.name())).collect();
         }
         if parts.is_empty() {
@@ -118,9 +136,9 @@ impl Rejections {
     }
 }
 
-/// The version of a resource without its refused parts, as if its head had not been refused.
-pub(crate) fn rest_version(resource: &Resource, refused: impl Fn(&str) -> bool) -> u64 {
-    let kept = resource.parts().iter().filter(|p| p.id.is_empty() || !refused(&p.id)).cloned();
+/// The version of a resource without the parts that were left out of it, as if its head had not been.
+pub(crate) fn rest_version(resource: &Resource, is_out: impl Fn(&Part) -> bool) -> u64 {
+    let kept = resource.parts().iter().filter(|p| p.id.is_empty() || !is_out(p)).cloned();
     Resource::new(Arc::clone(resource.name()), kept.collect()).version()
 }
 
@@ -189,6 +207,23 @@ mod tests {
     }
 
     #[test]
+    fn a_version_tells_of_every_origin() {
+        let part = |id: String, origin: &str| Arc::new(Part::new(id, "!").of_origin(Some(&origin.into())));
+        let bad = (0..100).map(|i| part(format!("b{i:03}"), "bad"));
+        let head = Arc::new(Part::new("", "h"));
+        let next =
+            Resource::new("r", [head].into_iter().chain(bad).chain([part("c".into(), "other")]).collect());
+        let mut rejections = Rejections::default();
+        next.parts()[1..].iter().for_each(|part| refuse(&mut rejections, &next, &part.id));
+        let next = Arc::new(next);
+        let sent = compose(&next, None, |part| rejections.refused("r", part)).unwrap();
+        let version = rejections.told(sent, &next).version_text();
+        let (_, told) = contour_resource::read_version(&version).unwrap();
+        let c = next.parts().last().unwrap().hash;
+        assert_eq!((told.len(), told[0].refused, told[1].refused), (64, next.parts()[1].hash, c));
+    }
+
+    #[test]
     fn without_an_accepted_version_any_change_is_a_new_try() {
         let next = resource(&[("", "H"), ("a", "A"), ("b", "B")]);
         for (changed, gone) in [
@@ -202,8 +237,11 @@ mod tests {
             let tentative = Some(resource(&[("", "H"), ("b", "B")]).version());
             let (hash, message) = (next.parts()[0].hash, "no".to_owned());
             rejections.insert(next.name(), &"".into(), Rejection { hash, message, tentative });
-            let found: Vec<String> =
-                rejections.prune(&resource(&changed)).iter().map(ToString::to_string).collect();
+            let found: Vec<String> = rejections
+                .prune(&resource(&changed), &Contents::new())
+                .iter()
+                .map(ToString::to_string)
+                .collect();
             assert_eq!(found, gone, "{changed:?}");
         }
     }
@@ -214,9 +252,9 @@ mod tests {
         let mut rejections = Rejections::default();
         refuse(&mut rejections, &next, "a");
         refuse(&mut rejections, &next, "b");
-        assert_eq!(rejections.prune(&next), Vec::<Arc<str>>::new());
+        assert_eq!(rejections.prune(&next, &Contents::new()), Vec::<Arc<str>>::new());
         let later = resource(&[("", "H"), ("a", "A2")]);
-        assert_eq!(rejections.prune(&later), ["a".into(), "b".into()]);
+        assert_eq!(rejections.prune(&later, &Contents::new()), ["a".into(), "b".into()]);
         assert_eq!(rejections.resources().count(), 0);
         assert!(!rejections.contains("r"));
     }

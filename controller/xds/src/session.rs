@@ -30,6 +30,7 @@ use crate::isolation::{Offender, Suspect};
 use crate::lane::{Context, Draft, InFlight, Lane};
 use crate::message::{Asked, Mode, Output, Request, Response};
 use crate::patience::Patience;
+use crate::probation::Held;
 use crate::recall::{Memory, Recall};
 use crate::sharded::Shard;
 use crate::table::fingerprint;
@@ -100,6 +101,13 @@ impl Session {
             nonces: 0,
             outputs: Vec::new(),
         }
+    }
+
+    /// Has fewer refusals of one origin taken than usual.
+    #[cfg(test)]
+    pub(crate) fn take_few(&mut self, most: u32, freed: u32) {
+        let few = || crate::probation::Probation::after(most, freed);
+        self.lanes.iter_mut().for_each(|lane| lane.probation = few());
     }
 
     pub(crate) fn mode(&self) -> Mode {
@@ -228,7 +236,7 @@ impl Session {
             } else {
                 lane.leaving.insert(Arc::clone(name));
             }
-        } else if lane.subscription.names().contains(name) || lane.rejections.contains(name) {
+        } else if lane.subscription.names().contains(name) || lane.holds_back(name) {
             lane.dirty.insert(Arc::clone(name));
         }
         if kind == Cluster {
@@ -252,7 +260,7 @@ impl Session {
         let InFlight { draft, version, committed, dropped, .. } = in_flight;
         if let Some(message) = error {
             lane.refuse(&draft, kind, mode, message.clone());
-            draft.set.iter().filter(|r| r.varies()).for_each(|r| self.recall.note_variants(kind, r.name()));
+            draft.set.iter().filter(|r| r.varies()).for_each(|r| self.recall.note_variants(kind, r));
             for name in draft.names() {
                 match kind {
                     Cluster => self.warming().cluster_refused(name),
@@ -341,6 +349,7 @@ impl Session {
         self.lose_patience();
         let grace_was_over = std::mem::replace(&mut self.grace_is_over, now >= self.opened + GRACE);
         self.release_is_due |= grace_was_over != self.grace_is_over;
+        self.lanes.iter_mut().for_each(|lane| lane.let_in(now));
         loop {
             self.release();
             let mut progress = self.promote();
@@ -348,7 +357,7 @@ impl Session {
                 if kind == Listener {
                     self.thaw();
                 }
-                progress |= self.advance(kind);
+                progress |= self.advance(kind, now);
             }
             if !self.holding() {
                 self.held_since = None;
@@ -372,7 +381,8 @@ impl Session {
         let clusters = self.lane(Cluster).in_flight.is_some().then(|| self.clusters_sent + PATIENCE);
         let late = self.late.values().flatten().min().copied();
         let spent = hold.into_iter().chain(clusters).chain(late).min();
-        grace.into_iter().chain(spent.and_then(|spent| self.patience.next_look(spent))).min()
+        let pauses = self.lanes.iter().filter_map(|lane| lane.probation.next_end());
+        grace.into_iter().chain(pauses).chain(spent.and_then(|spent| self.patience.next_look(spent))).min()
     }
 
     /// Whether the peer has said what it wants of the types that refer to others.
@@ -437,14 +447,14 @@ impl Session {
     }
 
     /// Sends the next response of a type, if it may have one. Returns whether anything was sent or settled.
-    fn advance(&mut self, kind: ResourceType) -> bool {
+    fn advance(&mut self, kind: ResourceType, now: Instant) -> bool {
         let held = matches!(kind, Listener | Route) && self.holding();
         let lane = &mut self.lanes[kind as usize];
         if lane.in_flight.is_some() {
             return false;
         }
         if lane.trial_is_due(held) {
-            match lane.isolate() {
+            match lane.isolate(now) {
                 Some(Ok(draft)) => self.send(kind, draft, None),
                 Some(Err(offenders)) => self.convict(kind, offenders),
                 None => {}
@@ -457,12 +467,13 @@ impl Session {
         let mut draft = self.draft(kind);
         let lane = self.lane_mut(kind);
         let greet = std::mem::replace(&mut lane.greet, false);
+        self.tell_held(kind);
         for name in &draft.skipped {
-            let refused = self.lane(kind).rejections.contains(name);
+            let held_back = self.lane(kind).holds_back(name);
             match kind {
-                Cluster if refused => self.warming().forget(name),
+                Cluster if held_back => self.warming().forget(name),
                 Cluster => self.warming().cluster_skipped(name),
-                Endpoints if refused => self.warming().endpoints_withheld(name),
+                Endpoints if held_back => self.warming().endpoints_withheld(name),
                 _ => {}
             }
         }
@@ -492,12 +503,23 @@ impl Session {
         draft
     }
 
+    /// Tells what is held back with its origin. What uses a Cluster of it that the peer never had waits, too.
+    fn tell_held(&mut self, kind: ResourceType) {
+        for (resource, held) in self.lane_mut(kind).take_news() {
+            if kind == Cluster && !self.lane(Cluster).has(&resource) {
+                self.late.insert(Arc::clone(&resource), None);
+            }
+            let Held { part, hash, message } = held;
+            self.outputs.push(Output::Rejected { kind, resource, part, hash, message });
+        }
+    }
+
     /// Tells what a search has found.
     fn convict(&mut self, kind: ResourceType, offenders: Vec<Offender>) {
         for Offender { suspect, message, .. } in offenders {
             self.recall.note(kind, &suspect);
             self.remember(kind, &suspect.resource);
-            let Suspect { resource, part, hash } = suspect;
+            let Suspect { resource, part, hash, .. } = suspect;
             if kind == Cluster && !self.lane(Cluster).has(&resource) {
                 self.late.insert(Arc::clone(&resource), None);
             }

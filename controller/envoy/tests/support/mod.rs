@@ -83,19 +83,29 @@ pub fn route(matches: RouteMatch, action: Action) -> Route {
 
 /// A host served without TLS.
 pub fn plain(fqdn: &str, routes: Vec<Route>) -> VirtualHost {
-    VirtualHost { fqdn: fqdn.into(), plain: routes, secure: None }
+    VirtualHost { fqdn: fqdn.into(), namespace: Some("default".into()), plain: routes, secure: None }
 }
 
 /// A host served with TLS, and with a redirect to it.
 pub fn secure(fqdn: &str, secret: &str, routes: Vec<Route>) -> VirtualHost {
     let redirect = route(prefix("/"), Action::UpgradeToHttps);
     let secure = SecureHost::Http { tls: termination(secret, pair(secret)), routes };
-    VirtualHost { fqdn: fqdn.into(), plain: vec![redirect], secure: Some(secure) }
+    VirtualHost {
+        fqdn: fqdn.into(),
+        namespace: Some("default".into()),
+        plain: vec![redirect],
+        secure: Some(secure),
+    }
 }
 
 pub fn passthrough(fqdn: &str, service: &str) -> VirtualHost {
     let proxy = TcpProxy { clusters: vec![weighted(cluster(service), 1)], origin: origin() };
-    VirtualHost { fqdn: fqdn.into(), plain: Vec::new(), secure: Some(SecureHost::Passthrough { proxy }) }
+    VirtualHost {
+        fqdn: fqdn.into(),
+        namespace: Some("default".into()),
+        plain: Vec::new(),
+        secure: Some(SecureHost::Passthrough { proxy }),
+    }
 }
 
 pub fn termination(secret: &str, pair: TlsPair) -> Termination {

@@ -57,7 +57,7 @@ impl Session {
             lane.known.insert(name, Known::Sent(memory.resource));
             return;
         }
-        for Suspect { resource, part, hash } in lane.learn(&name, current.as_ref(), version, &withheld) {
+        for Suspect { resource, part, hash, .. } in lane.learn(&name, current.as_ref(), version, &withheld) {
             let message = EARLIER.to_owned();
             self.outputs.push(Output::Rejected { kind, resource, part, hash, message });
         }

@@ -127,7 +127,7 @@ impl Session {
         let (warming, lane) = (&self.warming, &self.lanes[Cluster as usize]);
         let most = self.patience.spent() + HOLD;
         self.late.retain(|name, until| {
-            if until.is_none() && lane.rejections.contains(name) && !lane.has(name) {
+            if until.is_none() && lane.holds_back(name) && !lane.has(name) {
                 return true;
             }
             until.get_or_insert(most);

@@ -1,5 +1,6 @@
 //! Tests of the state machine: transition scripts as data, and properties under random histories.
 
+mod held;
 mod peer;
 mod properties;
 mod scripts;

@@ -17,12 +17,14 @@ fn vary(bytes: &[u8], number: u32) -> bytes::Bytes {
 }
 
 /// Reads `name=head|id:text|id:text`, for a Cluster also `name=text>endpoints`. A part uses the Cluster that its text names.
-/// What ends in `~trial` can be tried aside under this name; what ends in `^` has variants; a Cluster that ends in `%` warms slowly.
+/// What ends in `~trial` can be tried aside under this name; what ends in `^` has variants; a Cluster that ends in `%` warms slowly. A name or
+/// id may be followed by `@origin`.
 pub(super) fn resource(text: &str) -> Arc<Resource> {
     let (text, trial) = text.split_once('~').map_or((text, None), |(text, trial)| (text, Some(trial)));
     let (text, varies) = text.strip_suffix('^').map_or((text, false), |text| (text, true));
     let (text, slow) = text.strip_suffix('%').map_or((text, false), |text| (text, true));
     let (name, content) = text.split_once('=').unwrap_or_else(|| panic!("`{text}` is not name=content"));
+    let (name, origin) = owned(name);
     let (content, needs) = match content.split_once('>') {
         Some((content, needs)) if !content.contains('|') => (content, Some(needs)),
         _ => (content, None),
@@ -30,8 +32,9 @@ pub(super) fn resource(text: &str) -> Arc<Resource> {
     let parts = content.split('|').enumerate().map(|(at, piece)| {
         let (id, text) =
             if at == 0 { ("", piece) } else { piece.split_once(':').expect("a part is id:text") };
+        let (id, origin) = if at == 0 { (id, origin.clone()) } else { owned(id) };
         let used = (!id.is_empty()).then(|| (ResourceType::Cluster, text.into()));
-        Arc::new(Part::new(id, text.to_owned()).using(used))
+        Arc::new(Part::new(id, text.to_owned()).using(used).of_origin(origin.as_ref()))
     });
     let mut resource = Resource::new(name, parts.collect());
     if let Some(trial) = trial {
@@ -48,6 +51,10 @@ pub(super) fn resource(text: &str) -> Arc<Resource> {
         Some(needs) => resource.needing(needs),
         None => resource,
     })
+}
+
+fn owned(text: &str) -> (&str, Option<Arc<str>>) {
+    text.split_once('@').map_or((text, None), |(text, origin)| (text, Some(origin.into())))
 }
 
 /// Writes what [`resource`] reads, without what it needs.
@@ -76,6 +83,8 @@ pub(super) struct Peer {
     versions: BTreeMap<ResourceType, String>,
     pub(super) responses: usize,
     restarts: u32,
+    /// So many refusals are taken of one origin, and after a pause, if not as many as usual.
+    most: Option<(u32, u32)>,
     /// Secrets whose search ended with the process.
     pub(super) confused: BTreeSet<Arc<str>>,
     /// The Secrets it looked at last, good or bad: it does not look again at the same.
@@ -100,11 +109,18 @@ impl Peer {
             versions: BTreeMap::new(),
             responses: 0,
             restarts: 0,
+            most: None,
             confused: BTreeSet::new(),
             looked_at: BTreeMap::new(),
             works: BTreeMap::new(),
             refused: BTreeSet::new(),
         }
+    }
+
+    /// Has fewer refusals of one origin taken than usual.
+    pub(super) fn take_few(&mut self, most: u32, freed: u32) {
+        self.most = Some((most, freed));
+        self.session.take_few(most, freed);
     }
 
     /// Another peer of the same server.
@@ -131,6 +147,7 @@ impl Peer {
     /// Opens a new stream, keeping what it has, and asks for the same again.
     pub(super) fn reconnect(&mut self, snapshot: Snapshot, now: Instant) {
         self.session = Session::new(self.mode, None, self.recall.clone(), snapshot, now);
+        self.most.into_iter().for_each(|(most, freed)| self.session.take_few(most, freed));
         self.received.clear();
         self.nonces.clear();
         for (kind, names) in self.names.clone() {

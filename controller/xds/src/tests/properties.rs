@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use contour_resource::{Resource, ResourceType, Transaction};
 use proptest::prelude::*;
@@ -22,34 +22,37 @@ enum Act {
     Subscribe(u8),
     Unsubscribe(u8),
     Reconnect(bool),
+    Wait(u8),
 }
 
 const BAD: &str = "!";
 
-fn content() -> impl Strategy<Value = String> {
-    prop_oneof![6 => "[a-c]", 1 => "[a-c]!"]
+fn content(bad: u32) -> impl Strategy<Value = String> {
+    prop_oneof![6 => "[a-c]", bad => "[a-c]!"]
 }
 
-fn act() -> impl Strategy<Value = Act> {
-    let plain = (prop_oneof![Just(Cluster), Just(Endpoints), Just(Secret)], 0..5_u8, content()).prop_map(
+/// So many in six and so many are refused.
+fn act(bad: u32) -> impl Strategy<Value = Act> {
+    let plain = (prop_oneof![Just(Cluster), Just(Endpoints), Just(Secret)], 0..5_u8, content(bad)).prop_map(
         |(kind, n, text)| {
             let mark = match kind {
                 Secret => "^",
                 Cluster if n % 2 == 1 => "%",
                 _ => "",
             };
-            Act::Set(kind, format!("n{n}={text}{mark}"))
+            Act::Set(kind, format!("n{n}@{}={text}{mark}", if n < 3 { "x" } else { "y" }))
         },
     );
     let composite = (
         prop_oneof![Just(Listener), Just(Route)],
         0..2_u8,
-        content(),
-        proptest::collection::btree_map("[p-w]", content(), 0..6),
+        content(bad),
+        proptest::collection::btree_map("[p-w]", content(bad), 0..6),
         any::<bool>(),
     )
         .prop_map(|(kind, n, head, parts, aside)| {
-            let parts = parts.iter().map(|(id, text)| format!("{id}:{text}"));
+            let parts =
+                parts.iter().map(|(id, text)| format!("{id}@{}:{text}", if **id < *"t" { "x" } else { "y" }));
             let text = [format!("n{n}={head}")].into_iter().chain(parts).collect::<Vec<_>>().join("|");
             Act::Set(kind, text + if aside { "~t" } else { "" })
         });
@@ -62,6 +65,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0..5_u8).prop_map(Act::Subscribe),
         1 => (0..5_u8).prop_map(Act::Unsubscribe),
         1 => any::<bool>().prop_map(Act::Reconnect),
+        1 => (0..40_u8).prop_map(Act::Wait),
     ]
 }
 
@@ -174,10 +178,11 @@ fn check_converged(peer: &Peer, cache: &Snapshot, wanted: &BTreeSet<String>, rec
     }
 }
 
-fn play(mode: Mode, acts: &[Act]) {
-    let now = Instant::now();
+fn play(mode: Mode, acts: &[Act], (most, freed): (u32, u32)) {
+    let mut now = Instant::now();
     let cache = Cache::new();
     let mut peer = Peer::new(mode, cache.snapshot(), now);
+    peer.take_few(most, freed);
     let mut refused = Refused::default();
     cache.commit(Transaction { set: vec![(Route, resource("t=trial"))], remove: vec![] });
     peer.session.update(cache.snapshot());
@@ -222,13 +227,20 @@ fn play(mode: Mode, acts: &[Act]) {
                 peer.reconnect(cache.snapshot(), now);
                 refused = Refused::default();
             }
+            Act::Wait(seconds) => now += Duration::from_secs((*seconds).into()),
         }
         peer.session.update(cache.snapshot());
         let outputs = peer.poll(now);
         refused.check(&outputs, &peer, &cache.snapshot());
     }
-    let outputs = peer.settle(BAD, now);
-    refused.check(&outputs, &peer, &cache.snapshot());
+    // With time, whoever is held back is let in.
+    for _ in 0..200 {
+        let outputs = peer.settle(BAD, now);
+        refused.check(&outputs, &peer, &cache.snapshot());
+        let lanes = ResourceType::ALL.map(|kind| peer.session.lane(kind));
+        let Some(end) = lanes.iter().filter_map(|lane| lane.probation.next_end()).min() else { break };
+        now = end;
+    }
     let reconnected = acts.iter().any(|act| matches!(act, Act::Reconnect(_)));
     check_converged(&peer, &cache.snapshot(), &wanted, reconnected);
 }
@@ -385,16 +397,25 @@ fn play_traffic(mode: Mode, worlds: &[(BTreeMap<u8, u8>, u8)], answers: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
-
     #[test]
-    fn a_peer_converges_delta(acts in proptest::collection::vec(act(), 0..80)) {
-        play(Mode::Delta, &acts);
+    fn a_peer_converges_delta(acts in proptest::collection::vec(act(1), 0..80)) {
+        play(Mode::Delta, &acts, (64, 16));
     }
 
     #[test]
-    fn a_peer_converges_sotw(acts in proptest::collection::vec(act(), 0..80)) {
-        play(Mode::Sotw, &acts);
+    fn a_peer_converges_sotw(acts in proptest::collection::vec(act(1), 0..80)) {
+        play(Mode::Sotw, &acts, (64, 16));
+    }
+
+    /// Who is held back with much that is refused gets all that is good in the end.
+    #[test]
+    fn a_peer_that_refuses_much_converges(
+        acts in proptest::collection::vec(act(9), 40..120),
+        most in 5..8_u32,
+        freed in 4..6_u32,
+        sotw in any::<bool>(),
+    ) {
+        play(if sotw { Mode::Sotw } else { Mode::Delta }, &acts, (most, freed));
     }
 
     #[test]

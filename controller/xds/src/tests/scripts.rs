@@ -25,6 +25,8 @@ struct Script {
     about: String,
     /// Both protocols unless one is named.
     mode: Option<String>,
+    /// So many refusals are taken of one origin, if not as many as usual, and one after each pause.
+    most: Option<u32>,
     steps: Vec<Step>,
 }
 
@@ -142,6 +144,7 @@ fn run(path: &Path, script: &Script, mode: Mode) {
     let cache = Cache::new();
     let peer = Peer::new(mode, cache.snapshot(), now);
     let mut run = Run { cache, peer, now };
+    script.most.into_iter().for_each(|most| run.peer.take_few(most, 1));
     for (at, step) in script.steps.iter().enumerate() {
         let place = format!("{} ({}), step {}", path.display(), mode.label(), at + 1);
         let before = run.peer.responses;
