@@ -19,7 +19,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 
 use crate::build::{Component, watched_namespaces};
 use crate::child::{ChildKind, ChildRef};
-use crate::names::{Names, OWNER_NAME, OWNER_NAMESPACE, OWNER_UID};
+use crate::names::{APPLIED, Names, OWNER_NAME, OWNER_NAMESPACE, OWNER_UID};
 
 /// A `ContourDeployment`, as the owner of its children.
 #[derive(Clone, Debug)]
@@ -62,6 +62,11 @@ impl Owner {
         &self.namespace
     }
 
+    /// What its status records of what it has where owner references do not reach.
+    pub fn recorded(&self) -> impl Iterator<Item = &ChildRef> {
+        self.recorded.iter()
+    }
+
     /// Whether an object says, by its labels, that it is a child. Anyone's can.
     pub fn is_named_by(&self, metadata: &ObjectMeta) -> bool {
         let label = |key: &str| metadata.labels.as_ref().and_then(|labels| labels.get(key));
@@ -70,8 +75,8 @@ impl Owner {
 
     /// Why an object is not a child; `None`: it is one.
     ///
-    /// Earlier versions recorded no UID. What they made elsewhere is known by the status, which told of it, and by its labels; and their Role
-    /// and RoleBinding for what is served in the namespace itself, which had no owner reference, by name and labels.
+    /// Earlier versions noted no UID. What they made elsewhere is known by the status, which told of it, and by what they wrote on it; and their
+    /// Role and RoleBinding for what is served in the namespace itself, which had no owner reference, by their name and the same.
     pub fn foreign(&self, child: &ChildRef, metadata: &ObjectMeta) -> Option<String> {
         if child.namespace.as_deref() == Some(&self.namespace) {
             return self.foreign_here(child, metadata);
@@ -85,7 +90,7 @@ impl Owner {
         match noted {
             Some(uid) if self.is(uid) => None,
             Some(uid) => Some(format!("was made for another ContourDeployment, of UID {uid}")),
-            None if self.recorded.contains(child) && self.is_named_by(metadata) => None,
+            None if self.recorded.contains(child) && self.was_applied(metadata) => None,
             None => Some(format!("was not made by this operator: it has no annotation {OWNER_UID}")),
         }
     }
@@ -96,9 +101,16 @@ impl Owner {
             Some(controller) => {
                 Some(format!("belongs to {} {} of UID {}", controller.kind, controller.name, controller.uid))
             }
-            None if self.was_made_without_reference(child) && self.is_named_by(metadata) => None,
+            None if self.was_made_without_reference(child) && self.was_applied(metadata) => None,
             None => Some("was not made by this operator: it has no controller reference".to_owned()),
         }
+    }
+
+    /// Whether an object has all that earlier versions wrote on each child.
+    fn was_applied(&self, metadata: &ObjectMeta) -> bool {
+        let applied =
+            metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(APPLIED));
+        applied && self.is_named_by(metadata)
     }
 
     fn was_made_without_reference(&self, child: &ChildRef) -> bool {
@@ -229,7 +241,7 @@ mod tests {
     fn noted(uid: Option<&str>) -> Value {
         match uid {
             Some(uid) => json!({"labels": labels("edge"), "annotations": {OWNER_UID: uid}}),
-            None => json!({"labels": labels("edge")}),
+            None => json!({"labels": labels("edge"), "annotations": {APPLIED: "hash"}}),
         }
     }
 
@@ -241,7 +253,8 @@ mod tests {
         not_controller["ownerReferences"][0]["controller"] = json!(false);
         let mut unlabelled = controlled("own");
         unlabelled["labels"] = json!({});
-        let of_others = json!({"labels": labels("other")});
+        let of_others = json!({"labels": labels("other"), "annotations": {APPLIED: "hash"}});
+        let only_labels = || json!({"labels": labels("edge")});
         for (of, metadata_, why) in [
             // In the namespace: by the controller's UID alone, whatever the name and the labels.
             (child(DaemonSet, "n", "envoy-edge"), controlled("own"), None),
@@ -276,6 +289,8 @@ mod tests {
             // Made before UIDs were noted: what the status told of, and only with the labels.
             (child(ClusterRole, "", cluster), noted(None), None),
             (child(ClusterRole, "", cluster), of_others, Some("has no annotation")),
+            (child(ClusterRole, "", cluster), only_labels(), Some("has no annotation")),
+            (child(Role, "n", resources), only_labels(), Some("has no controller reference")),
             (child(ClusterRoleBinding, "", cluster), noted(None), Some("has no annotation")),
             (child(Role, "w", resources), noted(None), None),
             (child(Role, "v", resources), noted(None), Some("has no annotation")),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use contour_crds::contour_deployment::{ChildReference, EnvoyTemplateStatus};
+use contour_crds::contour_deployment::EnvoyTemplateStatus;
 use contour_crds::{ContourDeployment, ContourDeploymentStatus};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
@@ -63,6 +63,7 @@ pub(super) async fn look(
         again: REGULAR,
     };
     let error = walk.run().await.err();
+    walk.tell_inventory().await;
     walk.tell_contests();
     walk.tell_components();
     Look { report: walk.report, error, again: walk.again, strangers }
@@ -101,7 +102,6 @@ impl Walk<'_> {
         let stages = self.build();
         let wanted: BTreeSet<ChildRef> =
             stages.all().chain(&certificates.secrets).map(Child::reference).collect();
-        self.report.inventory = Some(self.inventory(&wanted));
         self.apply_all(&stages.foundation).await?;
         self.apply_all(&certificates.secrets).await?;
         self.apply_all(&stages.contour).await?;
@@ -191,10 +191,19 @@ impl Walk<'_> {
         live_envoys(&self.live, self.owner).find_map(|(_, object)| envoy_template(object))
     }
 
-    /// What will have to be removed without the help of owner references.
-    fn inventory(&self, wanted: &BTreeSet<ChildRef>) -> Vec<ChildReference> {
-        let all: BTreeSet<&ChildRef> = wanted.iter().chain(self.live.children.keys()).collect();
-        without_owner(all, &self.names.namespace)
+    /// Tells what will have to be removed without the help of owner references: what is there and ours, not what is wanted, since an object
+    /// of others may have that name. What was recorded stays so until it is gone; a cache may not know it yet.
+    async fn tell_inventory(&mut self) {
+        if !self.report.problems.is_empty() {
+            return;
+        }
+        let mut all: BTreeSet<ChildRef> = self.live.children.keys().cloned().collect();
+        for child in self.owner.recorded().filter(|child| !self.live.children.contains_key(child)) {
+            if !matches!(self.context.writer.read(child, self.owner).await, Ok(None)) {
+                all.insert(child.clone());
+            }
+        }
+        self.report.inventory = Some(without_owner(&all, &self.names.namespace));
     }
 
     async fn apply_all(&mut self, children: &[Child]) -> Result<(), Error> {
