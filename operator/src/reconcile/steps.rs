@@ -13,10 +13,12 @@ use serde_json::json;
 use super::certificates::{self, Looked};
 use super::publishing::{Turn, addresses, node_addresses, turn, waits_for_load_balancer};
 use super::rollout::{Because, Rollout, Workload, is_blocked};
-use super::workloads::{component, envoy_workload, image, is_envoy_workload, live_envoys, template, typed};
+use super::workloads::{
+    component, envoy_template, envoy_workload, is_envoy_workload, live_envoys, template, typed,
+};
 use super::{Context, Error, Look, REGULAR, SOON, without_owner};
 use crate::apply::{Difference, difference, stamped};
-use crate::build::{self, AGENT_CONTAINER, ENVOY_CONTAINER, Inputs, Stages};
+use crate::build::{self, ENVOY_CONTAINER, Inputs, Stages};
 use crate::child::{Child, ChildKind, ChildRef};
 use crate::clash::clashes;
 use crate::live::Live;
@@ -396,15 +398,6 @@ impl Walk<'_> {
         let service = self.envoy_service();
         self.report.addresses = Some(addresses(service.as_ref(), &nodes, host_network(self.deployment)));
     }
-}
-
-/// What the pods of a workload of Envoy are made with.
-fn envoy_template(workload: &DynamicObject) -> Option<EnvoyTemplateStatus> {
-    let template = template(workload)?;
-    Some(EnvoyTemplateStatus {
-        agent_image: image(&template, AGENT_CONTAINER)?,
-        envoy_image: image(&template, ENVOY_CONTAINER)?,
-    })
 }
 
 /// Which child Envoy's workload is.

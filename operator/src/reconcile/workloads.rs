@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use contour_crds::contour_deployment::EnvoyTemplateStatus;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec};
 use kube::ResourceExt as _;
@@ -10,7 +11,7 @@ use kube::core::DynamicObject;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::build::Component as Part;
+use crate::build::{AGENT_CONTAINER, Component as Part, ENVOY_CONTAINER};
 use crate::child::{Child, ChildKind, ChildRef, untyped};
 use crate::live::Live;
 use crate::names::Names;
@@ -58,8 +59,17 @@ pub(super) fn template(object: &DynamicObject) -> Option<PodTemplateSpec> {
     serde_json::from_value(template.clone()).ok()
 }
 
+/// What the pods of a workload of Envoy are made with.
+pub(super) fn envoy_template(workload: &DynamicObject) -> Option<EnvoyTemplateStatus> {
+    let template = template(workload)?;
+    Some(EnvoyTemplateStatus {
+        agent_image: image(&template, AGENT_CONTAINER)?,
+        envoy_image: image(&template, ENVOY_CONTAINER)?,
+    })
+}
+
 /// The image of a container, or of an init container.
-pub(super) fn image(template: &PodTemplateSpec, container: &str) -> Option<String> {
+fn image(template: &PodTemplateSpec, container: &str) -> Option<String> {
     container_image(template.spec.as_ref()?, container)
 }
 
