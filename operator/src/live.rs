@@ -129,7 +129,7 @@ impl Live {
         live
     }
 
-    /// By UID, what makes pods of a component: its DaemonSets, and the ReplicaSets of its Deployments.
+    /// By UID, what makes pods of a component: its `DaemonSets`, and the `ReplicaSets` of its Deployments.
     fn steering(
         &mut self,
         owner: &Owner,
@@ -180,7 +180,7 @@ enum Steers {
     Others,
 }
 
-/// What the controller reference of a pod or a ReplicaSet proves.
+/// What the controller reference of a pod or a `ReplicaSet` proves.
 enum Proof {
     Ours(Component),
     /// Its controller is called like ours, and is none that was seen.

@@ -1,4 +1,4 @@
-//! What is there: caches of `ContourDeployment`s, of every kind of child, and of pods and their ReplicaSets, each kept by one watch.
+//! What is there: caches of `ContourDeployment`s, of every kind of child, and of pods and their `ReplicaSets`, each kept by one watch.
 //!
 //! Only objects with our label are watched, whatever else the cluster holds; whose they are, [`crate::ownership`] tells. Each change tells whose child it was, so that it is looked
 //! at at once. A list that was read anew, after a lost watch, tells everyone: what vanished meanwhile left no event.

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | in the namespace of the `ContourDeployment` | its controller reference has the UID of the `ContourDeployment` |
 //! | anywhere else, where Kubernetes has no owner references | it is one of the objects that the operator makes there, and [`OWNER_UID`] has that UID |
-//! | a pod | its controller is a child, or a ReplicaSet whose controller is a child: compared by UID |
+//! | a pod | its controller is a child, or a `ReplicaSet` whose controller is a child: compared by UID |
 //!
 //! Two forms that were written before [`OWNER_UID`] was are taken over: see [`Owner::foreign`].
 
@@ -27,7 +27,7 @@ pub struct Owner {
     namespace: String,
     instance: String,
     uid: Option<String>,
-    /// The Roles and RoleBindings for what is served, by their name.
+    /// The Roles and `RoleBindings` for what is served, by their name.
     resources_role: String,
     /// The names of each component's workload: with names of its own, and with the stock ones, as one may follow the other.
     workloads: [(Component, [String; 2]); 2],
@@ -76,7 +76,7 @@ impl Owner {
     /// Why an object is not a child; `None`: it is one.
     ///
     /// Earlier versions noted no UID. What they made elsewhere is known by the status, which told of it, and by what they wrote on it; and their
-    /// Role and RoleBinding for what is served in the namespace itself, which had no owner reference, by their name and the same.
+    /// Role and `RoleBinding` for what is served in the namespace itself, which had no owner reference, by their name and the same.
     pub fn foreign(&self, child: &ChildRef, metadata: &ObjectMeta) -> Option<String> {
         if child.namespace.as_deref() == Some(&self.namespace) {
             return self.foreign_here(child, metadata);

@@ -27,10 +27,10 @@ struct Adversary {
 }
 
 impl Adversary {
-    async fn new(api: &ApiServer, world: &World, namespace: &str, rules: Value) -> Result<Self> {
+    async fn new(api: &ApiServer, world: &World, namespace: &str, allowed: Value) -> Result<Self> {
         let user = format!("adversary-{namespace}");
         let post = PostParams::default();
-        let role = json!({"metadata": {"name": "adversary"}, "rules": rules});
+        let role = json!({"metadata": {"name": "adversary"}, "rules": allowed});
         let roles: Api<Role> = Api::namespaced(world.client.clone(), namespace);
         roles.create(&post, &serde_json::from_value(role)?).await?;
         let binding = json!({

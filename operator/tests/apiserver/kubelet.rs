@@ -114,11 +114,11 @@ impl Hands {
         let mut replica_set = None;
         if let Some(deployment) = &deployment {
             let count = usize::try_from(deployment.spec.replicas.unwrap_or(1))?;
-            let made = self.replica_set(name, deployment).await?;
+            let made = Box::pin(self.replica_set(name, deployment)).await?;
             let mut work = work("ReplicaSet", deployment, &deployment.spec.template, count);
             work.controller = (made.name_any(), made.uid().unwrap_or_default());
             replica_set = made.uid();
-            let ready = self.pods(&work).await?;
+            let ready = Box::pin(self.pods(&work)).await?;
             let status = json!({
                 "observedGeneration": deployment.metadata.generation, "replicas": count, "updatedReplicas": count,
                 "readyReplicas": ready, "availableReplicas": ready,
@@ -127,7 +127,8 @@ impl Hands {
         }
         if let Some(set) = &set {
             let count = NODES.len();
-            let ready = self.pods(&work("DaemonSet", set, &set.spec.template, count)).await?;
+            let work = work("DaemonSet", set, &set.spec.template, count);
+            let ready = Box::pin(self.pods(&work)).await?;
             let status = json!({
                 "observedGeneration": set.metadata.generation, "desiredNumberScheduled": count,
                 "currentNumberScheduled": count, "updatedNumberScheduled": count, "numberMisscheduled": 0,
@@ -143,7 +144,7 @@ impl Hands {
         self.bury(name, &uids).await
     }
 
-    /// The ReplicaSet of a Deployment. One is enough: pods are replaced in place.
+    /// The `ReplicaSet` of a Deployment. One is enough: pods are replaced in place.
     async fn replica_set(&self, name: &str, deployment: &Deployment) -> Result<ReplicaSet> {
         let (sets, of) = (self.api::<ReplicaSet>(), format!("{name}-5d9c"));
         let uid = deployment.uid().unwrap_or_default();
