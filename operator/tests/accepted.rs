@@ -57,8 +57,8 @@ async fn take(server: &ApiServer, client: &Client, file: &Path) -> Result<()> {
         deployment: &deployment,
         names: &names,
         defaults: &defaults,
-        live_agent_image: None,
-        live_envoy_image: None,
+        kept_agent_image: None,
+        kept_envoy_image: None,
         addresses: &[],
     };
     for child in build(&inputs).all() {

@@ -47,8 +47,8 @@ fn built_over(deployment: &ContourDeployment, defaults: &Defaults, live: Option<
         deployment,
         names: &names,
         defaults,
-        live_agent_image: live.map(|(agent, _)| agent),
-        live_envoy_image: live.map(|(_, envoy)| envoy),
+        kept_agent_image: live.map(|(agent, _)| agent),
+        kept_envoy_image: live.map(|(_, envoy)| envoy),
         addresses: &["192.0.2.1".to_owned(), "192.0.2.2".to_owned()],
     };
     build(&inputs)

@@ -102,8 +102,8 @@ fn is_built(deployment: &ContourDeployment) -> bool {
         deployment,
         names: &names,
         defaults: &defaults,
-        live_agent_image: None,
-        live_envoy_image: None,
+        kept_agent_image: None,
+        kept_envoy_image: None,
         addresses: &[],
     };
     assert_eq!(build(&inputs), build(&inputs));

@@ -68,8 +68,8 @@ impl World {
             deployment: &self.deployment,
             names: &names,
             defaults: &defaults,
-            live_agent_image: None,
-            live_envoy_image: None,
+            kept_agent_image: None,
+            kept_envoy_image: None,
             addresses: &[],
         };
         secrets(&inputs, held)

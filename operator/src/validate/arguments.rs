@@ -58,8 +58,8 @@ pub(super) fn arguments(deployment: &ContourDeployment, names: &Names, defaults:
         deployment,
         names,
         defaults,
-        live_agent_image: None,
-        live_envoy_image: None,
+        kept_agent_image: None,
+        kept_envoy_image: None,
         addresses: &[],
     };
     let command = std::iter::once("contour".to_owned()).chain(contour_arguments(&inputs));

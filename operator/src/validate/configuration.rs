@@ -13,8 +13,8 @@ pub(super) fn not_served(deployment: &ContourDeployment, names: &Names, defaults
         deployment,
         names,
         defaults,
-        live_agent_image: None,
-        live_envoy_image: None,
+        kept_agent_image: None,
+        kept_envoy_image: None,
         addresses: &[],
     };
     let ContourConfiguration { spec, .. } = built(&inputs);
