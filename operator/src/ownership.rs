@@ -339,8 +339,7 @@ mod tests {
                 deployment: &deployment,
                 names: &names,
                 defaults: &defaults,
-                kept_agent_image: None,
-                kept_envoy_image: None,
+                kept: None,
                 addresses: &[],
             };
             for child in build(&inputs).all() {

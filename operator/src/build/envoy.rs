@@ -42,9 +42,8 @@ const GRACE_SECONDS: i64 = 300;
 /// else that of the operator.
 pub fn agent_image<'a>(inputs: &Inputs<'a>) -> &'a str {
     let asked = inputs.deployment.spec.envoy.agent_image.as_deref();
-    let unchanged = inputs.kept_envoy_image == Some(inputs.settings().envoy_image);
-    let kept = inputs.kept_agent_image.filter(|_| unchanged);
-    asked.or(kept).unwrap_or(&inputs.defaults.agent_image)
+    let kept = inputs.kept.filter(|kept| kept.envoy_image == inputs.settings().envoy_image);
+    asked.or(kept.map(|kept| kept.agent_image.as_str())).unwrap_or(&inputs.defaults.agent_image)
 }
 
 /// Envoy, on every node.

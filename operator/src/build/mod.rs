@@ -14,7 +14,7 @@ mod secrets;
 mod service;
 
 use contour_crds::ContourDeployment;
-use contour_crds::contour_deployment::EnvoyWorkload;
+use contour_crds::contour_deployment::{EnvoyTemplateStatus, EnvoyWorkload};
 use k8s_openapi::api::networking::v1::{IngressClass, IngressClassSpec};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -50,10 +50,8 @@ pub struct Inputs<'a> {
     pub names: &'a Names,
     /// The operator's settings.
     pub defaults: &'a Defaults,
-    /// Image of the agent (container `shutdown-manager`) that Envoy's pods were last made with, as the status records it.
-    pub kept_agent_image: Option<&'a str>,
-    /// Image of Envoy (container `envoy`) that they were made with at the same time.
-    pub kept_envoy_image: Option<&'a str>,
+    /// What Envoy's pods were last made with, as the status records it.
+    pub kept: Option<&'a EnvoyTemplateStatus>,
     /// Addresses of nodes with a ready Envoy, for statuses; only used where Envoy is published on the host network.
     pub addresses: &'a [String],
 }

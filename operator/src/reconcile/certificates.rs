@@ -65,14 +65,7 @@ pub(super) async fn look(
             sentence(change)
         );
     }
-    let inputs = Inputs {
-        deployment,
-        names,
-        defaults: &context.defaults,
-        kept_agent_image: None,
-        kept_envoy_image: None,
-        addresses: &[],
-    };
+    let inputs = Inputs { deployment, names, defaults: &context.defaults, kept: None, addresses: &[] };
     let mut wanted = build::secrets(&inputs, &plan.held);
     live_secrets.note_changes(&mut wanted, now);
     Ok(Looked {

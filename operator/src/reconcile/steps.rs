@@ -181,8 +181,7 @@ impl Walk<'_> {
             deployment: self.deployment,
             names: self.names,
             defaults: &self.context.defaults,
-            kept_agent_image: kept.as_ref().map(|kept| kept.agent_image.as_str()),
-            kept_envoy_image: kept.as_ref().map(|kept| kept.envoy_image.as_str()),
+            kept: kept.as_ref(),
             addresses: &node_addresses(&self.live.envoy),
         })
     }
