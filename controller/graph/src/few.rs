@@ -3,16 +3,23 @@
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A set that is not empty.
+/// A set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Few<T> {
     One(T),
     Many(BTreeSet<T>),
 }
 
+impl<T> Default for Few<T> {
+    fn default() -> Self {
+        Self::Many(BTreeSet::new())
+    }
+}
+
 impl<T: Ord + Clone> Few<T> {
     pub(crate) fn insert(&mut self, item: T) {
         match self {
+            Self::Many(none) if none.is_empty() => *self = Self::One(item),
             Self::One(present) if *present == item => {}
             Self::One(present) => *self = Self::Many(BTreeSet::from([present.clone(), item])),
             Self::Many(items) => {
@@ -86,7 +93,10 @@ mod tests {
 
     #[test]
     fn a_set_of_one_grows_and_shrinks() {
-        let mut few = Few::One(3);
+        let mut few = Few::default();
+        assert!(few.iter().next().is_none());
+        few.insert(3);
+        assert_eq!(few, Few::One(3));
         assert!(few.clone().remove(&3));
         for item in [5, 3, 1] {
             few.insert(item);

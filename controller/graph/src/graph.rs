@@ -214,8 +214,7 @@ impl Graph {
             dirty.insert(fqdn);
         }
         for fqdn in now {
-            let claimants = self.claimants.entry(Arc::clone(&fqdn));
-            claimants.or_insert_with(|| Few::One(reference.clone())).insert(reference.clone());
+            self.claimants.entry(Arc::clone(&fqdn)).or_default().insert(reference.clone());
             dirty.insert(fqdn);
         }
     }
@@ -307,8 +306,7 @@ impl Graph {
             }
         }
         for reference in &built.reads {
-            let readers = self.readers.entry(reference.clone());
-            readers.or_insert_with(|| Few::One(Arc::clone(fqdn))).insert(Arc::clone(fqdn));
+            self.readers.entry(reference.clone()).or_default().insert(Arc::clone(fqdn));
         }
         proxies.extend(old.reports.iter().map(|(name, _)| name.clone()));
         proxies.extend(built.reports.keys().cloned());

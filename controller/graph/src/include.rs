@@ -134,20 +134,13 @@ impl Walk {
         }
         let writer = ObjectRef::new(Kind::HttpProxy, proxy.name.clone());
         self.includes.push((writer, cost::conditions(&include.conditions)));
-        let done = found.and_then(|child| self.descend(b, &child, &below));
+        let done = found.and_then(|child| {
+            check_cycle(b, &self.path, &child.name, "IncludeError")?;
+            self.node(b, &child, &below);
+            Ok(())
+        });
         self.includes.pop();
         done
-    }
-
-    fn descend(
-        &mut self,
-        b: &mut Build<'_>,
-        child: &Arc<Proxy>,
-        chain: &[&MatchCondition],
-    ) -> Result<(), Reported> {
-        check_cycle(b, &self.path, &child.name, "IncludeError")?;
-        self.node(b, child, chain);
-        Ok(())
     }
 
     /// Checked before anything else of an include, since they are many where a bound is reached.

@@ -7,21 +7,19 @@ use std::sync::Arc;
 use contour_objects::{Kind, NamespacedName, ObjectRef, Service, ServicePort, Store};
 
 use crate::annotation;
+use crate::cost::ENDPOINT;
+use crate::limits::MOST_ENDPOINTS;
 use crate::model::{CircuitBreakers, Protocol};
 use crate::service::circuit_breakers;
 
-/// What an endpoint counts as, in the unit of budgets, when a Service is led to for the first time, and how many of a slice count.
-const ENDPOINT_WORK: u64 = 1_100;
-const MOST_ENDPOINTS: usize = 16_384;
-
-/// The work of encoding the endpoints of what is read, if it is a Service.
+/// The work, in the unit of budgets, of encoding the endpoints of what is read, if it is a Service.
 pub(crate) fn endpoint_work(store: &Store, read: &ObjectRef) -> u64 {
     if read.kind != Kind::Service {
         return 0;
     }
     store.slices(&read.name).fold(0, |sum: u64, slice| {
         let endpoints = slice.endpoints.len().saturating_mul(slice.ports.len()).min(MOST_ENDPOINTS);
-        sum.saturating_add(ENDPOINT_WORK.saturating_mul(endpoints as u64))
+        sum.saturating_add(ENDPOINT.saturating_mul(endpoints as u64))
     })
 }
 

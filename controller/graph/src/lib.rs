@@ -36,7 +36,7 @@ mod text;
 mod unsupported;
 
 pub use budget::Budgets;
-pub use cost::cost;
+pub use cost::{ENDPOINT, cost};
 pub use duration::{parse_duration, parse_timeout};
 pub use graph::{Graph, IngressNote, Update};
 pub use headers::is_framing_header;

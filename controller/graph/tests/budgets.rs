@@ -2,15 +2,13 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use contour_graph::model::{SecureHost, VirtualHost};
-use contour_graph::{Budgets, Graph, Settings, Update, cost};
-use contour_objects::{Changes, Event, Kind, NamespacedName, Object, ObjectRef, Store};
+use contour_graph::{Budgets, Settings, cost};
+use contour_objects::{Changes, Event, Object};
 use serde_json::json;
-use support::{build, ingress, proxy, service, told};
+use support::{World, build, ingress, proxy, service};
 
 const MIB: u64 = 1 << 20;
 
@@ -35,55 +33,6 @@ fn root(fqdn: &str, rest: &str) -> String {
 
 fn include(name: &str, prefix: &str) -> String {
     format!("includes: [{{name: {name}, conditions: [{{prefix: {prefix}}}]}}]\n")
-}
-
-/// A graph that follows changes, and what its reader knows.
-struct World {
-    store: Store,
-    graph: Graph,
-    hosts: BTreeMap<Arc<str>, Arc<VirtualHost>>,
-}
-
-impl World {
-    fn new(settings: Settings, objects: Vec<Object>) -> Self {
-        let mut world = Self { store: Store::default(), graph: Graph::new(settings), hosts: BTreeMap::new() };
-        world.put(objects);
-        world
-    }
-
-    fn put(&mut self, objects: Vec<Object>) -> Update {
-        self.apply(objects.into_iter().map(Event::Apply).collect())
-    }
-
-    fn delete(&mut self, name: &str) -> Update {
-        self.apply(vec![Event::Delete(ObjectRef::new(
-            Kind::HttpProxy,
-            NamespacedName::parse(name, &"".into()),
-        ))])
-    }
-
-    fn apply(&mut self, events: Vec<Event>) -> Update {
-        let mut changes = Changes::default();
-        for event in events {
-            self.store.apply(event, &mut changes);
-        }
-        let update = self.graph.update(&self.store, &changes);
-        for (fqdn, host) in update.hosts.clone() {
-            match host {
-                Some(host) => self.hosts.insert(fqdn, host),
-                None => self.hosts.remove(&fqdn),
-            };
-        }
-        update
-    }
-
-    fn routes(&self, fqdn: &str) -> usize {
-        self.hosts.get(fqdn).map_or(0, |host| host.plain.len())
-    }
-
-    fn told(&self, name: &str) -> Vec<String> {
-        told(&self.graph, name)
-    }
 }
 
 fn costs(host: &VirtualHost) -> u64 {

@@ -2,17 +2,14 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use contour_graph::model::{SecureHost, VirtualHost};
-use contour_graph::{Budgets, Graph, Settings};
-use contour_objects::{
-    CaBundle, Changes, Event, NamespacedName, Object, Secret, SecretError, Store, TlsPair,
-};
+use contour_graph::{Budgets, Settings};
+use contour_objects::{CaBundle, NamespacedName, Object, Secret, SecretError, TlsPair};
 use serde_json::json;
-use support::{ingress, proxy, service, told};
+use support::{World, ingress, proxy, service};
 
 const MIB: u64 = 1 << 20;
 
@@ -40,40 +37,13 @@ fn host(n: usize) -> Object {
     proxy(&format!("a/h{n}"), &spec)
 }
 
-struct World {
-    store: Store,
-    graph: Graph,
-    hosts: BTreeMap<Arc<str>, Arc<VirtualHost>>,
-}
-
-impl World {
-    fn new(settings: Settings, objects: Vec<Object>) -> Self {
-        let mut world = Self { store: Store::default(), graph: Graph::new(settings), hosts: BTreeMap::new() };
-        world.put(objects);
-        world
-    }
-
-    fn put(&mut self, objects: Vec<Object>) {
-        let mut changes = Changes::default();
-        for object in objects {
-            self.store.apply(Event::Apply(object), &mut changes);
-        }
-        for (fqdn, host) in self.graph.update(&self.store, &changes).hosts {
-            match host {
-                Some(host) => self.hosts.insert(fqdn, host),
-                None => self.hosts.remove(&fqdn),
-            };
-        }
-    }
-
-    /// The lengths of the chains that are shown, one for each host.
-    fn chains(&self) -> Vec<usize> {
-        let chain = |host: &Arc<VirtualHost>| match &host.secure {
-            Some(SecureHost::Http { tls, .. }) => tls.pair.certificate.len(),
-            other => panic!("{other:?}"),
-        };
-        self.hosts.values().map(chain).collect()
-    }
+/// The lengths of the chains that are shown, one for each host.
+fn chains(world: &World) -> Vec<usize> {
+    let chain = |host: &Arc<VirtualHost>| match &host.secure {
+        Some(SecureHost::Http { tls, .. }) => tls.pair.certificate.len(),
+        other => panic!("{other:?}"),
+    };
+    world.hosts.values().map(chain).collect()
 }
 
 #[test]
@@ -86,7 +56,7 @@ fn a_chain_is_charged_by_its_length_and_by_what_stands_in_it() {
     assert_eq!(long.hosts.len(), 2, "each host has its own copy");
     let odd = World::new(usual(), hosts().chain([secret(100_000, 40_000)]).collect());
     assert_eq!(odd.hosts.len(), 3, "many small things take more than one that is large");
-    let told = told(&odd.graph, "a/h9");
+    let told = odd.told("a/h9");
     assert!(
         told[0].starts_with("TLSError/TooLarge: with this the hosts of namespace a would take"),
         "{told:?}"
@@ -110,10 +80,10 @@ fn authorities_are_charged_for_each_cluster() {
         vec![proxy("a/root", &root), service("a/s", None), secret(length, elements)]
     };
     let small = World::new(settings(64 * MIB, 64 * MIB), objects(4_000, 200));
-    assert_eq!((small.hosts.len(), told(&small.graph, "a/root")), (1, Vec::new()));
+    assert_eq!((small.hosts.len(), small.told("a/root")), (1, Vec::new()));
     let large = World::new(settings(64 * MIB, 64 * MIB), objects(1_000_000, 200));
     assert!(large.hosts.is_empty());
-    let told = told(&large.graph, "a/root");
+    let told = large.told("a/root");
     assert!(told[0].starts_with("RouteError/TooLarge: the routes of this object would take"), "{told:?}");
 }
 
@@ -137,15 +107,15 @@ fn a_secret_that_grows_too_much_leaves_the_last_one_that_fitted() {
     let mut world =
         World::new(settings(64 * MIB, 16 * MIB), (0..20).map(host).chain([secret(4_000, 200)]).collect());
     world.put(vec![secret(1_000_000, 200)]);
-    let chains = world.chains();
-    assert_eq!(chains.len(), 20, "nobody is left out");
-    assert!(chains.iter().filter(|&&length| length == 4_000).count() >= 18, "{chains:?}");
-    let told = |world: &World| told(&world.graph, "a/h9");
-    assert!(told(&world)[0].ends_with("; what it served before goes on being served"), "{:?}", told(&world));
+    let shown = chains(&world);
+    assert_eq!(shown.len(), 20, "nobody is left out");
+    assert!(shown.iter().filter(|&&length| length == 4_000).count() >= 18, "{shown:?}");
+    let told = world.told("a/h9");
+    assert!(told[0].ends_with("; what it served before goes on being served"), "{told:?}");
 
     world.put(vec![secret(5_000, 200)]);
-    assert_eq!(world.chains(), [5_000; 20], "and as soon as it fits, it is shown");
-    assert_eq!(told(&world), Vec::<String>::new());
+    assert_eq!(chains(&world), [5_000; 20], "and as soon as it fits, it is shown");
+    assert_eq!(world.told("a/h9"), Vec::<String>::new());
 }
 
 /// A Secret that is gone is not shown for ever, however large what replaced it was.

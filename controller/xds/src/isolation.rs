@@ -373,7 +373,7 @@ impl Isolation {
         let (head, unaccepted) = (suspect.part.is_empty(), base(&resource).is_none());
         if head && unaccepted {
             // It is refused even alone. So what was refused with it proves nothing.
-            self.offenders.retain(|(found, ..)| found.resource != resource);
+            self.offenders.retain(|(found, ..)| found.resource != resource || found.part.is_empty());
         }
         self.offenders.push((suspect, self.message.clone(), false));
         if self.offenders.len() > FEW {

@@ -641,6 +641,7 @@ impl Lane {
         let at = self.overdue.iter().position(|in_flight| in_flight.nonce == nonce)?;
         let in_flight = self.overdue.remove(at)?;
         if refused && !in_flight.draft.trial {
+            self.set_right_after(at, &in_flight);
             let set = in_flight.draft.set.iter().map(|r| (r.name(), Some(r.version())));
             let removed = in_flight.draft.removed.iter().map(|name| (name, None));
             for (name, version) in set.chain(removed) {
@@ -672,6 +673,23 @@ impl Lane {
             isolation.pass_over(&|s| s.origin.as_ref().is_some_and(is_held) && may_wait(s));
         }
         self.isolation = Some(isolation);
+    }
+
+    /// What overdue responses replaced, from one of them on, was not there if it came with this one, which was refused.
+    fn set_right_after(&mut self, at: usize, refused: &InFlight) {
+        for resource in refused.draft.set.iter() {
+            let name = resource.name();
+            for later in self.overdue.iter_mut().skip(at) {
+                let replaced = later.before.get(name);
+                if !matches!(replaced, Some(Known::Sent(sent)) if sent.version() == resource.version()) {
+                    continue;
+                }
+                match refused.before.get(name) {
+                    Some(before) => later.before.insert(Arc::clone(name), before.clone()),
+                    None => later.before.remove(name),
+                };
+            }
+        }
     }
 
     /// The next trial of a search in progress, or the offenders when it is over.

@@ -546,14 +546,13 @@ impl Session {
                 (version, resources, Vec::new())
             }
         };
+        // The answer to what is stalled will not come before that to an earlier response.
+        let stalled = !draft.trial && !self.lane(kind).overdue.is_empty();
+        let slow = kind == Cluster && (stalled || self.is_slow(&draft));
         let lane = self.lane_mut(kind);
         lane.last_sent.clone_from(&version);
-        // The answer to what is stalled will not come before that to an earlier response.
-        let stalled = kind == Cluster && !draft.trial && !lane.overdue.is_empty();
-        let waited_for = !(stalled || kind == Cluster && self.is_slow(&draft));
-        let lane = self.lane_mut(kind);
         lane.in_flight = Some(InFlight::new(nonce.clone(), version.clone(), draft, committed));
-        if !waited_for {
+        if slow {
             self.wait_no_longer(false);
         } else if kind == Cluster {
             self.clusters_sent = self.patience.spent();

@@ -38,13 +38,12 @@ const REPLICAS: i32 = 2;
 /// Seconds until a pod ends even if connections are open, unless told otherwise.
 const GRACE_SECONDS: i64 = 300;
 
-/// The image of the agent: the one asked for; else the one that runs, as long as Envoy's image does not change, which replaces the pods anyway;
+/// The image of the agent: the one asked for; else the one that is recorded, as long as Envoy's image does not change, which replaces the pods anyway;
 /// else that of the operator.
 pub fn agent_image<'a>(inputs: &Inputs<'a>) -> &'a str {
     let asked = inputs.deployment.spec.envoy.agent_image.as_deref();
-    let unchanged = inputs.live_envoy_image == Some(inputs.settings().envoy_image);
-    let live = inputs.live_agent_image.filter(|_| unchanged);
-    asked.or(live).unwrap_or(&inputs.defaults.agent_image)
+    let kept = inputs.kept.filter(|kept| kept.envoy_image == inputs.settings().envoy_image);
+    asked.or(kept.map(|kept| kept.agent_image.as_str())).unwrap_or(&inputs.defaults.agent_image)
 }
 
 /// Envoy, on every node.

@@ -42,10 +42,10 @@ impl Kind {
 pub(crate) struct Change {
     /// What was changed.
     pub(crate) kind: Kind,
-    /// From when kube-apiserver told those who watch to the last Envoy that shows it, in milliseconds.
+    /// From when kube-apiserver delivered the event to a watch to the last Envoy that shows it, in milliseconds.
     pub(crate) took: f64,
-    /// From the write until kube-apiserver told those who watch, in milliseconds.
-    pub(crate) until_told: f64,
+    /// From the write until kube-apiserver delivered the event, in milliseconds.
+    pub(crate) until_delivered: f64,
     /// Whether it was seen at all.
     pub(crate) seen: bool,
 }
@@ -148,12 +148,12 @@ impl Changer {
         let requests = self.world.proxies().iter().map(|proxy| self.victim.request(proxy, host, "/", tls));
         let all = join_all(requests.map(|request| until(request, tls, &accept)));
         let seen = tokio::time::timeout(NEVER, all).await;
-        // An Envoy may show it before the watcher here is told.
-        let (now, told) = (Instant::now(), self.notices.of(&object));
-        let told = told.map_or(started, |told| told.clamp(started, now));
+        // An Envoy may show it before the watch here receives it.
+        let (now, delivered) = (Instant::now(), self.notices.of(&object));
+        let delivered = delivered.map_or(started, |delivered| delivered.clamp(started, now));
         let millis = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64() * 1e3;
-        let (took, until_told) = (millis(told, now), millis(started, told));
-        let change = Change { kind, took, until_told, seen: seen.is_ok() };
+        let (took, until_delivered) = (millis(delivered, now), millis(started, delivered));
+        let change = Change { kind, took, until_delivered, seen: seen.is_ok() };
         let _ = self.record.send(change);
         self.counter.send_modify(|count| *count += 1);
         Ok(())

@@ -112,7 +112,7 @@ mod tests {
     use crate::traffic::Counted;
 
     fn run(took: f64) -> Run {
-        let changes = Kind::ALL.map(|kind| Change { kind, took, until_told: 3.0, seen: true }).to_vec();
+        let changes = Kind::ALL.map(|kind| Change { kind, took, until_delivered: 3.0, seen: true }).to_vec();
         let seen = Seen { controller: 100 << 20, envoy: 200 << 20, ..Seen::default() };
         Run { changes, seen, ..Run::default() }
     }
@@ -144,14 +144,19 @@ mod tests {
         row.attacked.changes.extend([40.0, 2_400.0].map(|took| Change {
             kind: Kind::Add,
             took,
-            until_told: 3.0,
+            until_delivered: 3.0,
             seen: true,
         }));
         let mut excused = row.clone();
         let bounds = Bounds { longest: 2_500.0, ..Bounds::default() };
         judge(&mut excused, Form::Long, &bounds);
         assert_eq!(excused.broken, [""; 0]);
-        row.attacked.changes.push(Change { kind: Kind::Add, took: 2_600.0, until_told: 3.0, seen: true });
+        row.attacked.changes.push(Change {
+            kind: Kind::Add,
+            took: 2_600.0,
+            until_delivered: 3.0,
+            seen: true,
+        });
         judge(&mut row, Form::Long, &bounds);
         assert_eq!(row.broken.len(), 1, "{:?}", row.broken);
         assert!(row.slow_alone, "nothing else speaks against it");

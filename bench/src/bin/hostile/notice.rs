@@ -1,4 +1,4 @@
-//! When kube-apiserver tells of the victim's changes whoever watches them: what it takes until then is not the installation's.
+//! When kube-apiserver delivers the victim's changes to a watch: what it takes until then is not the installation's.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::victim;
 
-/// What a watcher of the victim's namespace was told last, by the name of the object.
+/// The first event of each object since it was expected, as a watch of the victim's namespace received it.
 #[derive(Clone, Default)]
 pub(crate) struct Notices(Arc<Mutex<HashMap<String, Instant>>>);
 
@@ -37,7 +37,7 @@ impl Notices {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
-    /// When the watcher was told of it.
+    /// When the watch received it.
     pub(crate) fn of(&self, name: &str) -> Option<Instant> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
     }

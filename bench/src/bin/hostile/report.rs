@@ -14,8 +14,8 @@ Written by `make hostile`: the attacks of [bench/hostile](hostile), each made by
 kube-apiserver and two real Envoys, while another tenant asks for its hosts all the time (new connections and kept ones, plain and TLS, over
 both Envoys) and changes them one after another. First without the attacker, then with; everything shares this machine, so compare within a row.
 
-Times are the middle / the longest in ms from when kube-apiserver tells those who watch the victim's namespace of a change until *both* Envoys
-show it, without → with the attacker. *Told*: the longest that kube-apiserver took for that; it shares the two processors. *Failed*: requests of the other tenant
+Times are the middle / the longest in ms from when kube-apiserver delivers a change to a watch of the victim's namespace until *both* Envoys
+show it, without → with the attacker. *Delivered*: the longest that kube-apiserver took for that; it shares the two processors. *Failed*: requests of the other tenant
 that got anything but its own answer. *Peak*: resident memory. *Recovered*: seconds from the deletion of the attacker's objects until hosts,
 clusters and held-back resources are as before and further changes are seen.
 ";
@@ -53,7 +53,7 @@ pub(crate) fn table(rows: &[Row], size: Size, command: &str) -> Result<String> {
     let kept = rows.iter().filter(|row| row.broken.is_empty()).count();
     writeln!(text, "{kept} of {} attacks harm nobody beyond what is stated.\n", rows.len())?;
     text.push_str(
-        "| attack | failed / requests | add | add with TLS | remove | endpoint | told | controller, Envoy: peak MiB | NACKs | xDS MiB | \
+        "| attack | failed / requests | add | add with TLS | remove | endpoint | delivered | controller, Envoy: peak MiB | NACKs | xDS MiB | \
          /healthz ms | recovered s | harm |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
@@ -70,7 +70,7 @@ pub(crate) fn table(rows: &[Row], size: Size, command: &str) -> Result<String> {
             pairs(row, Kind::AddTls),
             pairs(row, Kind::Remove),
             pairs(row, Kind::Swap),
-            format!("{:.0} → {:.0}", until_told(&row.quiet), until_told(&row.attacked)),
+            format!("{:.0} → {:.0}", until_delivered(&row.quiet), until_delivered(&row.attacked)),
             format!("{}, {}", memory(row, |run| run.seen.controller), memory(row, |run| run.seen.envoy)),
             format!("{:.0}", row.attacked.nacks),
             format!("{:.1}", row.attacked.sent / f64::from(1 << 20)),
@@ -122,8 +122,8 @@ fn pairs(row: &Row, kind: Kind) -> String {
     format!("{} → {}", pair(&row.quiet), pair(&row.attacked))
 }
 
-fn until_told(run: &Run) -> f64 {
-    run.changes.iter().map(|change| change.until_told).fold(0.0, f64::max)
+fn until_delivered(run: &Run) -> f64 {
+    run.changes.iter().map(|change| change.until_delivered).fold(0.0, f64::max)
 }
 
 fn memory(row: &Row, of: impl Fn(&Run) -> u64) -> String {
