@@ -215,6 +215,7 @@ impl Lane {
         self.restore.remove(name);
         self.behind.remove(name);
         self.postponed.remove(name);
+        self.proven.retain(|suspect| *suspect.resource != *name);
         let mut parts = self.rejections.forget(name);
         parts.extend(self.probation.forget(name));
         parts
@@ -392,6 +393,7 @@ impl Lane {
         draft: &mut Draft,
     ) {
         let name = resource.name();
+        forget_proven(&mut self.proven, resource, true);
         let recovered = self.rejections.prune(resource, held);
         self.changed.extend(recovered.into_iter().map(|part| (Arc::clone(name), part)));
         let base = self.known.sent(name).cloned();
@@ -543,6 +545,7 @@ impl Lane {
         let recovered: Vec<Arc<str>> = recovered.collect();
         self.changed.extend(recovered.into_iter().map(|part| (Arc::clone(&name), part)));
         self.behind.remove(&name);
+        self.proven.retain(|suspect| suspect.resource != name);
         let tell = match self.known.get(&name) {
             Some(Known::Version(_) | Known::Lacking(_) | Known::Sent(_)) => true,
             Some(Known::Absent) => forced.contains(&name),
@@ -559,7 +562,7 @@ impl Lane {
             let wanted = draft.set.iter().filter(|r| self.subscription.contains(r.name()));
             for resource in wanted {
                 self.rejections.confirm(resource.name());
-                self.proven.retain(|suspect| suspect.resource != *resource.name());
+                forget_proven(&mut self.proven, resource, false);
             }
         }
         self.accept_removals(draft);
@@ -606,6 +609,9 @@ impl Lane {
             let isolation = isolation.get_or_insert_default();
             isolation.leave_behind(ours.iter().map(|resource| Arc::clone(resource.name())));
             isolation.blame(&blamed, base, &aside, message);
+            // Among the others it was refused, so what was seen aside proves nothing any more.
+            let blamed: BTreeSet<&Arc<str>> = blamed.iter().map(|resource| resource.name()).collect();
+            self.proven.retain(|suspect| !blamed.contains(&suspect.resource));
         }
         self.isolation = isolation;
     }
@@ -715,7 +721,7 @@ impl Lane {
         let mixed_up = isolation.passed_over().filter(|resource| resource.varies());
         self.restore.extend(mixed_up.map(|resource| Arc::clone(resource.name())));
         let (offenders, proven) = isolation.finish();
-        self.proven = proven;
+        self.proven.extend(proven);
         for offender in &offenders {
             let suspect = &offender.suspect;
             let accepted = self.known.sent(&suspect.resource);
@@ -748,4 +754,13 @@ impl Lane {
         }
         uses
     }
+}
+
+/// Forgets what was accepted aside of a resource and is in it, or is `gone` from it.
+fn forget_proven(proven: &mut BTreeSet<Suspect>, resource: &Resource, gone: bool) {
+    if proven.iter().all(|suspect| suspect.resource != *resource.name()) {
+        return;
+    }
+    let has: HashMap<&str, u64> = resource.parts().iter().map(|part| (&*part.id, part.hash)).collect();
+    proven.retain(|s| s.resource != *resource.name() || (has.get(&*s.part) == Some(&s.hash)) == gone);
 }

@@ -123,6 +123,8 @@ impl Attempt<'_> {
             Some(run) => run.clone(),
             None => self.quiet().await.context("the quiet run")?,
         };
+        // What served the last host that was removed goes after it.
+        self.world.settle().await.context("after the quiet run")?;
         let before = self.rest().await?;
         let attacker = Attacker::arrive(self.world, self.victim, self.attack, self.certificates).await?;
         let contour = self.world.contour().await.pid();

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::peer::{Peer, resource};
 use crate::cache::{Cache, Snapshot};
 use crate::message::{Mode, Output};
+use crate::probation::NOT_TRIED;
 
 use ResourceType::{Cluster, Endpoints, Listener, Route, Secret};
 
@@ -105,6 +106,8 @@ impl Refused {
                         }
                     }
                 }
+                // What is held back with its origin is sent, once its time has come.
+                Output::Rejected { message, .. } if message.starts_with(NOT_TRIED) => {}
                 Output::Rejected { kind, resource, part, hash, .. } => {
                     let Some(present) = cache.get(*kind, resource) else { continue };
                     // The search may have been about an earlier state than the one that is looked at next: that is a new try.
