@@ -376,9 +376,14 @@ impl Lane {
                         None => accepted,
                     });
                 }
-                Some(Known::Version(Some(version))) => {
-                    draft.set.extend(current.filter(|r| r.varies() && r.version() == version).cloned());
-                }
+                Some(Known::Version(Some(version))) => match current {
+                    Some(current) if current.varies() && current.version() == version => {
+                        draft.set.push(Arc::clone(current));
+                    }
+                    Some(_) => {}
+                    // It may come back before it is removed at the peer.
+                    None => self.known.insert(name, Known::Version(None)),
+                },
                 _ => {}
             }
         }

@@ -138,8 +138,11 @@ impl Peer {
         // A process that ends in the middle of a search leaves a peer that takes what it has refused without a word. It harms
         // nobody but its owner, and ends with the next change.
         let convicted = &self.session.lane(ResourceType::Secret).rejections;
-        let broken: Vec<Arc<str>> =
-            self.looked_at.keys().filter(|name| !self.works.contains_key(*name)).cloned().collect();
+        let says = |name: &Arc<str>| {
+            self.has.get(&(ResourceType::Secret, Arc::clone(name))).map(|r| r.version_text())
+        };
+        let is_other = |name: &&Arc<str>| self.works.get(*name) != says(name).as_ref();
+        let broken: Vec<Arc<str>> = self.looked_at.keys().filter(is_other).cloned().collect();
         self.looked_at.retain(|name, _| self.works.contains_key(name) || convicted.contains(name));
         self.confused.extend(broken);
     }
