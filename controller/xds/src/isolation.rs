@@ -317,15 +317,24 @@ impl Isolation {
         }
     }
 
-    /// What was found, and what was accepted aside, when the search is over.
-    pub(crate) fn finish(mut self) -> (Vec<Offender>, BTreeSet<Suspect>) {
-        // Of two contents of a part that were refused one after the other, the later counts, whichever was found first.
+    /// What was found, and what was accepted aside, when the search is over. `wanted` tells the content of a part of a resource, as the peer
+    /// is to have it.
+    pub(crate) fn finish(
+        mut self,
+        wanted: &dyn Fn(&str, &str) -> Option<u64>,
+    ) -> (Vec<Offender>, BTreeSet<Suspect>) {
+        // Of several contents of a part that were refused one after the other, the one that is wanted now counts.
         let part_of = |suspect: &Suspect| (Arc::clone(&suspect.resource), Arc::clone(&suspect.part));
-        let later = self.offenders.iter().filter(|(suspect, ..)| self.targets.find(suspect).is_some());
-        let later: BTreeSet<(Arc<str>, Arc<str>)> = later.map(|(suspect, ..)| part_of(suspect)).collect();
-        self.offenders.retain(|(suspect, ..)| {
-            self.targets.find(suspect).is_some() || !later.contains(&part_of(suspect))
-        });
+        let mut seen = BTreeSet::new();
+        let again = self.offenders.iter().filter(|(suspect, ..)| !seen.insert(part_of(suspect)));
+        let again: Vec<Suspect> = again.map(|(suspect, ..)| suspect.clone()).collect();
+        for Suspect { resource, part, .. } in again {
+            let is_of = |s: &Suspect| s.resource == resource && s.part == part;
+            let present = wanted(&resource, &part);
+            if self.offenders.iter().any(|(s, ..)| is_of(s) && Some(s.hash) == present) {
+                self.offenders.retain(|(s, ..)| !is_of(s) || Some(s.hash) == present);
+            }
+        }
         let mut found: BTreeMap<Arc<str>, BTreeSet<Arc<str>>> = BTreeMap::new();
         for (suspect, ..) in &self.offenders {
             found.entry(Arc::clone(&suspect.resource)).or_default().insert(Arc::clone(&suspect.part));
@@ -571,7 +580,7 @@ mod tests {
                 }
             }
             let mut names: Vec<String> = isolation
-                .finish()
+                .finish(&|_, _| None)
                 .0
                 .iter()
                 .map(|o| format!("{}/{}", o.suspect.resource, o.suspect.part))

@@ -704,7 +704,7 @@ impl Lane {
     }
 
     /// The next trial of a search in progress, or the offenders when it is over.
-    pub(crate) fn isolate(&mut self, now: Instant) -> Option<Result<Draft, Vec<Offender>>> {
+    pub(crate) fn isolate(&mut self, table: &Table, now: Instant) -> Option<Result<Draft, Vec<Offender>>> {
         self.count_refusals(now);
         let known = &self.known;
         let base: Base<'_> = &|name| known.sent(name).cloned();
@@ -725,7 +725,10 @@ impl Lane {
         // What was not tried again after a response that was refused may be mixed up, too.
         let mixed_up = isolation.passed_over().filter(|resource| resource.varies());
         self.restore.extend(mixed_up.map(|resource| Arc::clone(resource.name())));
-        let (offenders, proven) = isolation.finish();
+        let wanted = |resource: &str, part: &str| {
+            table.get(resource)?.parts().iter().find(|p| *p.id == *part).map(|p| p.hash)
+        };
+        let (offenders, proven) = isolation.finish(&wanted);
         self.proven.extend(proven);
         for offender in &offenders {
             let suspect = &offender.suspect;

@@ -454,7 +454,8 @@ impl Session {
             return false;
         }
         if lane.trial_is_due(held) {
-            match lane.isolate(now) {
+            let table = self.source(kind).table(kind).clone();
+            match self.lane_mut(kind).isolate(&table, now) {
                 Some(Ok(draft)) => self.send(kind, draft, None),
                 Some(Err(offenders)) => self.convict(kind, offenders),
                 None => {}
