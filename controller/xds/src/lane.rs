@@ -728,7 +728,12 @@ impl Lane {
         let wanted = |resource: &str, part: &str| {
             table.get(resource)?.parts().iter().find(|p| *p.id == *part).map(|p| p.hash)
         };
-        let (offenders, proven) = isolation.finish(&wanted);
+        let (mut offenders, proven) = isolation.finish(&wanted);
+        // What is wanted now was refused before: what else was, no longer matters.
+        offenders.retain(|Offender { suspect, .. }| {
+            let present = wanted(&suspect.resource, &suspect.part).filter(|hash| *hash != suspect.hash);
+            !present.is_some_and(|hash| self.rejections.is(&Suspect { hash, ..suspect.clone() }))
+        });
         self.proven.extend(proven);
         for offender in &offenders {
             let suspect = &offender.suspect;
