@@ -439,7 +439,8 @@ impl Isolation {
                 Some(base) => exchange(target, base, &suspects),
                 None => compose(target, None, |p| withheld.contains(&(&**name, &*p.id, p.hash)))?,
             };
-            let is_new = base.as_ref().map(|b| b.version()) != Some(tried.version());
+            // What varies the peer may have mixed up with what it refused, though it has it.
+            let is_new = target.varies() || base.as_ref().map(|b| b.version()) != Some(tried.version());
             is_new.then(|| self.told(tried, base.as_deref()))
         };
         suspects.into_iter().filter_map(one).collect()
