@@ -652,18 +652,7 @@ impl Lane {
         let at = self.overdue.iter().position(|in_flight| in_flight.nonce == nonce)?;
         let in_flight = self.overdue.remove(at)?;
         if refused && !in_flight.draft.trial {
-            self.set_right_after(at, &in_flight);
-            let set = in_flight.draft.set.iter().map(|r| (r.name(), Some(r.version())));
-            let removed = in_flight.draft.removed.iter().map(|name| (name, None));
-            for (name, version) in set.chain(removed) {
-                let present = self.known.sent(name).map(|r| r.version());
-                if present == version {
-                    match in_flight.before.get(name) {
-                        Some(before) => self.known.insert(Arc::clone(name), before.clone()),
-                        None => self.known.remove(name),
-                    }
-                }
-            }
+            self.undo(at, &in_flight);
         }
         Some(in_flight)
     }
@@ -686,19 +675,28 @@ impl Lane {
         self.isolation = Some(isolation);
     }
 
-    /// What overdue responses replaced, from one of them on, was not there if it came with this one, which was refused.
-    fn set_right_after(&mut self, at: usize, refused: &InFlight) {
-        for resource in refused.draft.set.iter() {
-            let name = resource.name();
-            for later in self.overdue.iter_mut().skip(at) {
-                let replaced = later.before.get(name);
-                if !matches!(replaced, Some(Known::Sent(sent)) if sent.version() == resource.version()) {
-                    continue;
-                }
-                match refused.before.get(name) {
-                    Some(before) => later.before.insert(Arc::clone(name), before.clone()),
-                    None => later.before.remove(name),
-                };
+    /// What was there before a response that was refused is there still, unless a later one replaced it: the first of those that are overdue,
+    /// from this one on, then replaced what was there before both.
+    fn undo(&mut self, from: usize, refused: &InFlight) {
+        let mut later: HashMap<Arc<str>, usize> = HashMap::new();
+        let presumed = self.overdue.iter().enumerate().skip(from).filter(|(_, later)| !later.draft.trial);
+        for (at, in_flight) in presumed {
+            in_flight.draft.names().for_each(|name| {
+                later.entry(Arc::clone(name)).or_insert(at);
+            });
+        }
+        let set = refused.draft.set.iter().map(|r| (r.name(), Some(r.version())));
+        let removed = refused.draft.removed.iter().map(|name| (name, None));
+        for (name, version) in set.chain(removed) {
+            let before = refused.before.get(name).cloned();
+            let replaced =
+                later.get(name).and_then(|at| self.overdue.get_mut(*at)).map(|next| &mut next.before);
+            match (replaced, before) {
+                (Some(replaced), Some(before)) => drop(replaced.insert(Arc::clone(name), before)),
+                (Some(replaced), None) => drop(replaced.remove(name)),
+                (None, _) if self.known.sent(name).map(|r| r.version()) != version => {}
+                (None, Some(before)) => self.known.insert(Arc::clone(name), before),
+                (None, None) => self.known.remove(name),
             }
         }
     }
@@ -718,7 +716,9 @@ impl Lane {
         self.postponed.clear();
         // Whoever has accepted nothing yet may still have what is gone since.
         self.greet |= self.last_acked.is_empty() && self.subscription.wildcard();
-        self.dirty.extend(isolation.names().filter(|n| self.subscription.contains(n)).cloned());
+        // What is gone meanwhile still waits for those who may use it.
+        let is_due = |name: &&Arc<str>| self.subscription.contains(name) && !self.leaving.contains(*name);
+        self.dirty.extend(isolation.names().filter(is_due).cloned());
         let trials: Vec<Arc<str>> = isolation.trials().cloned().collect();
         self.dirty.extend(trials.iter().cloned());
         self.trials.extend(trials);
