@@ -207,10 +207,9 @@ where
 {
     async fn keep(self, mut telling: Telling, token: CancellationToken) {
         let Self { kind, api, config, cache, whose, shared } = self;
-        let events = kube::runtime::watcher(api, config)
+        let events = contour_k8s::watch(api, config)
             // Nobody reads it, and it is most of a small object.
             .modify(|object| object.managed_fields_mut().clear())
-            .default_backoff()
             .reflect(cache);
         let mut events = pin!(events);
         let mut trouble = None;

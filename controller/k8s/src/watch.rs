@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use contour_graph::Settings;
 use contour_graph::status::{Issue, ProxyStatus};
 use contour_objects::{Event, Kind, NamespacedName, Object, ObjectRef, Scope};
@@ -19,17 +17,15 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::decode::{Observed, Wire, decode, reference, resource};
+use crate::hung::WATCH_SECONDS;
 use crate::merge::Status;
 use crate::metrics::{ErrorLabels, Metrics};
 use crate::statuses::{Claim, Seen, Statuses};
 use crate::trouble::{Cause, Trouble};
+use crate::watcher::{Pauses, cannot_resume};
 
 /// Secrets that can hold no certificate for Contour and are often large or many: never sent to us.
 const SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token";
-
-/// How long one watch request lasts. Nothing is lost in between; but a connection that died in silence is noticed only then, and until then
-/// configuration is stale. One request per minute and kind is nothing to an API server.
-const WATCH_SECONDS: u32 = 60;
 
 /// Why watching ended although nobody asked it to.
 #[derive(Debug, Error)]
@@ -127,7 +123,7 @@ struct Watch {
     /// What was last told to be wrong.
     told: Option<Cause>,
     /// Since the last thing that arrived.
-    pauses: Option<ExponentialBackoff>,
+    pauses: Pauses,
 }
 
 impl Watch {
@@ -142,7 +138,7 @@ impl Watch {
             strategy: InitialListStrategy::StreamingList,
             listing: None,
             told: None,
-            pauses: None,
+            pauses: Pauses::default(),
         }
     }
 
@@ -183,11 +179,6 @@ impl Watch {
             initial_list_strategy: self.strategy.clone(),
             ..watcher::Config::default()
         }
-    }
-
-    async fn pause(&mut self) {
-        // The iterator has no end; were it to end, a full pause is the safe choice.
-        sleep(self.pauses.get_or_insert_with(pauses).next().unwrap_or(LONGEST_PAUSE)).await;
     }
 
     async fn take(&mut self, item: watcher::Result<watcher::Event<Wire>>) -> Result<Next, Closed> {
@@ -302,20 +293,19 @@ impl Watch {
         if self.strategy == InitialListStrategy::StreamingList && trouble.rejects_streaming() {
             return self.take_pages();
         }
-        let reopen = trouble.cannot_resume();
         if trouble.cause == Cause::Expired {
             tracing::debug!("{trouble}");
         } else if self.told != Some(trouble.cause) {
             tracing::warn!("{trouble} (trying again until it works)");
             self.told = Some(trouble.cause);
         }
-        self.pause().await;
-        if reopen { Next::Reopen } else { Next::Poll }
+        sleep(self.pauses.after(error)).await;
+        if cannot_resume(error) { Next::Reopen } else { Next::Poll }
     }
 
     /// Something arrived.
     fn works(&mut self) {
-        self.pauses = None;
+        self.pauses.reset();
         if self.told.take().is_some() {
             tracing::info!(kind = %self.scope.kind, namespace = self.scope.namespace.as_deref(), "the watch works again");
         }
@@ -323,32 +313,5 @@ impl Watch {
 
     async fn send(&self, event: Event) -> Result<(), Closed> {
         self.events.send(event).await.map_err(|_| Closed)
-    }
-}
-
-/// With jitter, which adds up to as much again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-
-/// Pauses between attempts: from half a second to half a minute.
-fn pauses() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(500))
-        .with_max_delay(LONGEST_PAUSE)
-        .with_factor(2.0)
-        .with_jitter()
-        .without_max_times()
-        .build()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_and_have_no_end() {
-        let pauses: Vec<_> = pauses().take(100).collect();
-        assert_eq!(pauses.len(), 100);
-        assert!(pauses[0] < Duration::from_secs(1));
-        assert!(pauses[99] >= LONGEST_PAUSE && pauses[99] <= 2 * LONGEST_PAUSE, "{:?}", pauses[99]);
     }
 }

@@ -1,0 +1,295 @@
+//! Requests that hang are ended, counted, and fail, so that whoever made them tries again.
+//!
+//! A connection can die without a sign: a firewall or a balancer forgets it, the API server's machine freezes. TCP notices after minutes or,
+//! where something between acknowledges, never. kube speaks HTTP/1.1, which has no pings; HTTP/2 has them, but hyper opens one connection
+//! for all, and an API server takes no more than a hundred or so watches on it. So what is measured is what matters: whether an answer comes, and
+//! whether it goes on. The API server ends each watch after [`WATCH_SECONDS`] and sends a bookmark before, so a healthy one is never silent for longer,
+//! and the next one goes on where it ended: nothing is listed again.
+//!
+//! Where one connection died, others did. The first request that hangs therefore takes the idle connections out of use with it: what comes
+//! after it connects anew, and does not hang once more on a connection that was waiting to be used again.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use hyper::{Method, Request, Response};
+use kube::client::Body;
+use kube::{Client, Config};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use thiserror::Error;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+/// How long one watch request lasts: a few more requests than with a minute, which is nothing to an API server.
+pub(crate) const WATCH_SECONDS: u32 = 20;
+
+/// How long nothing may come of an answer, or of the answer to a request that changes nothing. Longer than a watch lasts and than the API
+/// server lets a request wait for its turn (15 s), shorter than kube-runtime waits before it begins the watch again without a word (25 s).
+const SILENCE: Duration = Duration::from_secs(23);
+
+/// How long the answer to a change may take: webhooks that do not answer are waited for by the API server, each for ten seconds.
+const CHANGE: Duration = Duration::from_secs(30);
+
+/// When an answer has to be complete: the API server's own limit for everything but watches.
+const WHOLE: Duration = Duration::from_mins(1);
+
+/// How long connecting may take, TLS included.
+const CONNECT: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PhaseLabel {
+    phase: &'static str,
+}
+
+/// Counts the requests to the API server that were ended because they hung. Clones share their values.
+#[derive(Clone, Debug, Default)]
+pub struct HungRequests(Family<PhaseLabel, Counter>);
+
+impl HungRequests {
+    /// Registers the metric `kubernetes_hung_requests_total`, with the registry's prefix.
+    pub fn register(&self, registry: &mut Registry) {
+        let help = "Requests to the API server that were ended because nothing came: no answer, or no more of it (a watch, mostly)";
+        registry.register("kubernetes_hung_requests", help, self.0.clone());
+    }
+
+    /// All that were counted.
+    #[cfg(test)]
+    fn sum(&self) -> u64 {
+        [Hung::Answer, Hung::Rest].iter().map(|hung| self.0.get_or_create(&hung.label()).get()).sum()
+    }
+}
+
+/// Why a request was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+enum Hung {
+    #[error("the API server did not answer in time: the connection is given up")]
+    Answer,
+    #[error("the API server fell silent: the connection is given up")]
+    Rest,
+}
+
+impl Hung {
+    fn label(self) -> PhaseLabel {
+        PhaseLabel {
+            phase: match self {
+                Self::Answer => "answer",
+                Self::Rest => "rest",
+            },
+        }
+    }
+}
+
+/// A client whose requests do not hang. Fails where kube cannot make one.
+pub(crate) fn client(mut config: Config, hung: &HungRequests) -> Result<Client, kube::Error> {
+    config.connect_timeout = Some(CONNECT);
+    let client = Client::try_from(config.clone())?;
+    let valid_until = *client.valid_until();
+    let namespace = config.default_namespace.clone();
+    let current = Mutex::new(Connections { generation: 0, client });
+    let line = Arc::new(Line { config, hung: hung.clone(), current });
+    let service = tower::service_fn(move |request| Arc::clone(&line).send(request));
+    Ok(Client::new(service, namespace).with_valid_until(valid_until))
+}
+
+/// The way to the API server.
+struct Line {
+    config: Config,
+    hung: HungRequests,
+    current: Mutex<Connections>,
+}
+
+/// Connections that are used again, behind one client.
+#[derive(Clone)]
+struct Connections {
+    generation: u64,
+    client: Client,
+}
+
+impl Line {
+    fn current(&self) -> MutexGuard<'_, Connections> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send(self: Arc<Self>, request: Request<Body>) -> Result<Response<Answer>, kube::Error> {
+        let Connections { generation, client } = self.current().clone();
+        let complete_by = (!is_watch(&request)).then(|| Instant::now() + WHOLE);
+        let limit = if request.method() == Method::GET { SILENCE } else { CHANGE };
+        match timeout(limit, client.send(request)).await {
+            Ok(answered) => {
+                Ok(answered?.map(|body| Answer { body, complete_by, waiting: None, line: self, generation }))
+            }
+            Err(_) => Err(kube::Error::Service(self.gives_up(generation, Hung::Answer).into())),
+        }
+    }
+
+    /// Counts it, and leaves the connections that this request had to choose from.
+    fn gives_up(&self, generation: u64, why: Hung) -> Hung {
+        self.hung.0.get_or_create(&why.label()).inc();
+        let mut current = self.current();
+        if current.generation == generation {
+            match Client::try_from(self.config.clone()) {
+                Ok(client) => *current = Connections { generation: generation + 1, client },
+                // The old connections are better than none; those that hang end one by one.
+                Err(error) => tracing::warn!("cannot prepare new connections to the API server: {error}"),
+            }
+        }
+        why
+    }
+}
+
+fn is_watch(request: &Request<Body>) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1"))
+}
+
+/// The body of an answer: an error once nothing comes any more.
+struct Answer {
+    body: Body,
+    /// When it has to be complete, if it ever is.
+    complete_by: Option<Instant>,
+    /// Runs while somebody waits: what is not asked for cannot be late.
+    waiting: Option<Pin<Box<Sleep>>>,
+    line: Arc<Line>,
+    generation: u64,
+}
+
+impl HttpBody for Answer {
+    type Data = <Body as HttpBody>::Data;
+    type Error = kube::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, kube::Error>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
+            this.waiting = None;
+            return Poll::Ready(frame);
+        }
+        let complete_by = this.complete_by;
+        let waiting = this.waiting.get_or_insert_with(|| {
+            let silence_ends = Instant::now() + SILENCE;
+            Box::pin(sleep_until(complete_by.map_or(silence_ends, |limit| limit.min(silence_ends))))
+        });
+        ready!(waiting.as_mut().poll(context));
+        // Closes the connection, and ends the body after this error.
+        this.body = Body::empty();
+        let why = this.line.gives_up(this.generation, Hung::Rest);
+        Poll::Ready(Some(Err(kube::Error::Service(why.into()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::{StreamExt as _, TryStreamExt as _};
+    use kube::core::DynamicObject;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A server whose connections can fall silent.
+    struct Server {
+        config: Config,
+        connections: Arc<AtomicUsize>,
+        /// Those before this one say no more than `last`, and stay open.
+        silent: Arc<AtomicUsize>,
+    }
+
+    impl Server {
+        async fn start(answer: &'static str, last: &'static str) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let config = Config::new(format!("http://{}", listener.local_addr().unwrap()).parse().unwrap());
+            let (connections, silent) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+            let (counting, silenced) = (Arc::clone(&connections), Arc::clone(&silent));
+            tokio::spawn(async move {
+                loop {
+                    let (mut stream, _) = listener.accept().await.unwrap();
+                    let own = counting.fetch_add(1, Ordering::SeqCst);
+                    let silenced = Arc::clone(&silenced);
+                    tokio::spawn(async move {
+                        let mut request = [0; 4096];
+                        while stream.read(&mut request).await.is_ok_and(|length| length > 0) {
+                            let said = if own < silenced.load(Ordering::SeqCst) { last } else { answer };
+                            let _ = stream.write_all(said.as_bytes()).await;
+                        }
+                    });
+                }
+            });
+            Self { config, connections, silent }
+        }
+
+        fn silence(&self) {
+            self.silent.store(self.connections.load(Ordering::SeqCst), Ordering::SeqCst);
+        }
+    }
+
+    fn get(path: &str) -> Request<Vec<u8>> {
+        Request::get(path).body(Vec::new()).unwrap()
+    }
+
+    const VERSION: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+    const BEGINS: &str = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{";
+    const STREAM: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+
+    #[tokio::test]
+    async fn what_hangs_ends_and_takes_the_idle_connections_with_it() {
+        for last in ["", BEGINS] {
+            let server = Server::start(VERSION, last).await;
+            let hung = HungRequests::default();
+            let client = client(server.config.clone(), &hung).unwrap();
+            let ask = || client.request_text(get("/version"));
+            for answer in [tokio::join!(ask(), ask(), ask())].map(|(a, b, c)| [a, b, c]).into_iter().flatten()
+            {
+                assert_eq!(answer.unwrap(), "{}");
+            }
+            server.silence();
+            // Only here does time go on by itself, as nothing else does.
+            tokio::time::pause();
+            let error = ask().await.unwrap_err();
+            tokio::time::resume();
+            assert!(crate::client::innermost(&error).contains("given up"), "{error:?}");
+            assert_eq!(hung.sum(), 1);
+            assert_eq!(ask().await.unwrap(), "{}");
+            assert_eq!(hung.sum(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_watch_without_a_word_is_an_error_and_then_over() {
+        let server = Server::start(STREAM, "").await;
+        let hung = HungRequests::default();
+        let client = client(server.config.clone(), &hung).unwrap();
+        let events = client.request_events::<DynamicObject>(get("/api/v1/pods?&watch=true")).await.unwrap();
+        let mut events = std::pin::pin!(events.into_stream());
+        tokio::time::pause();
+        assert!(matches!(events.next().await, Some(Err(_))));
+        assert!(events.next().await.is_none());
+        assert_eq!(hung.sum(), 1);
+    }
+
+    #[test]
+    fn the_limits_fit_each_other() {
+        let watch = Duration::from_secs(WATCH_SECONDS.into());
+        assert!(
+            watch < SILENCE && SILENCE < watch + Duration::from_secs(5),
+            "kube-runtime adds five seconds"
+        );
+        assert!(CONNECT < SILENCE && SILENCE < CHANGE && CHANGE < WHOLE);
+    }
+}
