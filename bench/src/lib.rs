@@ -79,7 +79,7 @@ pub fn secret(i: usize) -> Object {
     let certificate = format!("certificate {i} {}", "x".repeat(1500)).into_bytes();
     let mut fingerprint = [0; 20];
     fingerprint[..8].copy_from_slice(&(i as u64).to_le_bytes());
-    let pair = TlsPair { certificate, key: vec![b'k'; 250], fingerprint };
+    let pair = TlsPair { certificate, key: vec![b'k'; 250], elements: 90, fingerprint };
     let ca = Err(SecretError::Missing("ca.crt"));
     Object::Secret(Arc::new(Secret { name: name(format!("cert-{i}")), tls: Ok(Arc::new(pair)), ca }))
 }

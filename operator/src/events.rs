@@ -1,19 +1,26 @@
 //! Events: what a person should know of a `ContourDeployment`, told when its status changes.
 
+use std::collections::BTreeSet;
+
 use contour_crds::ContourDeploymentStatus;
 use contour_crds::status::ConditionStatus;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 
-use crate::names::FIELD_MANAGER;
+use crate::live::Stranger;
+use crate::names::{FIELD_MANAGER, OWNER_NAME, OWNER_NAMESPACE};
 use crate::status::{DELETING, condition, cut, find};
 
 /// Most bytes of an Event's note that the API server takes.
 const NOTE: usize = 1024;
 
+/// How many objects with our labels that are not ours are named for one `ContourDeployment`, as long as the process lives: anyone can make
+/// more of them.
+const STRANGERS: usize = 64;
+
 /// Something to tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Notice {
     /// Whether someone should look.
     pub warning: bool,
@@ -21,17 +28,19 @@ pub struct Notice {
     pub reason: String,
     /// A sentence.
     pub note: String,
+    /// Which other object it is about. What tells of another object is another Event.
+    pub related: Option<ObjectReference>,
 }
 
 impl Notice {
     /// Good or neutral news.
     pub fn normal(reason: impl Into<String>, note: impl Into<String>) -> Self {
-        Self { warning: false, reason: reason.into(), note: note.into() }
+        Self { warning: false, reason: reason.into(), note: note.into(), related: None }
     }
 
     /// Something that someone should look at.
     pub fn warning(reason: impl Into<String>, note: impl Into<String>) -> Self {
-        Self { warning: true, reason: reason.into(), note: note.into() }
+        Self { warning: true, reason: reason.into(), note: note.into(), related: None }
     }
 }
 
@@ -72,6 +81,24 @@ pub fn notices(before: &ContourDeploymentStatus, now: &ContourDeploymentStatus) 
     notices
 }
 
+/// Tells of objects that have our labels and are not ours, each once. `named` are those that were told before.
+pub fn strangers(found: &[Stranger], named: &mut BTreeSet<String>) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    for stranger in found {
+        if named.len() >= STRANGERS || !named.insert(stranger.to_string()) {
+            continue;
+        }
+        let last = if named.len() == STRANGERS { "; more such objects are not named" } else { "" };
+        let note = format!(
+            "{stranger} has the labels of a child and {}: it counts for nothing and is left as it is; take {OWNER_NAME} and \
+             {OWNER_NAMESPACE} off it{last}",
+            stranger.why
+        );
+        notices.push(Notice { related: Some(stranger.reference()), ..Notice::warning("NotAChild", note) });
+    }
+    notices
+}
+
 /// Writes Events.
 #[derive(Clone)]
 pub struct Teller {
@@ -93,7 +120,7 @@ impl Teller {
                 reason: cut(notice.reason, 128),
                 note: Some(cut(notice.note, NOTE)),
                 action: "Reconcile".to_owned(),
-                secondary: None,
+                secondary: notice.related,
             };
             if let Err(error) = self.recorder.publish(&event, about).await {
                 let reason = event.reason;
@@ -124,6 +151,31 @@ mod tests {
             last = next;
         }
         told
+    }
+
+    #[test]
+    fn who_has_our_labels_is_named_once_and_not_without_end() {
+        let stranger = |n: usize| Stranger {
+            kind: "Pod".to_owned(),
+            api_version: "v1".to_owned(),
+            namespace: Some("other".to_owned()),
+            name: format!("p{n:03}"),
+            why: "is in another namespace".to_owned(),
+        };
+        let mut named = BTreeSet::new();
+        let first = strangers(&[stranger(1)], &mut named);
+        assert_eq!(first.len(), 1);
+        assert!(
+            first[0].warning
+                && first[0].note.starts_with("Pod other/p001 has the labels of a child and is in")
+        );
+        assert_eq!(first[0].related.as_ref().and_then(|one| one.name.as_deref()), Some("p001"));
+        assert_eq!(strangers(&[stranger(1)], &mut named), []);
+        let many: Vec<Stranger> = (0..1000).map(stranger).collect();
+        let told = strangers(&many, &mut named);
+        assert_eq!(told.len(), STRANGERS - 1);
+        assert!(told.last().unwrap().note.ends_with("more such objects are not named"));
+        assert_eq!(strangers(&many, &mut named), []);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | [`clash`] | what two `ContourDeployment`s cannot both have |
 //! | [`build`] | the children, as typed objects |
 //! | [`certificates`] | the Secrets with certificates, step by step |
+//! | [`ownership`] | which objects are children, and which only say so |
 
 pub mod apply;
 pub mod build;
@@ -20,9 +21,11 @@ pub mod controller;
 pub mod defaults;
 pub mod events;
 pub mod image;
+pub mod live;
 pub mod metrics;
 pub mod names;
 pub mod observe;
+pub mod ownership;
 pub mod problem;
 pub mod prune;
 pub mod reconcile;

@@ -1,4 +1,4 @@
-//! What the children of a `ContourDeployment` are called, and the labels by which they are found.
+//! What the children of a `ContourDeployment` are called, and the labels by which they are watched.
 
 use std::collections::BTreeMap;
 
@@ -17,11 +17,14 @@ pub const FIELD_MANAGER: &str = "contour-operator";
 /// The finalizer of a `ContourDeployment`: children that no owner reference can reach are removed before it goes.
 pub const FINALIZER: &str = "operator.projectcontour.io/cleanup";
 
-/// Label of every child: the name of its `ContourDeployment`.
+/// Label of every child: the name of its `ContourDeployment`. It proves nothing, see [`crate::ownership`].
 pub const OWNER_NAME: &str = "operator.projectcontour.io/contourdeployment-name";
 
 /// Label of every child: the namespace of its `ContourDeployment`.
 pub const OWNER_NAMESPACE: &str = "operator.projectcontour.io/contourdeployment-namespace";
+
+/// Annotation of every child that no owner reference reaches: the UID of its `ContourDeployment`.
+pub const OWNER_UID: &str = "operator.projectcontour.io/contourdeployment-uid";
 
 /// Annotation of every child: the hash of what was applied last.
 pub const APPLIED: &str = "operator.projectcontour.io/applied";
@@ -104,7 +107,7 @@ impl Names {
         ChildRef { kind, namespace: Some(self.namespace.clone()), name: name.to_owned() }
     }
 
-    /// The labels that every child has, and no other object.
+    /// The labels that every child has. Objects of others may have them too: see [`crate::ownership`].
     pub fn owner_labels(&self) -> BTreeMap<String, String> {
         [(OWNER_NAME, &self.instance), (OWNER_NAMESPACE, &self.namespace)]
             .map(|(key, value)| (key.to_owned(), value.clone()))

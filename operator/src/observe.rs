@@ -1,16 +1,16 @@
-//! What is there: caches of `ContourDeployment`s, of every kind of child, and of pods, each kept by one watch.
+//! What is there: caches of `ContourDeployment`s, of every kind of child, and of pods and their `ReplicaSets`, each kept by one watch.
 //!
-//! Only objects with our label are watched, whatever else the cluster holds. Each change tells whose child it was, so that it is looked
+//! Only objects with our label are watched, whatever else the cluster holds; whose they are, [`crate::ownership`] tells. Each change tells whose child it was, so that it is looked
 //! at at once. A list that was read anew, after a lost watch, tells everyone: what vanished meanwhile left no event.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::{self, Debug};
+use std::fmt::Debug;
 use std::hash::Hash;
 use std::pin::pin;
-use std::sync::Arc;
 
 use contour_crds::ContourDeployment;
 use futures::StreamExt as _;
+use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use kube::core::DynamicObject;
@@ -24,13 +24,16 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::child::{ChildKind, ChildRef};
+use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::names::{Names, OWNER_NAME, OWNER_NAMESPACE};
+use crate::names::{OWNER_NAME, OWNER_NAMESPACE};
+use crate::ownership::Owner;
 use crate::writer::category;
 
-/// How two kinds that are no children are told.
+/// How kinds that are no children are told.
 const DEPLOYMENT: &str = "ContourDeployment";
 const POD: &str = "Pod";
+const REPLICA_SET: &str = "ReplicaSet";
 
 /// Whom to look at next.
 pub type Trigger = ObjectRef<ContourDeployment>;
@@ -42,25 +45,9 @@ pub struct Caches {
     pub deployments: Store<ContourDeployment>,
     children: BTreeMap<ChildKind, Store<DynamicObject>>,
     pods: Store<Pod>,
+    replica_sets: Store<ReplicaSet>,
     /// The kinds whose cache was not filled yet.
     awaited: watch::Receiver<BTreeSet<String>>,
-}
-
-/// What belongs to one `ContourDeployment`.
-#[derive(Clone, Default)]
-pub struct Live {
-    /// Its children.
-    pub children: BTreeMap<ChildRef, Arc<DynamicObject>>,
-    /// Its pods, by name.
-    pub pods: Vec<Arc<Pod>>,
-}
-
-impl fmt::Debug for Live {
-    /// Names only: Secrets are among the children.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pods: Vec<_> = self.pods.iter().map(|pod| pod.metadata.name.as_deref()).collect();
-        f.debug_struct("Live").field("children", &self.children.keys()).field("pods", &pods).finish()
-    }
 }
 
 impl Caches {
@@ -68,8 +55,9 @@ impl Caches {
     pub fn new(client: &Client, triggers: &mpsc::Sender<Trigger>, metrics: &Metrics) -> (Self, Watches) {
         let (deployments, deployments_writer) = store();
         let (pods, pods_writer) = store();
+        let (replica_sets, replica_sets_writer) = store();
         let kinds = ChildKind::ALL.map(|kind| kind.to_string()).into_iter();
-        let kinds = kinds.chain([DEPLOYMENT.to_owned(), POD.to_owned()]);
+        let kinds = kinds.chain([DEPLOYMENT, POD, REPLICA_SET].map(str::to_owned));
         let (filling, awaited) = watch::channel(kinds.collect());
         let telling = Telling {
             triggers: triggers.clone(),
@@ -90,9 +78,10 @@ impl Caches {
             telling,
             deployments: deployments_writer,
             pods: pods_writer,
+            replica_sets: replica_sets_writer,
             children: writers,
         };
-        (Self { deployments, children, pods, awaited }, watches)
+        (Self { deployments, children, pods, replica_sets, awaited }, watches)
     }
 
     /// Returns when every cache was filled once.
@@ -104,19 +93,15 @@ impl Caches {
         let _ = self.awaited.clone().wait_for(BTreeSet::is_empty).await;
     }
 
-    /// What belongs to the `ContourDeployment` of these names.
-    pub fn of(&self, names: &Names) -> Live {
-        let ours = names.owner_labels();
-        let is_ours = |labels: &BTreeMap<String, String>| ours.iter().all(|(k, v)| labels.get(k) == Some(v));
-        let mut children = BTreeMap::new();
-        for (kind, store) in &self.children {
-            for object in store.state_filter(|object| is_ours(object.labels())) {
-                children.insert(reference(*kind, &object), object);
-            }
-        }
-        let mut pods = self.pods.state_filter(|pod| is_ours(pod.labels()));
-        pods.sort_by_key(|pod| pod.name_any());
-        Live { children, pods }
+    /// What belongs to this owner, and what only says so.
+    pub fn of(&self, owner: &Owner) -> Live {
+        let children = self.children.iter().flat_map(|(kind, store)| {
+            let labelled = store.state_filter(|object| owner.is_named_by(&object.metadata));
+            labelled.into_iter().map(|object| (*kind, object))
+        });
+        let sets = self.replica_sets.state_filter(|set| owner.is_named_by(&set.metadata));
+        let pods = self.pods.state_filter(|pod| owner.is_named_by(&pod.metadata));
+        Live::of(owner, children, sets, pods)
     }
 }
 
@@ -131,13 +116,14 @@ pub struct Watches {
     telling: Telling,
     deployments: Writer<ContourDeployment>,
     pods: Writer<Pod>,
+    replica_sets: Writer<ReplicaSet>,
     children: Vec<(ChildKind, Writer<DynamicObject>)>,
 }
 
 impl Watches {
     /// Keeps the caches until the token is cancelled.
     pub async fn run(self, token: CancellationToken) {
-        let Self { client, telling, deployments, pods, children } = self;
+        let Self { client, telling, deployments, pods, replica_sets, children } = self;
         let labelled = || watcher::Config::default().labels(OWNER_NAME);
         let mut running = tokio::task::JoinSet::new();
         running.spawn(
@@ -146,6 +132,7 @@ impl Watches {
                 api: Api::<ContourDeployment>::all(client.clone()),
                 config: watcher::Config::default(),
                 cache: deployments,
+                trim: |_| {},
                 whose: |deployment: &ContourDeployment| Some(ObjectRef::from_obj(deployment)),
                 shared: true,
             }
@@ -157,6 +144,20 @@ impl Watches {
                 api: Api::<Pod>::all(client.clone()),
                 config: labelled(),
                 cache: pods,
+                trim: |_| {},
+                whose: owner,
+                shared: false,
+            }
+            .keep(telling.clone(), token.clone()),
+        );
+        running.spawn(
+            Source {
+                kind: REPLICA_SET.to_owned(),
+                api: Api::<ReplicaSet>::all(client.clone()),
+                config: labelled(),
+                cache: replica_sets,
+                // Who its controller is, is all that is asked of one.
+                trim: |set| (set.spec, set.status) = <_>::default(),
                 whose: owner,
                 shared: false,
             }
@@ -169,6 +170,7 @@ impl Watches {
                     api: Api::<DynamicObject>::all_with(client.clone(), &kind.resource()),
                     config: labelled(),
                     cache,
+                    trim: |_| {},
                     whose: owner,
                     shared: false,
                 }
@@ -194,6 +196,8 @@ where
     api: Api<K>,
     config: watcher::Config,
     cache: Writer<K>,
+    /// Takes off what nobody reads.
+    trim: fn(&mut K),
     /// Whom a change of this object concerns.
     whose: fn(&K) -> Option<Trigger>,
     /// A change of what an object asks for concerns everyone.
@@ -206,10 +210,13 @@ where
     K::DynamicType: Eq + Hash + Clone + Send + Sync,
 {
     async fn keep(self, mut telling: Telling, token: CancellationToken) {
-        let Self { kind, api, config, cache, whose, shared } = self;
+        let Self { kind, api, config, cache, trim, whose, shared } = self;
         let events = contour_k8s::watch(api, config)
             // Nobody reads it, and it is most of a small object.
-            .modify(|object| object.managed_fields_mut().clear())
+            .modify(move |object| {
+                object.managed_fields_mut().clear();
+                trim(object);
+            })
             .reflect(cache);
         let mut events = pin!(events);
         let mut trouble = None;
@@ -308,7 +315,7 @@ impl Telling {
     }
 }
 
-/// Whose child an object is, by its labels.
+/// Whose child an object says to be, by its labels.
 fn owner(object: &impl Resource) -> Option<Trigger> {
     let labels = object.meta().labels.as_ref()?;
     Some(ObjectRef::new(labels.get(OWNER_NAME)?).within(labels.get(OWNER_NAMESPACE)?))

@@ -1,7 +1,7 @@
 //! The status of a `ContourDeployment`, from what was found out. Pure.
 
 use contour_crds::contour_deployment::{
-    CertificatesStatus, ChildReference, ComponentStatus, ContourDeploymentStatus,
+    CertificatesStatus, ChildReference, ComponentStatus, ContourDeploymentStatus, EnvoyTemplateStatus,
 };
 use contour_crds::status::{ConditionStatus, DetailedCondition, SubCondition};
 use jiff::Timestamp;
@@ -70,6 +70,8 @@ pub struct Report {
     pub contour: Option<Component>,
     /// The proxies.
     pub envoy: Option<Component>,
+    /// What Envoy's pods are made with from now on.
+    pub envoy_template: Option<EnvoyTemplateStatus>,
     /// The certificates.
     pub certificates: Option<Certificates>,
     /// Where the proxies are reached.
@@ -125,6 +127,9 @@ pub fn status(
     }
     if let Some(envoy) = &report.envoy {
         status.envoy = Some(component(envoy));
+    }
+    if let Some(template) = &report.envoy_template {
+        status.envoy_template = Some(template.clone());
     }
     if let Some(certificates) = &report.certificates {
         status.certificates = Some(certificates.status.clone());

@@ -1,11 +1,10 @@
 //! Requests that change children: apply and delete. Only the leader makes them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use kube::core::DynamicObject;
-use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -13,7 +12,8 @@ use tokio::sync::watch;
 use crate::apply::{Difference, difference, stamped};
 use crate::child::{Child, ChildKind, ChildRef};
 use crate::metrics::Metrics;
-use crate::names::{FIELD_MANAGER, OWNER_NAME, OWNER_NAMESPACE};
+use crate::names::FIELD_MANAGER;
+use crate::ownership::Owner;
 
 /// The field manager that says the number of pods from when it is left to an autoscaler until that one says it.
 const REPLICAS_MANAGER: &str = "contour-operator-replicas";
@@ -152,14 +152,15 @@ impl Writer {
         &self,
         child: &Child,
         live: Option<Arc<DynamicObject>>,
+        owner: &Owner,
     ) -> Result<Option<Applied>, WriteError> {
-        let wanted = stamped(child);
+        let mut wanted = stamped(child);
         let reference = child.reference();
         let live = match live {
             Some(live) => Some(live),
             None => self.look_for(&reference).await?,
         };
-        if let Some(owner) = live.as_deref().and_then(|live| foreign(live, wanted.labels())) {
+        if let Some(owner) = live.as_deref().and_then(|live| owner.foreign(&reference, &live.metadata)) {
             if child.kind == ChildKind::IngressClass {
                 return Ok(None);
             }
@@ -172,6 +173,8 @@ impl Writer {
                 return Ok(Some(Applied { live, written: None }));
             }
             self.hand_over_replicas(&reference, &live, &wanted).await?;
+            // Not over another object that took its place.
+            wanted.metadata.uid.clone_from(&live.metadata.uid);
         }
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let mut live = self.patch(&reference, &params, &wanted).await?;
@@ -184,15 +187,14 @@ impl Writer {
         Ok(Some(Applied { live: Arc::new(live), written: found }))
     }
 
-    /// A child as the API server has it now, if it is that of the `ContourDeployment` with these labels: for what must not be decided on a
-    /// cache that may be a moment old.
+    /// A child as the API server has it now, if it is this owner's: for what must not be decided on a cache that may be a moment old.
     pub async fn read(
         &self,
         reference: &ChildRef,
-        owner: &BTreeMap<String, String>,
+        owner: &Owner,
     ) -> Result<Option<Arc<DynamicObject>>, WriteError> {
         let found = self.look_for(reference).await?;
-        Ok(found.filter(|live| foreign(live, owner).is_none()))
+        Ok(found.filter(|live| owner.foreign(reference, &live.metadata).is_none()))
     }
 
     async fn look_for(&self, reference: &ChildRef) -> Result<Option<Arc<DynamicObject>>, WriteError> {
@@ -259,30 +261,6 @@ impl Writer {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
             Err(error) => Err(WriteError::of(reference.clone(), "deleted", error)),
         }
-    }
-}
-
-/// Whose an object is, if it is not that of the `ContourDeployment` whose child is wanted.
-///
-/// Labels tell. Where someone took them off, it is still ours if we applied it.
-fn foreign(live: &DynamicObject, wanted: &BTreeMap<String, String>) -> Option<String> {
-    let owner = |labels: &BTreeMap<String, String>| {
-        (labels.get(OWNER_NAMESPACE).cloned(), labels.get(OWNER_NAME).cloned())
-    };
-    match owner(live.labels()) {
-        found if found == owner(wanted) => None,
-        (None, None) => {
-            let managers = live.metadata.managed_fields.as_deref().unwrap_or_default();
-            let ours = managers.iter().any(|entry| {
-                entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.operation.as_deref() == Some("Apply")
-            });
-            (!ours).then(|| "was not made by this operator".to_owned())
-        }
-        (namespace, name) => Some(format!(
-            "belongs to ContourDeployment {}/{}",
-            namespace.unwrap_or_default(),
-            name.unwrap_or_default()
-        )),
     }
 }
 

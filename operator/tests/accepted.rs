@@ -53,14 +53,8 @@ async fn take(server: &ApiServer, client: &Client, file: &Path) -> Result<()> {
         agent_image: "example/contour:v1".to_owned(),
         version: "1.0.0".to_owned(),
     };
-    let inputs = Inputs {
-        deployment: &deployment,
-        names: &names,
-        defaults: &defaults,
-        live_agent_image: None,
-        live_envoy_image: None,
-        addresses: &[],
-    };
+    let inputs =
+        Inputs { deployment: &deployment, names: &names, defaults: &defaults, kept: None, addresses: &[] };
     for child in build(&inputs).all() {
         take_child(client, child).await.with_context(|| child.reference().to_string())?;
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use contour_crds::ContourDeployment;
+use contour_crds::contour_deployment::EnvoyTemplateStatus;
 use contour_operator::build::{Inputs, Stages, build};
 use contour_operator::child::{Child, ChildKind};
 use contour_operator::defaults::Defaults;
@@ -43,12 +44,15 @@ fn built(deployment: &ContourDeployment, defaults: &Defaults) -> Stages {
 fn built_over(deployment: &ContourDeployment, defaults: &Defaults, live: Option<(&str, &str)>) -> Stages {
     assert_eq!(validate(deployment, defaults), []);
     let names = Names::of(deployment).expect("the names are right");
+    let kept = live.map(|(agent, envoy)| EnvoyTemplateStatus {
+        agent_image: agent.to_owned(),
+        envoy_image: envoy.to_owned(),
+    });
     let inputs = Inputs {
         deployment,
         names: &names,
         defaults,
-        live_agent_image: live.map(|(agent, _)| agent),
-        live_envoy_image: live.map(|(_, envoy)| envoy),
+        kept: kept.as_ref(),
         addresses: &["192.0.2.1".to_owned(), "192.0.2.2".to_owned()],
     };
     build(&inputs)

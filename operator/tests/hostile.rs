@@ -98,14 +98,7 @@ fn is_built(deployment: &ContourDeployment) -> bool {
         return false;
     }
     let names = Names::of(deployment).expect("nothing is wrong with the names");
-    let inputs = Inputs {
-        deployment,
-        names: &names,
-        defaults: &defaults,
-        live_agent_image: None,
-        live_envoy_image: None,
-        addresses: &[],
-    };
+    let inputs = Inputs { deployment, names: &names, defaults: &defaults, kept: None, addresses: &[] };
     assert_eq!(build(&inputs), build(&inputs));
     true
 }

@@ -80,8 +80,7 @@ fn granted(spec: &Value) -> Vec<(String, String, String)> {
         deployment: &deployment,
         names: &Names::of(&deployment).expect("the name is right"),
         defaults: &defaults(),
-        live_agent_image: None,
-        live_envoy_image: None,
+        kept: None,
         addresses: &[],
     };
     let stages = build(&inputs);

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{cleared, moved, parent, sync_directory};
+use crate::{PUBLIC, cleared, create, moved, parent, sync_directory};
 
 /// From here on, syncing the file system once is cheaper than syncing each file: a sync takes milliseconds.
 const MANY: usize = 8;
@@ -66,12 +65,8 @@ impl Batch {
 fn prepare(path: &Path, content: &[u8], sync: bool) -> io::Result<PathBuf> {
     fs::create_dir_all(parent(path)?)?;
     let temporary = cleared(path)?;
-    let mut file = File::options().write(true).create_new(true).mode(0o666).open(&temporary)?;
-    let written = file.write_all(content).and_then(|()| if sync { file.sync_all() } else { Ok(()) });
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written.map(|()| temporary)
+    create(&temporary, content, PUBLIC, sync)?;
+    Ok(temporary)
 }
 
 /// Waits until everything on the file system of a file is on the disk.

@@ -21,13 +21,18 @@ pub use batch::Batch;
 /// The longest name of a file, on every file system in use.
 pub const LONGEST_NAME: usize = 255;
 
+/// The mode of a file that whoever the process' umask lets may read.
+const PUBLIC: u32 = 0o666;
+/// The mode of a file that only its owner may read.
+const PRIVATE: u32 = 0o600;
+
 /// Replaces the content of a file, so that a reader sees the old or the new content and never a part. Makes missing directories. Who
 /// may read it is left to the process' umask.
 ///
 /// # Errors
 /// The operating system's, with the old content still in place.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    replace_with(path, content, 0o666)
+    replace_with(path, content, PUBLIC)
 }
 
 /// Replaces the content of a file as [`replace`] does; only its owner can read it then (0600), whatever it was before.
@@ -35,7 +40,7 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 /// # Errors
 /// The operating system's, with the old content still in place.
 pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    replace_with(path, content, 0o600)
+    replace_with(path, content, PRIVATE)
 }
 
 /// Writes a file that must not exist yet and that only its owner can read (0600). The caller syncs the directory.
@@ -43,7 +48,7 @@ pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
 /// # Errors
 /// The operating system's.
 pub fn create_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    create(path, content, 0o600)
+    create(path, content, PRIVATE, true)
 }
 
 /// Makes `path` a symbolic link to `target`, replacing what was there in one step. The caller syncs the directory, as several links may
@@ -72,15 +77,15 @@ fn replace_with(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let parent = parent(path)?;
     fs::create_dir_all(parent)?;
     let temporary = cleared(path)?;
-    create(&temporary, content, mode)?;
+    create(&temporary, content, mode, true)?;
     moved(&temporary, path)?;
     sync_directory(parent)
 }
 
-/// A new file with this content, on the disk. Never one that is there already, nor one that a link leads to.
-fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+/// A new file with this content; with `sync`, on the disk. Never one that is there already, nor one that a link leads to.
+fn create(path: &Path, content: &[u8], mode: u32, sync: bool) -> io::Result<()> {
     let mut file = File::options().write(true).create_new(true).mode(mode).open(path)?;
-    let written = file.write_all(content).and_then(|()| file.sync_all());
+    let written = file.write_all(content).and_then(|()| if sync { file.sync_all() } else { Ok(()) });
     if written.is_err() {
         let _ = fs::remove_file(path);
     }

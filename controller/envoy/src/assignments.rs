@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use contour_graph::ENDPOINT;
+use contour_graph::limits::MOST_ENDPOINTS;
 use contour_graph::model::EndpointsOf;
 use contour_objects::{NamespacedName, Store, Turns};
 use contour_resource::{ResourceType, Transaction};
 
 use crate::endpoints::{self, Counts, Wanted};
-use crate::share::{CHECKED_ENDPOINT, Demand, ENDPOINT, MOST_ENDPOINTS, Shares};
+use crate::share::{CHECKED_ENDPOINT, Demand, Shares};
 use crate::shared::{Change, Shared};
 
 /// What is remembered of a published assignment.

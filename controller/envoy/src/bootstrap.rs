@@ -19,6 +19,11 @@ const XDS_CLUSTER: &str = "contour";
 /// Longest path of a Unix domain socket in bytes, `sun_path` of `unix(7)` without its final zero.
 const LONGEST_SOCKET_PATH: usize = 107;
 
+/// Envoy's `--drain-time-s`. Envoy keeps a listener that was changed for so long, with the configuration of all its TLS hosts, so
+/// each change of a TLS host takes that much memory until then; its own default is 600. After that time, connections to a TLS host that was removed,
+/// or whose TLS settings were changed, are cut.
+pub const DRAIN_TIME_SECONDS: u32 = 60;
+
 /// What a bootstrap is made from. The defaults are those of `contour bootstrap`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bootstrap {

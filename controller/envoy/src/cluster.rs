@@ -38,8 +38,11 @@ const LONGEST_SNI: usize = 255;
 pub(crate) fn resource(name: &Arc<str>, cluster: &Cluster, settings: &ClusterSettings) -> Resource {
     let resource = Resource::whole(Arc::clone(name), translate(name, cluster, settings).encode_to_vec());
     match &cluster.discovery {
+        Discovery::Slices(of) if cluster.health_check.is_some() => {
+            resource.needing(names::assignment(of)).warming_slowly()
+        }
         Discovery::Slices(of) => resource.needing(names::assignment(of)),
-        Discovery::Dns { .. } => resource,
+        Discovery::Dns { .. } => resource.warming_slowly(),
     }
 }
 

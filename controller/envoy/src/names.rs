@@ -236,8 +236,12 @@ mod tests {
 
     #[test]
     fn a_secret_keeps_its_name_while_its_certificate_stays() {
-        let pair =
-            |key: &[u8]| TlsPair { certificate: b"chain".to_vec(), key: key.to_vec(), fingerprint: [7; 20] };
+        let pair = |key: &[u8]| TlsPair {
+            certificate: b"chain".to_vec(),
+            key: key.to_vec(),
+            elements: 1,
+            fingerprint: [7; 20],
+        };
         for secret in [NamespacedName::new("ns", "cert"), NamespacedName::new("ns", "long".repeat(20))] {
             assert_eq!(super::secret(&secret, &pair(b"one")), super::secret(&secret, &pair(b"two")));
             let name = super::secret(&secret, &pair(b"one"));

@@ -6,12 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// The most endpoints that an assignment shows, whatever the budget.
-pub(crate) const MOST_ENDPOINTS: usize = 16_384;
+use contour_graph::limits::MOST_ENDPOINTS;
 
-/// What an endpoint takes in every Envoy, for each cluster that has it (docs/limits.md says how it was measured).
-pub(crate) const ENDPOINT: u64 = 1_100;
-/// The same, where the cluster checks its health.
+/// What [an endpoint takes](contour_graph::ENDPOINT), where the cluster checks its health.
 pub(crate) const CHECKED_ENDPOINT: u64 = 20_000;
 
 /// What an assignment asks for.
@@ -119,6 +116,8 @@ impl Share {
 
 #[cfg(test)]
 mod tests {
+    use contour_graph::ENDPOINT;
+
     use super::*;
 
     fn name(text: &str) -> Arc<str> {

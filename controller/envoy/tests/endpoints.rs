@@ -98,6 +98,33 @@ fn thousands_of_ports_over_a_hundred_large_slices_are_one_walk() {
     assert_eq!(all, 100 * 512, "the largest power of two that the budget covers for each of a hundred");
 }
 
+/// What the engine does in one step at most: `cargo test --release -p contour-envoy --test endpoints -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints times; nothing fails"]
+fn how_long_all_endpoints_of_a_namespace_take() {
+    let mut store = Store::default();
+    let budget = (512 << 20) / 1_100;
+    let services = u32::try_from(budget / MOST as u64).expect("few");
+    for n in 0..services {
+        let first = n * 100_000;
+        for part in 0..17 {
+            let slice = format!("a/s{n}-{part:02}");
+            apply(&mut store, large(&format!("a/s{n}"), &slice, first + part * 1_000, 1_000, 1));
+        }
+    }
+    let clusters = (0..services).map(|n| to_port(&format!("a/s{n}"), None)).collect();
+    let mut assembly = Assembly::new(settings(budget));
+    let hosts = [set(host("x", clusters))];
+    let started = std::time::Instant::now();
+    let made = assembly.hosts(&store, hosts);
+    let took = started.elapsed();
+    let served = |(kind, _): &&(ResourceType, _)| *kind == ResourceType::Endpoints;
+    println!(
+        "{} assignments of {MOST} endpoints in one step: {took:?}",
+        made.set.iter().filter(served).count()
+    );
+}
+
 #[test]
 fn a_namespace_without_budget_left_shows_fewer_of_its_largest_and_others_all() {
     let mut store = Store::default();

@@ -121,6 +121,7 @@ fn certificate(leaf: &Leaf, number: u8) -> TlsPair {
     TlsPair {
         certificate: leaf.cert_pem.as_bytes().to_vec(),
         key: leaf.key_pem.as_bytes().to_vec(),
+        elements: 1,
         fingerprint: [number; 20],
     }
 }
@@ -191,7 +192,7 @@ fn all_clusters(ca: &str) -> Vec<Cluster> {
     let mut check = health_check();
     check.http.as_mut().expect("HTTP").expected_statuses = vec![(200, 300), (404, 404), (1, 1000)];
     let mut verified = validation("default/ca", &["a.example.com", "b.example.com"]);
-    verified.ca = Arc::new(contour_objects::CaBundle { pem: ca.as_bytes().to_vec() });
+    verified.ca = Arc::new(contour_objects::CaBundle { pem: ca.as_bytes().to_vec(), elements: 1 });
     let dns = Discovery::Dns { hostname: "localhost".to_owned(), port: 1 };
     let breakers = CircuitBreakers {
         max_connections: Some(1),
@@ -595,7 +596,7 @@ async fn a_rotated_ca_takes_effect_at_once() -> Result<()> {
     endpoint(&mut store, "upstream", upstream.address());
     let host = |ca: &TestCa| {
         let mut verified = validation("default/ca", &["upstream.example.com"]);
-        verified.ca = Arc::new(contour_objects::CaBundle { pem: ca.pem().as_bytes().to_vec() });
+        verified.ca = Arc::new(contour_objects::CaBundle { pem: ca.pem().as_bytes().to_vec(), elements: 1 });
         let cluster = Cluster { protocol: Protocol::Tls, validation: Some(verified), ..cluster("upstream") };
         let action = Action::Forward(Box::new(forward(vec![weighted(cluster, 1)])));
         plain("a.example.com", vec![route(prefix("/"), action)])

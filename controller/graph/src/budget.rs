@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use contour_objects::ObjectRef;
 
+use crate::few::Packed;
+
 /// Budgets, in bytes of memory of every Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budgets {
@@ -37,7 +39,7 @@ pub(crate) type Spent = BTreeMap<Arc<str>, u64>;
 #[derive(Clone, Copy)]
 pub(crate) struct Elsewhere<'a> {
     pub(crate) all: &'a HashMap<Arc<str>, u64>,
-    pub(crate) here: Option<&'a Spent>,
+    pub(crate) here: Option<&'a Packed<Arc<str>, u64>>,
 }
 
 impl Elsewhere<'_> {
@@ -214,7 +216,7 @@ impl<'a> Ledger<'a> {
         if all > namespace {
             let message = format!(
                 "with this the hosts of namespace {payer} would take {} of memory in every Envoy, more than the {} that \
-                 one namespace may have; use fewer hosts, routes or services, or another namespace",
+                 one namespace may have; use fewer hosts, routes, services or certificates, or another namespace",
                 shown(all),
                 shown(namespace)
             );
@@ -232,7 +234,10 @@ impl<'a> Ledger<'a> {
         let (what, way_out) = if by_include {
             ("the conditions of an include, on each route below it,", "use shorter conditions")
         } else {
-            ("the routes of this object", "use fewer routes, services or shorter texts, or several objects")
+            (
+                "the routes of this object",
+                "use fewer routes, services or certificates, shorter texts, or several objects",
+            )
         };
         let message = format!(
             "{what} would take {} of memory in every Envoy, more than the {} that one object may have on one host; {way_out}",

@@ -193,7 +193,7 @@ impl<'a> Build<'a> {
         let object = ObjectRef::new(Kind::Ingress, present.name.clone());
         match self.version(object, Content::Ingress(present.clone())) {
             Content::Ingress(version) => version,
-            Content::Proxy(_) => present.clone(),
+            _ => present.clone(),
         }
     }
 
@@ -202,7 +202,7 @@ impl<'a> Build<'a> {
         let object = ObjectRef::new(Kind::HttpProxy, present.name.clone());
         match self.version(object, Content::Proxy(Arc::clone(present))) {
             Content::Proxy(version) => version,
-            Content::Ingress(_) => Arc::clone(present),
+            _ => Arc::clone(present),
         }
     }
 
@@ -251,12 +251,16 @@ impl<'a> Build<'a> {
             }
         }
         self.read(Kind::Secret, secret);
-        let found = self.sources.store.secret(secret).ok_or_else(|| {
+        let present = self.sources.store.secret(secret).ok_or_else(|| {
             SecretProblem::Unusable(format!(
                 "Secret \"{secret}\" does not exist, or is of a type that cannot be used"
             ))
         })?;
-        part(found).map_err(|e| SecretProblem::Unusable(format!("Secret \"{secret}\" cannot be used: {e}")))
+        let object = ObjectRef::new(Kind::Secret, secret.clone());
+        let Content::Secret(found) = self.version(object, Content::Secret(Arc::clone(present))) else {
+            return Err(SecretProblem::Unusable(format!("Secret \"{secret}\" cannot be used")));
+        };
+        part(&found).map_err(|e| SecretProblem::Unusable(format!("Secret \"{secret}\" cannot be used: {e}")))
     }
 
     /// The host's tree reaches this HTTPProxy: it is not an orphan.

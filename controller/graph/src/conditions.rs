@@ -256,8 +256,7 @@ fn merge_paths<'c>(conditions: impl Iterator<Item = &'c MatchCondition>) -> Path
             let prefix = quote(literal.trim_end_matches('/'));
             regex = Some(if prefix.is_empty() { value.to_owned() } else { format!("{prefix}(?:{value})") });
         } else {
-            literal.push_str(value);
-            literal = collapse(&literal);
+            push_collapsed(&mut literal, value);
         }
     }
     match regex {
@@ -283,12 +282,18 @@ fn quote(text: &str) -> String {
 /// Replaces runs of slashes by one.
 fn collapse(path: &str) -> String {
     let mut collapsed = String::with_capacity(path.len());
-    for c in path.chars() {
-        if c != '/' || !collapsed.ends_with('/') {
-            collapsed.push(c);
+    push_collapsed(&mut collapsed, path);
+    collapsed
+}
+
+/// Goes on with a path that has no runs of slashes, so that it has none after that.
+fn push_collapsed(path: &mut String, more: &str) {
+    path.reserve(more.len());
+    for c in more.chars() {
+        if c != '/' || !path.ends_with('/') {
+            path.push(c);
         }
     }
-    collapsed
 }
 
 fn header_match(header: &HeaderMatchCondition) -> Option<HeaderMatch> {

@@ -8,10 +8,11 @@ use contour_objects::{Changes, Kind, NamespacedName, ObjectRef, Proxy, Store};
 
 use crate::budget::Elsewhere;
 use crate::build::{MOST_ISSUES, add_issue, delegations_in};
+use crate::few::Few;
 use crate::host::{self, BuiltHost};
 use crate::ingress::Indexed;
 use crate::kept::{Entry, Versions};
-use crate::known::{Services, Sources};
+use crate::known::{Services, Sources, endpoint_work};
 use crate::model::VirtualHost;
 use crate::queue::Queue;
 use crate::settings::Settings;
@@ -53,9 +54,9 @@ pub struct Graph {
     /// Which hosts an object contributes to by naming them.
     claims: HashMap<ObjectRef, Vec<Arc<str>>>,
     /// Which objects contribute to a host.
-    claimants: BTreeMap<Arc<str>, BTreeSet<ObjectRef>>,
+    claimants: BTreeMap<Arc<str>, Few<ObjectRef>>,
     /// Which hosts read an object.
-    readers: HashMap<ObjectRef, BTreeSet<Arc<str>>>,
+    readers: HashMap<ObjectRef, Few<Arc<str>>>,
     statuses: HashMap<NamespacedName, ProxyStatus>,
     /// The Ingresses that are served, each with its hosts.
     ingresses: HashMap<NamespacedName, Indexed>,
@@ -155,7 +156,7 @@ impl Graph {
     }
 
     fn enqueue(&mut self, fqdn: &Arc<str>) {
-        let claimants = self.claimants.get(fqdn).into_iter().flatten();
+        let claimants = self.claimants.get(fqdn).into_iter().flat_map(Few::iter);
         let mut namespaces: BTreeSet<Arc<str>> =
             claimants.map(|claimant| Arc::clone(&claimant.name.namespace)).collect();
         if namespaces.is_empty() {
@@ -171,7 +172,7 @@ impl Graph {
         }
         let reference = ObjectRef::new(Kind::HttpProxy, name.clone());
         let hosts = self.claims.get(&reference).into_iter().flatten();
-        let mut hosts = hosts.chain(self.readers.get(&reference).into_iter().flatten()).peekable();
+        let mut hosts = hosts.chain(self.readers.get(&reference).into_iter().flat_map(Few::iter)).peekable();
         hosts.peek().is_some() && !hosts.any(|host| self.queue.contains(host))
     }
 
@@ -206,12 +207,9 @@ impl Graph {
         let before = before.unwrap_or_default();
         for fqdn in before {
             if now.binary_search(&fqdn).is_err()
-                && let Some(claimants) = self.claimants.get_mut(&fqdn)
+                && self.claimants.get_mut(&fqdn).is_some_and(|claimants| claimants.remove(reference))
             {
-                claimants.remove(reference);
-                if claimants.is_empty() {
-                    self.claimants.remove(&fqdn);
-                }
+                self.claimants.remove(&fqdn);
             }
             dirty.insert(fqdn);
         }
@@ -247,7 +245,7 @@ impl Graph {
 
     fn build(&self, store: &Store, fqdn: &Arc<str>, instead: &Versions) -> BuiltHost {
         let (mut roots, mut ingresses) = (Vec::new(), Vec::new());
-        for claimant in self.claimants.get(fqdn).into_iter().flatten() {
+        for claimant in self.claimants.get(fqdn).into_iter().flat_map(Few::iter) {
             match claimant.kind {
                 Kind::HttpProxy => roots.extend(store.proxy(&claimant.name).cloned()),
                 Kind::Ingress => ingresses.extend(self.ingresses.get(&claimant.name).cloned()),
@@ -294,23 +292,23 @@ impl Graph {
         update: &mut Update,
     ) -> u64 {
         let mut built = self.fit(store, fqdn);
+        // The endpoints of Services that no host led to before are encoded with it.
+        let new = built.reads.iter().filter(|read| !self.readers.contains_key(*read));
+        let endpoints = new.map(|read| endpoint_work(store, read)).fold(0, u64::saturating_add);
         self.services.remember(std::mem::take(&mut built.services));
         let old = self.hosts.remove(fqdn).unwrap_or_default();
         for reference in old.reads.iter().filter(|r| !built.reads.contains(r)) {
-            if let Some(hosts) = self.readers.get_mut(reference) {
-                hosts.remove(fqdn);
-                if hosts.is_empty() {
-                    self.readers.remove(reference);
-                    if reference.kind == Kind::Service {
-                        self.services.forget(&reference.name);
-                    }
+            if self.readers.get_mut(reference).is_some_and(|hosts| hosts.remove(fqdn)) {
+                self.readers.remove(reference);
+                if reference.kind == Kind::Service {
+                    self.services.forget(&reference.name);
                 }
             }
         }
         for reference in &built.reads {
             self.readers.entry(reference.clone()).or_default().insert(Arc::clone(fqdn));
         }
-        proxies.extend(old.reports.keys().cloned());
+        proxies.extend(old.reports.iter().map(|(name, _)| name.clone()));
         proxies.extend(built.reports.keys().cloned());
         let host = built.host.take();
         let notes = tell(fqdn, std::mem::take(&mut built.notes), &old.notes, told, update);
@@ -323,7 +321,7 @@ impl Graph {
         if self.claimants.contains_key(fqdn) {
             self.hosts.insert(Arc::clone(fqdn), entry);
         }
-        built.account.work
+        built.account.work.saturating_add(endpoints)
     }
 
     /// Books what a host costs now. Where a namespace has more left than before, the hosts it could not pay for are built again.
@@ -336,7 +334,7 @@ impl Graph {
                 }
             }
         }
-        for (namespace, before) in &old.spent {
+        for (namespace, before) in old.spent.iter() {
             let now = new.spent.get(namespace).copied().unwrap_or_default();
             if let Some(all) = self.spent.get_mut(namespace) {
                 *all = all.saturating_sub(*before);
@@ -350,7 +348,7 @@ impl Graph {
                 }
             }
         }
-        for (namespace, now) in &new.spent {
+        for (namespace, now) in new.spent.iter() {
             *self.spent.entry(Arc::clone(namespace)).or_default() += now;
         }
         for namespace in &new.short {
@@ -384,7 +382,7 @@ impl Graph {
     fn state(&self, proxy: &Proxy) -> ProxyStatus {
         let reference = ObjectRef::new(Kind::HttpProxy, proxy.name.clone());
         let hosts = self.claims.get(&reference).into_iter().flatten();
-        let hosts = hosts.chain(self.readers.get(&reference).into_iter().flatten());
+        let hosts = hosts.chain(self.readers.get(&reference).into_iter().flat_map(Few::iter));
         let mut status = ProxyStatus {
             object: proxy.name.clone(),
             generation: proxy.generation,
@@ -413,10 +411,10 @@ impl Graph {
 fn tell(
     fqdn: &Arc<str>,
     notes: BTreeMap<NamespacedName, Vec<String>>,
-    before: &BTreeSet<u64>,
+    before: &[u64],
     told: &mut BTreeMap<NamespacedName, usize>,
     update: &mut Update,
-) -> BTreeSet<u64> {
+) -> Vec<u64> {
     let mut digests = BTreeSet::new();
     for (ingress, messages) in notes {
         for message in messages {
@@ -430,7 +428,7 @@ fn tell(
             if *count > MOST_ISSUES {
                 continue;
             }
-            if !before.contains(&digest) {
+            if before.binary_search(&digest).is_err() {
                 update.new_notes.push(update.notes.len());
             }
             update.notes.push(IngressNote { ingress: ingress.clone(), host: Arc::clone(fqdn), message });
@@ -439,7 +437,7 @@ fn tell(
     if digests.is_empty() && !before.is_empty() {
         update.quiet.push(Arc::clone(fqdn));
     }
-    digests
+    digests.into_iter().collect()
 }
 
 /// How builds record that they read this object: delegations count by namespace.

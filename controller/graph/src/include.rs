@@ -109,6 +109,7 @@ impl Walk {
         include: &Include,
         seen: &mut BTreeSet<RouteMatch>,
     ) -> Result<(), Reported> {
+        self.check_bounds(b, proxy)?;
         check_conditions(b, proxy, &include.conditions)?;
         let below: Vec<&MatchCondition> = chain.iter().copied().chain(&include.conditions).collect();
         let merged = conditions::merge(below.iter().copied());
@@ -133,19 +134,17 @@ impl Walk {
         }
         let writer = ObjectRef::new(Kind::HttpProxy, proxy.name.clone());
         self.includes.push((writer, cost::conditions(&include.conditions)));
-        let done = found.and_then(|child| self.descend(b, proxy, &child, &below));
+        let done = found.and_then(|child| {
+            check_cycle(b, &self.path, &child.name, "IncludeError")?;
+            self.node(b, &child, &below);
+            Ok(())
+        });
         self.includes.pop();
         done
     }
 
-    fn descend(
-        &mut self,
-        b: &mut Build<'_>,
-        proxy: &Proxy,
-        child: &Arc<Proxy>,
-        chain: &[&MatchCondition],
-    ) -> Result<(), Reported> {
-        check_cycle(b, &self.path, &child.name, "IncludeError")?;
+    /// Checked before anything else of an include, since they are many where a bound is reached.
+    fn check_bounds(&self, b: &mut Build<'_>, proxy: &Proxy) -> Result<(), Reported> {
         let bounds = [
             ("levels", MOST_LEVELS, self.path.len()),
             ("nodes", MOST_NODES, self.nodes),
@@ -158,7 +157,6 @@ impl Walk {
                 return Err(b.error(&proxy.name, "IncludeError", "TooManyIncludes", message));
             }
         }
-        self.node(b, child, chain);
         Ok(())
     }
 }

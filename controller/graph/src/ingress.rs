@@ -134,6 +134,10 @@ pub(crate) fn add(b: &mut Build<'_>, ingress: &Indexed, fqdn: &Arc<str>, parts: 
         return parts.add_ingress(plain(ingress, routes), None, Vec::new());
     }
     let tls = termination(b, ingress, fqdn);
+    let shown = tls.as_ref().map_or(0, |tls| cost::pair(&tls.pair));
+    if b.charge(&bill, shown, "TLSError").is_err() {
+        return b.refund(&bill, before);
+    }
     parts.add_ingress(plain(ingress, routes.clone()), tls, routes);
 }
 
@@ -146,6 +150,7 @@ fn routes(
 ) -> Result<Vec<Route>, Reported> {
     let mut routes: BTreeMap<RouteMatch, Route> = BTreeMap::new();
     let certified = ingress.certifies(fqdn);
+    b.charge(bill, cost::HOST, "RouteError")?;
     if certified {
         b.charge(bill, cost::TLS, "TLSError")?;
     }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use contour_objects::{Kind, NamespacedName, ObjectRef, Proxy};
+use contour_objects::{Kind, NamespacedName, ObjectRef, Proxy, Secret};
 
-use crate::budget::Spent;
 use crate::build::{Report, add_issue};
+use crate::few::Packed;
 use crate::host::BuiltHost;
 use crate::ingress::Indexed;
 use crate::status::Issue;
@@ -16,6 +16,7 @@ use crate::status::Issue;
 pub(crate) enum Content {
     Proxy(Arc<Proxy>),
     Ingress(Indexed),
+    Secret(Arc<Secret>),
 }
 
 /// A version of an object, and the namespace that pays for what it serves.
@@ -30,6 +31,7 @@ impl Version {
         match (&self.content, &other.content) {
             (Content::Proxy(one), Content::Proxy(other)) => Arc::ptr_eq(one, other),
             (Content::Ingress(one), Content::Ingress(other)) => one.is(other),
+            (Content::Secret(one), Content::Secret(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
     }
@@ -42,18 +44,18 @@ pub(crate) type Versions = BTreeMap<ObjectRef, Version>;
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
     pub(crate) reads: Vec<ObjectRef>,
-    pub(crate) reports: BTreeMap<NamespacedName, Report>,
+    pub(crate) reports: Packed<NamespacedName, Report>,
     pub(crate) serves: bool,
     /// Digests of its notes.
-    pub(crate) notes: BTreeSet<u64>,
+    pub(crate) notes: Vec<u64>,
     /// What namespaces pay for it.
-    pub(crate) spent: Spent,
+    pub(crate) spent: Packed<Arc<str>, u64>,
     /// Namespaces that could not pay for all of it.
     pub(crate) short: BTreeSet<Arc<str>>,
     /// The root that has it, if one does and this is recorded.
     pub(crate) holder: Option<NamespacedName>,
     /// The versions that serve now.
-    good: Versions,
+    good: Packed<ObjectRef, Version>,
 }
 
 impl Entry {
@@ -63,13 +65,13 @@ impl Entry {
         good.retain(|object, _| !built.account.excess.contains(object));
         Self {
             reads: std::mem::take(&mut built.reads).into_iter().collect(),
-            reports: std::mem::take(&mut built.reports),
+            reports: std::mem::take(&mut built.reports).into(),
             serves,
-            notes: BTreeSet::new(),
-            spent: std::mem::take(&mut built.account.spent),
+            notes: Vec::new(),
+            spent: std::mem::take(&mut built.account.spent).into(),
             short: std::mem::take(&mut built.account.short),
             holder: built.holder.take(),
-            good,
+            good: good.into(),
         }
     }
 
@@ -89,7 +91,7 @@ impl Entry {
 
     /// Whether a build leaves out only what did not serve before.
     pub(crate) fn keeps_all(&self, built: &BuiltHost) -> bool {
-        built.account.excess.iter().all(|object| !self.good.contains_key(object))
+        built.account.excess.iter().all(|object| self.good.get(object).is_none())
     }
 }
 
@@ -99,12 +101,17 @@ impl BuiltHost {
         let mut others: BTreeSet<&ObjectRef> = instead.keys().collect();
         for (object, mut issue) in std::mem::take(&mut self.complaints) {
             others.remove(&object);
-            let kept = instead.contains_key(&object);
-            issue.message +=
-                if kept { "; its last version that fitted is served" } else { "; it is not served" };
+            issue.message += if instead.contains_key(&object) {
+                "; its last version that fitted is served"
+            } else if self.account.excess.contains(&object) {
+                "; it is not served"
+            } else {
+                "; what it served before goes on being served"
+            };
             self.tell(&object, issue, true);
         }
-        for object in others {
+        // Whose Secret it is has no status to read it in: who refers to it is told.
+        for object in others.into_iter().filter(|object| object.kind != Kind::Secret) {
             let message = "another object of this host exceeds a budget; the last version of this one that fitted is served";
             self.tell(object, Issue::new("SpecError", "TooLarge", message), false);
         }

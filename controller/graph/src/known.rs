@@ -4,11 +4,24 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use contour_objects::{NamespacedName, Service, ServicePort, Store};
+use contour_objects::{Kind, NamespacedName, ObjectRef, Service, ServicePort, Store};
 
 use crate::annotation;
+use crate::cost::ENDPOINT;
+use crate::limits::MOST_ENDPOINTS;
 use crate::model::{CircuitBreakers, Protocol};
 use crate::service::circuit_breakers;
+
+/// The work, in the unit of budgets, of encoding the endpoints of what is read, if it is a Service.
+pub(crate) fn endpoint_work(store: &Store, read: &ObjectRef) -> u64 {
+    if read.kind != Kind::Service {
+        return 0;
+    }
+    store.slices(&read.name).fold(0, |sum: u64, slice| {
+        let endpoints = slice.endpoints.len().saturating_mul(slice.ports.len()).min(MOST_ENDPOINTS);
+        sum.saturating_add(ENDPOINT.saturating_mul(endpoints as u64))
+    })
+}
 
 /// How a reference names a port.
 #[derive(Clone, Copy, Debug)]

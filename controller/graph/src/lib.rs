@@ -12,6 +12,7 @@ mod build;
 mod conditions;
 mod cost;
 mod duration;
+mod few;
 mod graph;
 mod headers;
 mod host;
@@ -35,7 +36,7 @@ mod text;
 mod unsupported;
 
 pub use budget::Budgets;
-pub use cost::cost;
+pub use cost::{ENDPOINT, cost};
 pub use duration::{parse_duration, parse_timeout};
 pub use graph::{Graph, IngressNote, Update};
 pub use headers::is_framing_header;

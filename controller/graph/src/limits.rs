@@ -29,6 +29,9 @@ pub const LONGEST_HEADER_VALUE: usize = 16_384;
 /// The headers that one policy sets, and those that it removes. This one is Envoy's.
 pub const MOST_HEADERS: usize = 1000;
 
+/// The endpoints that an assignment shows, whatever the budget of their namespace.
+pub const MOST_ENDPOINTS: usize = 16_384;
+
 /// A host name that a request is sent or redirected to.
 pub const LONGEST_HOST: usize = 255;
 

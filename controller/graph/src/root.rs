@@ -41,10 +41,13 @@ fn try_add(b: &mut Build<'_>, proxy: &Proxy, parts: &mut HostParts) -> Result<()
         (Some(spec), _) => Some(tcp::resolve(b, proxy, spec)?),
     };
     let enforce = !matches!(tls, RootTls::None);
-    if enforce {
-        let writer = ObjectRef::new(Kind::HttpProxy, proxy.name.clone());
-        b.charge(&Bill { writer, includer: None }, cost::TLS, "TLSError")?;
-    }
+    let (amount, kind) = match &tls {
+        RootTls::None => (cost::HOST, "RouteError"),
+        RootTls::Terminate(tls) => (cost::HOST + cost::TLS + cost::pair(&tls.pair), "TLSError"),
+        RootTls::Passthrough => (cost::HOST + cost::TLS, "TLSError"),
+    };
+    let writer = ObjectRef::new(Kind::HttpProxy, proxy.name.clone());
+    b.charge(&Bill { writer, includer: None }, amount, kind)?;
     let mut secure = Vec::new();
     for built in include::routes(b, proxy) {
         let mut plain = built.route.clone();

@@ -2,15 +2,13 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use contour_graph::model::{SecureHost, VirtualHost};
-use contour_graph::{Budgets, Graph, Settings, Update, cost};
-use contour_objects::{Changes, Event, Kind, NamespacedName, Object, ObjectRef, Store};
+use contour_graph::{Budgets, Settings, cost};
+use contour_objects::{Changes, Event, Object};
 use serde_json::json;
-use support::{build, ingress, proxy, service, told};
+use support::{World, build, ingress, proxy, service};
 
 const MIB: u64 = 1 << 20;
 
@@ -35,55 +33,6 @@ fn root(fqdn: &str, rest: &str) -> String {
 
 fn include(name: &str, prefix: &str) -> String {
     format!("includes: [{{name: {name}, conditions: [{{prefix: {prefix}}}]}}]\n")
-}
-
-/// A graph that follows changes, and what its reader knows.
-struct World {
-    store: Store,
-    graph: Graph,
-    hosts: BTreeMap<Arc<str>, Arc<VirtualHost>>,
-}
-
-impl World {
-    fn new(settings: Settings, objects: Vec<Object>) -> Self {
-        let mut world = Self { store: Store::default(), graph: Graph::new(settings), hosts: BTreeMap::new() };
-        world.put(objects);
-        world
-    }
-
-    fn put(&mut self, objects: Vec<Object>) -> Update {
-        self.apply(objects.into_iter().map(Event::Apply).collect())
-    }
-
-    fn delete(&mut self, name: &str) -> Update {
-        self.apply(vec![Event::Delete(ObjectRef::new(
-            Kind::HttpProxy,
-            NamespacedName::parse(name, &"".into()),
-        ))])
-    }
-
-    fn apply(&mut self, events: Vec<Event>) -> Update {
-        let mut changes = Changes::default();
-        for event in events {
-            self.store.apply(event, &mut changes);
-        }
-        let update = self.graph.update(&self.store, &changes);
-        for (fqdn, host) in update.hosts.clone() {
-            match host {
-                Some(host) => self.hosts.insert(fqdn, host),
-                None => self.hosts.remove(&fqdn),
-            };
-        }
-        update
-    }
-
-    fn routes(&self, fqdn: &str) -> usize {
-        self.hosts.get(fqdn).map_or(0, |host| host.plain.len())
-    }
-
-    fn told(&self, name: &str) -> Vec<String> {
-        told(&self.graph, name)
-    }
 }
 
 fn costs(host: &VirtualHost) -> u64 {
@@ -254,6 +203,22 @@ fn annotations_that_are_copied_to_each_path_are_charged() {
     assert!(told("the routes of this object would take"), "{:?}", update.notes);
 }
 
+/// One Ingress names tens of thousands of hosts in a few bytes each.
+#[test]
+fn a_host_is_charged_beside_its_routes() {
+    let rule = |n: usize| {
+        let backend = json!({"service": {"name": "s", "port": {"number": 80}}});
+        json!({"host": format!("h{n}.example.com"), "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}})
+    };
+    let rules: Vec<_> = (0..500).map(rule).collect();
+    let object = json!({"metadata": {"name": "i", "namespace": "a"}, "spec": {"rules": rules}});
+    let settings = Settings { classes: Vec::new(), ..settings(MIB, 2 * MIB, 20 * MIB) };
+    let (_, update) = build(settings, vec![ingress(object), service("a/s", None)]);
+    let served = update.hosts.iter().filter(|(_, host)| host.is_some()).count();
+    // 6,000 for the host, 2,605 for the route, 51,600 for the cluster.
+    assert_eq!(served, 20 * (1 << 20) / 60_205);
+}
+
 #[test]
 fn clusters_are_charged_once_each() {
     let routes = |differ: bool| {
@@ -360,7 +325,8 @@ fn namespaces_take_turns() {
         world.store.apply(Event::Apply(object), &mut changes);
     }
     world.graph.take_in(&world.store, &changes);
-    let slice = 50 * 10_000;
+    // A host with two answers counts as 11,230.
+    let slice = 50 * 11_230;
     let first = world.graph.build_some(&world.store, slice);
     assert_eq!(first.hosts.len(), 50);
     assert_eq!(first.statuses.len(), 0, "{:?}", first.statuses.first());

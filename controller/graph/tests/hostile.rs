@@ -4,12 +4,12 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use contour_crds::{HTTPProxySpec, schema_for};
+use contour_crds::{HTTPProxySpec, HTTPProxyStatus, schema_for};
 use contour_graph::Settings;
-use contour_graph::status::State;
+use contour_graph::status::{ProxyStatus, State};
 use contour_objects::{NamespacedName, Object};
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{build, proxy, proxy_of, served, service, told};
 
 /// Texts that mean something somewhere, and texts that should mean nothing.
@@ -50,6 +50,36 @@ const TEXTS: [&str; 34] = [
     "\u{e9}\u{1f600}",
 ];
 
+/// One of [`TEXTS`], and now and then one as long as nobody writes.
+fn text() -> impl Strategy<Value = String> {
+    let long =
+        ["a", "/", "\u{1}", "\u{e9}", "%", "*.a", "[", "a b"].map(|unit| unit.repeat(9_000 / unit.len()));
+    prop_oneof![
+        60 => proptest::sample::select(&TEXTS[..]).prop_map(str::to_owned),
+        1 => proptest::sample::select(long.to_vec()),
+    ]
+}
+
+/// The most bytes of one message, of the messages of a status, and of all of it as it is written, where a character may take six.
+const LONGEST_MESSAGE: usize = 4096;
+const MOST_MESSAGES: usize = 2 * 32_760;
+const LONGEST_STATUS: usize = 6 * MOST_MESSAGES + 128 * 256;
+
+/// Whether a status is no longer than one may be.
+fn check_length(status: &ProxyStatus) -> Result<(), TestCaseError> {
+    let issues = status.errors.iter().chain(&status.warnings);
+    let longest = issues.map(|issue| issue.message.len()).max().unwrap_or_default();
+    prop_assert!(longest <= LONGEST_MESSAGE, "{longest}: {:?}", status.errors);
+    prop_assert!(status.errors.len() <= 64 && status.warnings.len() <= 64);
+    let written = status.merge(&HTTPProxyStatus::default(), "2026-01-01T00:00:00Z").expect("it is new");
+    let lists = written.conditions.iter().flat_map(|valid| valid.errors.iter().chain(&valid.warnings));
+    let messages: usize = lists.map(|one| one.message.len()).sum();
+    prop_assert!(messages <= MOST_MESSAGES + 256, "{messages}");
+    let bytes = serde_json::to_vec(&written).expect("JSON").len();
+    prop_assert!(bytes <= LONGEST_STATUS, "{bytes}");
+    Ok(())
+}
+
 /// Any value that a structural schema describes, patterns and rules aside.
 fn value(schema: &Value) -> BoxedStrategy<Value> {
     if let Some(choices) = schema["enum"].as_array() {
@@ -63,7 +93,7 @@ fn value(schema: &Value) -> BoxedStrategy<Value> {
         Some("integer") => integer(schema),
         Some("boolean") => any::<bool>().prop_map(Value::from).boxed(),
         Some("number") => any::<u32>().prop_map(Value::from).boxed(),
-        _ => proptest::sample::select(&TEXTS[..]).prop_map(Value::from).boxed(),
+        _ => text().prop_map(Value::from).boxed(),
     }
 }
 
@@ -112,6 +142,12 @@ proptest! {
         let quiet = served(&update);
         prop_assert!(quiet.contains("host quiet.example.org\n  plain  prefix / -> quiet/web:80 [HTTPProxy quiet/www]\n"), "{quiet}");
         prop_assert!(told(&graph, "quiet/www").is_empty());
+        for status in graph.statuses() {
+            check_length(status)?;
+        }
+        for note in &update.notes {
+            prop_assert!(note.message.len() <= LONGEST_MESSAGE, "{}", note.message.len());
+        }
         let hosts: BTreeMap<_, _> = update.hosts.iter().filter_map(|(fqdn, host)| Some((fqdn, host.as_ref()?))).collect();
         for (fqdn, host) in hosts {
             prop_assert_eq!(fqdn, &host.fqdn);
@@ -181,6 +217,39 @@ fn a_status_lists_so_many_problems_and_no_more() {
     assert_eq!(told.len(), 64);
     assert!(told[63].starts_with("ServiceError/MoreIssues: "), "{}", told[63]);
     assert!(served(&update).contains("answer 503"));
+}
+
+/// As many problems as there can be, each as long as it can be, by whoever reaches the object.
+#[test]
+fn a_status_is_no_longer_than_so_many_bytes() {
+    let odd = |n: usize| format!("{n}{}", "\u{1}".repeat(200_000));
+    let routes: Vec<Value> = (0..80)
+        .map(|n| {
+            json!({
+                "conditions": [{"prefix": format!("/{}", odd(n))}],
+                "services": [{"name": odd(n), "port": 80}],
+                "requestHeadersPolicy": {"set": [{"name": odd(n), "value": "a"}]},
+                "timeoutPolicy": {"response": odd(n)},
+                "cookieRewritePolicies": [{"name": odd(n)}],
+            })
+        })
+        .collect();
+    let services: Vec<Value> = (0..80).map(|n| json!({"name": odd(n), "port": 80})).collect();
+    let gone = json!({"services": services});
+    let spec = |routes: Value| {
+        let spec = json!({"virtualhost": {"fqdn": "www.example.com"}, "routes": routes});
+        serde_json::from_value::<HTTPProxySpec>(spec).expect("a spec")
+    };
+    let objects = vec![
+        proxy_of("a/one", spec(json!(routes))),
+        proxy_of("b/two", HTTPProxySpec { virtualhost: None, ..spec(json!([gone])) }),
+        proxy("b/root", "virtualhost: {fqdn: b.example.com}\nincludes: [{name: two}]"),
+    ];
+    let (graph, _) = build(Settings::default(), objects);
+    assert!(!told(&graph, "a/one").is_empty() && told(&graph, "b/two").len() == 64);
+    for status in graph.statuses() {
+        check_length(status).unwrap_or_else(|why| panic!("{}: {why}", status.object));
+    }
 }
 
 #[test]

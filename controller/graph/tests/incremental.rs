@@ -133,7 +133,12 @@ fn slice() -> impl Strategy<Value = Object> {
 
 fn secret() -> impl Strategy<Value = Object> {
     (names("t", 2), 0..3_u8).prop_map(|(name, content)| {
-        let pair = TlsPair { certificate: vec![content], key: vec![content], fingerprint: [content; 20] };
+        let pair = TlsPair {
+            certificate: vec![content],
+            key: vec![content],
+            elements: 1,
+            fingerprint: [content; 20],
+        };
         let tls = if content == 0 { Err(SecretError::Missing("tls.crt")) } else { Ok(Arc::new(pair)) };
         Object::Secret(Arc::new(Secret { name, tls, ca: Err(SecretError::Missing("ca.crt")) }))
     })

@@ -138,7 +138,7 @@ fn endpoints_that_are_left_out_are_told_to_all_who_refer_to_their_service() {
 #[test]
 fn permit_insecure_can_be_switched_off_and_limits_of_tls_hold() {
     use contour_objects::{NamespacedName, Object, Secret, SecretError, TlsPair};
-    let pair = TlsPair { certificate: vec![1], key: vec![1], fingerprint: [0; 20] };
+    let pair = TlsPair { certificate: vec![1], key: vec![1], elements: 1, fingerprint: [0; 20] };
     let secret = Secret {
         name: NamespacedName::new("a", "cert"),
         tls: Ok(pair.into()),

@@ -200,3 +200,16 @@ fn each_case_is_judged_as_written_down() {
     }
     assert_eq!(judged, verdicts.len());
 }
+
+/// What a certificate costs is told by how many things stand in it, not by its length alone.
+#[test]
+fn the_elements_of_certificates_are_counted() {
+    let read = |pem: &str, key: &str| secret(None, &[("tls.crt", pem), ("tls.key", key), ("ca.crt", pem)]);
+    let one = read(EC, EC_KEY);
+    let (pair, bundle) = (one.tls.expect("usable"), one.ca.expect("usable"));
+    assert!((30..100).contains(&pair.elements), "{}", pair.elements);
+    assert_eq!(pair.elements, bundle.elements);
+    let both = read(&format!("{EC}{RSA}"), EC_KEY);
+    let rsa = read(RSA, RSA_KEY).tls.expect("usable");
+    assert_eq!(both.tls.expect("usable").elements, pair.elements + rsa.elements);
+}

@@ -118,6 +118,7 @@ pub struct Resource {
     meaning: u64,
     parts: Vec<Arc<Part>>,
     needs: Option<Arc<str>>,
+    slow: bool,
     trial: Option<Arc<Trial>>,
     variation: Option<Variation>,
     withheld: Vec<Withheld>,
@@ -143,6 +144,7 @@ impl Resource {
             meaning: version,
             parts,
             needs: None,
+            slow: false,
             trial: None,
             variation: None,
             withheld: Vec::new(),
@@ -159,6 +161,14 @@ impl Resource {
     #[must_use]
     pub fn needing(mut self, endpoints: impl Into<Arc<str>>) -> Self {
         self.needs = Some(endpoints.into());
+        self
+    }
+
+    /// Says that this resource, a Cluster, may become usable long after it was delivered with all it needs: a peer checks its
+    /// endpoints first, or asks a name server for them, and answers to no Cluster until then.
+    #[must_use]
+    pub fn warming_slowly(mut self) -> Self {
+        self.slow = true;
         self
     }
 
@@ -181,7 +191,13 @@ impl Resource {
     #[must_use]
     pub fn with_parts(&self, parts: Vec<Arc<Part>>) -> Self {
         let (needs, trial) = (self.needs.clone(), self.trial.clone());
-        Self { needs, trial, variation: self.variation, ..Self::new(Arc::clone(&self.name), parts) }
+        Self {
+            needs,
+            trial,
+            slow: self.slow,
+            variation: self.variation,
+            ..Self::new(Arc::clone(&self.name), parts)
+        }
     }
 
     /// Says which parts are missing for good, as the peer refused them.
@@ -247,6 +263,11 @@ impl Resource {
     /// For a Cluster: the ClusterLoadAssignment it waits for.
     pub fn needs(&self) -> Option<&Arc<str>> {
         self.needs.as_ref()
+    }
+
+    /// For a Cluster: whether it may become usable only long after it was delivered.
+    pub fn warms_slowly(&self) -> bool {
+        self.slow
     }
 
     /// The encoded message, concatenated at the first call and shared by all streams.

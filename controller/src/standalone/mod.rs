@@ -31,7 +31,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use contour_certs::{CA_FILE, CERTIFICATE_FILE, Ensured, KEY_FILE, Outcome, Policy};
 use contour_crds::ContourDeploymentSpec;
-use contour_envoy::bootstrap::{Bootstrap, TlsFiles};
+use contour_envoy::bootstrap::{Bootstrap, DRAIN_TIME_SECONDS, TlsFiles};
 use contour_files::{Deployment, Directory, Report, StatusFiles};
 use contour_runtime::{
     AdminAddresses, AdminServers, BuildInfo, HealthCheck, Listen, Readiness, Shutdown, Tasks, health_router,
@@ -308,6 +308,7 @@ fn launch(
     let mut arguments: Vec<OsString> =
         vec!["--config-path".into(), path.into(), "--disable-hot-restart".into()];
     arguments.extend(["--service-cluster", "contour", "--service-node", "standalone"].map(OsString::from));
+    arguments.extend(["--drain-time-s".into(), DRAIN_TIME_SECONDS.to_string().into()]);
     arguments.extend(["--log-level".into(), log_level(settings).into()]);
     if let Some(concurrency) = settings.concurrency {
         arguments.extend(["--concurrency".into(), concurrency.to_string().into()]);

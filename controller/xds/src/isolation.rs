@@ -258,7 +258,14 @@ impl Isolation {
     }
 
     /// What was found, and what was accepted aside, when the search is over.
-    pub(crate) fn finish(self) -> (Vec<Offender>, BTreeSet<Suspect>) {
+    pub(crate) fn finish(mut self) -> (Vec<Offender>, BTreeSet<Suspect>) {
+        // Of two contents of a part that were refused one after the other, the later counts, whichever was found first.
+        let part_of = |suspect: &Suspect| (Arc::clone(&suspect.resource), Arc::clone(&suspect.part));
+        let later = self.offenders.iter().filter(|(suspect, ..)| self.targets.find(suspect).is_some());
+        let later: BTreeSet<(Arc<str>, Arc<str>)> = later.map(|(suspect, ..)| part_of(suspect)).collect();
+        self.offenders.retain(|(suspect, ..)| {
+            self.targets.find(suspect).is_some() || !later.contains(&part_of(suspect))
+        });
         let mut found: BTreeMap<Arc<str>, BTreeSet<Arc<str>>> = BTreeMap::new();
         for (suspect, ..) in &self.offenders {
             found.entry(Arc::clone(&suspect.resource)).or_default().insert(Arc::clone(&suspect.part));
@@ -302,7 +309,7 @@ impl Isolation {
         let (head, unaccepted) = (suspect.part.is_empty(), base(&resource).is_none());
         if head && unaccepted {
             // It is refused even alone. So what was refused with it proves nothing.
-            self.offenders.retain(|(found, ..)| found.resource != resource);
+            self.offenders.retain(|(found, ..)| found.resource != resource || found.part.is_empty());
         }
         self.offenders.push((suspect, self.message.clone(), false));
         if self.offenders.len() > FEW {

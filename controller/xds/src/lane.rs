@@ -19,6 +19,9 @@ use crate::table::Table;
 /// What is said of a part that an Envoy had refused before this process knew it.
 pub(crate) const EARLIER: &str = "this Envoy refused it before; it is not sent again until it changes";
 
+/// The most responses whose answers are overdue that are remembered.
+const MOST_OVERDUE: usize = 512;
+
 /// What a response changes at the peer.
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
@@ -54,13 +57,17 @@ pub(crate) struct InFlight {
     pub(crate) draft: Draft,
     /// When the oldest change in it was committed, if it carries a change rather than a first load.
     pub(crate) committed: Option<Instant>,
-    /// Once it is overdue: what was known before it was taken for accepted.
-    before: Option<Holdings>,
+    /// Once it is overdue: what was known of its names before it was taken for accepted.
+    before: HashMap<Arc<str>, Known>,
+    /// It is overdue because its time was over, not because it was known that its answer will not come soon.
+    pub(crate) late: bool,
+    /// Names that the peer has given up since: even if it wants them again, what is on the wire came before that.
+    pub(crate) dropped: Vec<Arc<str>>,
 }
 
 impl InFlight {
     pub(crate) fn new(nonce: String, version: String, draft: Draft, committed: Option<Instant>) -> Self {
-        Self { nonce, version, draft, committed, before: None }
+        Self { nonce, version, draft, committed, before: HashMap::new(), late: false, dropped: Vec::new() }
     }
 }
 
@@ -165,8 +172,16 @@ impl Lane {
         matches!(self.known.get(name), Some(Known::Version(_) | Known::Lacking(_) | Known::Sent(_)))
     }
 
+    /// Whether the peer has anything of this type.
+    pub(crate) fn has_any(&self) -> bool {
+        self.known.names().any(|name| self.has(name))
+    }
+
     /// The peer no longer wants this name. Returns the parts that were refused of it.
     pub(crate) fn drop_name(&mut self, name: &str) -> Vec<Arc<str>> {
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.dropped.push(name.into());
+        }
         self.known.remove(name);
         self.dirty.remove(name);
         self.forced.remove(name);
@@ -359,8 +374,9 @@ impl Lane {
             draft.skipped.push(Arc::clone(name));
             return;
         }
-        // To a peer that has nothing yet everything goes.
-        let waits = |part: &Part| base.is_some() && (context.waits)(part);
+        // To a peer that has nothing yet everything goes, and where it is not known what it has.
+        let can_wait = base.is_some() || (!self.has(name) && self.has_any());
+        let waits = |part: &Part| can_wait && (context.waits)(part);
         let late = resource.parts().iter().any(|part| waits(part));
         let refused = self.rejections.contains(name);
         let withheld = |part: &Part| self.rejections.refused(name, part) || tried(part) || waits(part);
@@ -508,12 +524,18 @@ impl Lane {
         }
     }
 
-    /// Waits no longer for the answer to the response in flight: until it comes, the response is taken for accepted.
-    pub(crate) fn overdue(&mut self) {
+    /// Waits no longer for the answer to the response in flight: until it comes, the response is taken for accepted. Of those that
+    /// have waited longest, too many are given up: their answers will be read as if they were no answers.
+    pub(crate) fn overdue(&mut self, late: bool) {
         let Some(mut in_flight) = self.in_flight.take() else { return };
+        in_flight.late = late;
         if !in_flight.draft.trial {
-            in_flight.before = Some(self.known.clone());
+            let before = |name: &Arc<str>| Some((Arc::clone(name), self.known.get(name)?));
+            in_flight.before = in_flight.draft.names().filter_map(before).collect();
             self.accept(&in_flight.draft);
+        }
+        if self.overdue.len() == MOST_OVERDUE {
+            self.overdue.pop_front();
         }
         self.overdue.push_back(in_flight);
     }
@@ -522,20 +544,38 @@ impl Lane {
     pub(crate) fn take_overdue(&mut self, nonce: &str, refused: bool) -> Option<InFlight> {
         let at = self.overdue.iter().position(|in_flight| in_flight.nonce == nonce)?;
         let in_flight = self.overdue.remove(at)?;
-        if let Some(before) = in_flight.before.as_ref().filter(|_| refused) {
+        if refused && !in_flight.draft.trial {
+            self.set_right_after(at, &in_flight);
             let set = in_flight.draft.set.iter().map(|r| (r.name(), Some(r.version())));
             let removed = in_flight.draft.removed.iter().map(|name| (name, None));
             for (name, version) in set.chain(removed) {
                 let present = self.known.sent(name).map(|r| r.version());
                 if present == version {
-                    match before.get(name) {
-                        Some(before) => self.known.insert(Arc::clone(name), before),
+                    match in_flight.before.get(name) {
+                        Some(before) => self.known.insert(Arc::clone(name), before.clone()),
                         None => self.known.remove(name),
                     }
                 }
             }
         }
         Some(in_flight)
+    }
+
+    /// What overdue responses replaced, from one of them on, was not there if it came with this one, which was refused.
+    fn set_right_after(&mut self, at: usize, refused: &InFlight) {
+        for resource in refused.draft.set.iter() {
+            let name = resource.name();
+            for later in self.overdue.iter_mut().skip(at) {
+                let replaced = later.before.get(name);
+                if !matches!(replaced, Some(Known::Sent(sent)) if sent.version() == resource.version()) {
+                    continue;
+                }
+                match refused.before.get(name) {
+                    Some(before) => later.before.insert(Arc::clone(name), before.clone()),
+                    None => later.before.remove(name),
+                };
+            }
+        }
     }
 
     /// The next trial of a search in progress, or the offenders when it is over.

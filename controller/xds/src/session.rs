@@ -10,6 +10,7 @@
 //! Nobody waits long for another. After [`PATIENCE`], and at once if the peer has an answer overdue, everything goes on but the parts
 //! that use a Cluster that is still not warm; these stay as the peer has them, and go too after [`HOLD`]. An Envoy does not answer to
 //! Clusters while any is warming: after the same time its answer is no longer waited for (it is *overdue*), and more is sent.
+//! Where it is known beforehand that a Cluster may take long to warm, nobody waits at all: see [`waiting`].
 
 mod asked;
 mod first_load;
@@ -40,8 +41,6 @@ use ResourceType::{Cluster, Endpoints, Listener, Route, Runtime, Secret};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the parts that use such a Cluster wait.
 pub(crate) const HOLD: Duration = Duration::from_secs(5);
-/// The most responses that may be overdue before each waits for its time again.
-const MOST_OVERDUE: usize = 64;
 /// How long removals wait on a new stream for a peer to say that it wants Listeners and Routes.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
@@ -233,7 +232,8 @@ impl Session {
             lane.dirty.insert(Arc::clone(name));
         }
         if kind == Cluster {
-            let was_waited_for = self.warming().taken_back(name);
+            let was_waited_for = self.warming().taken_back(name)
+                || (self.late.contains_key(name) && self.view.get(Cluster, name).is_some());
             self.view_is_stale |= was_waited_for;
         }
     }
@@ -249,7 +249,7 @@ impl Session {
                 None => return,
             },
         };
-        let InFlight { draft, version, committed, .. } = in_flight;
+        let InFlight { draft, version, committed, dropped, .. } = in_flight;
         if let Some(message) = error {
             lane.refuse(&draft, kind, mode, message.clone());
             draft.set.iter().filter(|r| r.varies()).for_each(|r| self.recall.note_variants(kind, r.name()));
@@ -267,6 +267,10 @@ impl Session {
             draft.set.iter().for_each(|resource| lane.rejections.confirm(resource.name()));
         } else {
             lane.accept(&draft);
+            // A Cluster may have come between.
+            let again = dropped.into_iter().filter(|name| lane.subscription.contains(name));
+            let again: Vec<Arc<str>> = again.filter(|_| kind == Endpoints).collect();
+            lane.forced.extend(again);
         }
         lane.last_acked = version;
         if !lane.rejections.is_empty() {
@@ -478,11 +482,14 @@ impl Session {
 
     fn draft(&mut self, kind: ResourceType) -> Draft {
         let table = self.source(kind).table(kind).clone();
+        let slow = if kind == Cluster { self.set_slow_apart() } else { Vec::new() };
         let Self { lanes, late, recall, mode, .. } = self;
         let is_late = |(kind, name): &(ResourceType, Arc<str>)| *kind == Cluster && late.contains_key(name);
         let waits = |part: &Part| !late.is_empty() && part.uses.iter().any(is_late);
         let context = Context { table: &table, waits: &waits, recall };
-        lanes[kind as usize].draft(&context, kind, *mode)
+        let draft = lanes[kind as usize].draft(&context, kind, *mode);
+        lanes[kind as usize].dirty.extend(slow);
+        draft
     }
 
     /// Tells what a search has found.
@@ -517,18 +524,14 @@ impl Session {
                 (version, resources, Vec::new())
             }
         };
+        // The answer to what is stalled will not come before that to an earlier response.
+        let stalled = !draft.trial && !self.lane(kind).overdue.is_empty();
+        let slow = kind == Cluster && (stalled || self.is_slow(&draft));
         let lane = self.lane_mut(kind);
         lane.last_sent.clone_from(&version);
-        let stalled = kind == Cluster && !draft.trial && (1..MOST_OVERDUE).contains(&lane.overdue.len());
-        let presumed: Vec<Arc<str>> =
-            draft.set.iter().filter(|_| stalled).map(|r| Arc::clone(r.name())).collect();
         lane.in_flight = Some(InFlight::new(nonce.clone(), version.clone(), draft, committed));
-        if stalled {
-            // Its answer will not come before that to an earlier one. The peer takes it in nevertheless.
-            lane.overdue();
-            for name in &presumed {
-                self.warming().cluster_acked(name);
-            }
+        if slow {
+            self.wait_no_longer(false);
         } else if kind == Cluster {
             self.clusters_sent = self.patience.spent();
         }

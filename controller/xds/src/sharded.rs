@@ -212,6 +212,9 @@ impl<T: Named> Sharded<T> {
                 self.slots()[index] = Some(shared);
             }
         }
+        if self.len == other.len && (0..SHARDS).all(|index| self.shares(other, index)) {
+            self.shards = Arc::clone(&other.shards);
+        }
     }
 
     /// Adds one shard of another set, or all that is in it.
@@ -391,6 +394,7 @@ mod tests {
         assert_eq!((0..SHARDS).filter(|i| !some.shares(&all, *i)).count(), 1);
         some.share(&all, &names(7..8));
         assert!((0..SHARDS).all(|i| some.shares(&all, i)));
+        assert!(Arc::ptr_eq(&some.shards, &all.shards), "all of it is shared");
         let mut sum = names(0..10);
         sum.add(&all);
         assert_eq!((sum.len(), sum.changed_since(&all).len()), (5_000, 0));

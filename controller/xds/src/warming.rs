@@ -72,14 +72,9 @@ pub(crate) struct Warming {
 }
 
 impl Warming {
-    /// From now on listeners and routes wait for what is warming and for these, not yet sent; only for what `exists`.
-    pub(crate) fn arm<'a>(
-        &mut self,
-        unsent: impl Iterator<Item = &'a Arc<str>>,
-        exists: impl Fn(&str) -> bool,
-    ) {
-        self.barrier.extend(self.clusters.keys().filter(|name| exists(name)).cloned());
-        self.barrier.extend(unsent.filter(|name| exists(name)).cloned());
+    /// From now on listeners and routes wait for these, too.
+    pub(crate) fn arm(&mut self, names: Vec<Arc<str>>) {
+        self.barrier.extend(names);
     }
 
     /// Whether listeners and routes must wait.
@@ -235,7 +230,7 @@ mod tests {
         let mut warming = Warming::default();
         warming.endpoints_sent("e");
         warming.cluster_sent(&name("c"), Some(&name("e")));
-        warming.arm([].into_iter(), |_| true);
+        warming.arm(vec![name("c")]);
         warming.endpoints_acked("e");
         warming.cluster_acked("c");
         assert!(warming.holding(), "what was sent before the cluster does not count");
@@ -251,21 +246,20 @@ mod tests {
     #[test]
     fn the_barrier_is_what_was_there_when_it_was_armed() {
         let mut warming = Warming::default();
-        warming.arm([name("unsent")].iter(), |_| true);
+        warming.arm(vec![name("unsent")]);
         warming.cluster_sent(&name("later"), None);
         warming.cluster_sent(&name("unsent"), None);
         warming.cluster_skipped("unsent");
         assert!(warming.holding());
         warming.cluster_acked("unsent");
         assert!(!warming.holding(), "what came later is not waited for");
-        warming.arm([].into_iter(), |_| true);
+        warming.arm(vec![name("later")]);
         assert!(warming.holding());
         assert!(warming.taken_back("later"));
         assert!(!warming.holding());
-        warming.arm([].into_iter(), |_| false);
-        assert!(!warming.holding());
-        warming.arm([].into_iter(), |_| true);
-        assert!(warming.holding(), "it is still on its way");
+        assert!(warming.is_warming("later"), "it is still on its way");
+        warming.arm(vec![name("later")]);
+        assert!(warming.holding());
         warming.forget("later");
         assert!(!warming.holding());
     }

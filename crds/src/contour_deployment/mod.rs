@@ -23,6 +23,7 @@ pub use pods::{ImagePullPolicy, Placement};
 pub use publishing::{ExternalTrafficPolicy, IpFamilyPolicy, NodePorts, Publishing, PublishingType};
 pub use status::{
     CertificateState, CertificatesStatus, ChildReference, ComponentStatus, ContourDeploymentStatus,
+    EnvoyTemplateStatus,
 };
 
 use crate::contour_configuration::ContourConfigurationSpec;

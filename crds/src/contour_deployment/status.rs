@@ -31,6 +31,9 @@ pub struct ContourDeploymentStatus {
     /// The proxies.
     #[serde(default, skip_serializing_if = "unset")]
     pub envoy: Option<ComponentStatus>,
+    /// What Envoy's pods were last made with. The agent beside Envoy keeps its image until that of Envoy changes.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub envoy_template: Option<EnvoyTemplateStatus>,
     /// The certificates between Envoy and the controller.
     #[serde(default, skip_serializing_if = "unset")]
     pub certificates: Option<CertificatesStatus>,
@@ -71,6 +74,16 @@ pub struct ComponentStatus {
     #[serde(default, skip_serializing_if = "unset")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub images: Vec<String>,
+}
+
+/// What Envoy's pods were last made with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvoyTemplateStatus {
+    /// The image of the agent that drains Envoy.
+    pub agent_image: String,
+    /// The image of Envoy.
+    pub envoy_image: String,
 }
 
 /// The certificates between Envoy and the controller.

@@ -118,7 +118,7 @@ pub(crate) fn arguments(inputs: &Inputs<'_>) -> Vec<String> {
     if spec.log_level == Some(ContourLogLevel::Debug) {
         arguments.push("--debug".to_owned());
     }
-    let watched = rbac::watched_namespaces(inputs);
+    let watched = rbac::watched_namespaces(inputs.deployment);
     if !watched.is_empty() {
         arguments.push(format!("--watch-namespaces={}", watched.join(",")));
     }

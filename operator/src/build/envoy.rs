@@ -1,6 +1,7 @@
 //! Envoy's workload. Its template says nothing of the controller's version or image, so that an upgrade of the controller leaves it alone.
 
 use contour_crds::contour_deployment::EnvoyLogLevel;
+use contour_envoy::bootstrap::DRAIN_TIME_SECONDS;
 use contour_graph::parse_duration;
 use k8s_openapi::api::apps::v1::{
     DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, Deployment, DeploymentSpec, DeploymentStrategy,
@@ -37,13 +38,12 @@ const REPLICAS: i32 = 2;
 /// Seconds until a pod ends even if connections are open, unless told otherwise.
 const GRACE_SECONDS: i64 = 300;
 
-/// The image of the agent: the one asked for; else the one that runs, as long as Envoy's image does not change, which replaces the pods anyway;
+/// The image of the agent: the one asked for; else the one that is recorded, as long as Envoy's image does not change, which replaces the pods anyway;
 /// else that of the operator.
 pub fn agent_image<'a>(inputs: &Inputs<'a>) -> &'a str {
     let asked = inputs.deployment.spec.envoy.agent_image.as_deref();
-    let unchanged = inputs.live_envoy_image == Some(inputs.settings().envoy_image);
-    let live = inputs.live_agent_image.filter(|_| unchanged);
-    asked.or(live).unwrap_or(&inputs.defaults.agent_image)
+    let kept = inputs.kept.filter(|kept| kept.envoy_image == inputs.settings().envoy_image);
+    asked.or(kept.map(|kept| kept.agent_image.as_str())).unwrap_or(&inputs.defaults.agent_image)
 }
 
 /// Envoy, on every node.
@@ -193,6 +193,7 @@ fn arguments(inputs: &Inputs<'_>) -> Vec<String> {
         "--service-node $(ENVOY_POD_NAME)".to_owned(),
         format!("--log-level {level}"),
         "--disable-hot-restart".to_owned(),
+        format!("--drain-time-s {DRAIN_TIME_SECONDS}"),
     ];
     arguments.extend(spec.concurrency.map(|threads| format!("--concurrency {threads}")));
     arguments.iter().flat_map(|argument| argument.split(' ')).map(str::to_owned).collect()

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::core::Resource as _;
 
 use super::Inputs;
-use crate::names::FIELD_MANAGER;
+use crate::names::{FIELD_MANAGER, OWNER_UID};
 
 /// Label: what a child is a part of.
 const NAME: &str = "app.kubernetes.io/name";
@@ -51,17 +51,25 @@ pub(super) fn namespaced(inputs: &Inputs<'_>, component: Component, name: &str) 
     ObjectMeta {
         namespace: Some(inputs.names.namespace.clone()),
         owner_references: inputs.deployment.controller_owner_ref(&()).map(|reference| vec![reference]),
-        ..cluster(inputs, component, name)
+        ..labelled(inputs, component, name)
     }
 }
 
-/// Metadata of a child in another namespace, which only labels can tell to be one.
+/// Metadata of a child in another namespace, where an owner reference means nothing: it records whose it is.
 pub(super) fn foreign(inputs: &Inputs<'_>, component: Component, namespace: &str, name: &str) -> ObjectMeta {
     ObjectMeta { namespace: Some(namespace.to_owned()), ..cluster(inputs, component, name) }
 }
 
-/// Metadata of a child of the whole cluster, which only labels can tell to be one.
+/// Metadata of a child of the whole cluster, which an object of a namespace cannot own: it records whose it is.
 pub(super) fn cluster(inputs: &Inputs<'_>, component: Component, name: &str) -> ObjectMeta {
+    let uid = inputs.deployment.metadata.uid.clone();
+    ObjectMeta {
+        annotations: uid.map(|uid| [(OWNER_UID.to_owned(), uid)].into()),
+        ..labelled(inputs, component, name)
+    }
+}
+
+fn labelled(inputs: &Inputs<'_>, component: Component, name: &str) -> ObjectMeta {
     ObjectMeta {
         name: Some(name.to_owned()),
         labels: Some(labels(inputs, component)),

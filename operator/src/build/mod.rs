@@ -14,7 +14,7 @@ mod secrets;
 mod service;
 
 use contour_crds::ContourDeployment;
-use contour_crds::contour_deployment::EnvoyWorkload;
+use contour_crds::contour_deployment::{EnvoyTemplateStatus, EnvoyWorkload};
 use k8s_openapi::api::networking::v1::{IngressClass, IngressClassSpec};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -29,6 +29,7 @@ pub(crate) use contour::arguments as contour_arguments;
 pub(crate) use envoy::VOLUMES;
 pub use envoy::{AGENT_CONTAINER, ENVOY_CONTAINER, agent_image};
 pub use meta::{COMPONENT, Component, INSTANCE};
+pub(crate) use rbac::watched_namespaces;
 pub(crate) use secrets::{CERTIFICATE, FORMER, KEY, TRUST, secrets};
 
 /// Annotation of the controller's pods: the hash of its configuration, which is read at start only.
@@ -49,10 +50,8 @@ pub struct Inputs<'a> {
     pub names: &'a Names,
     /// The operator's settings.
     pub defaults: &'a Defaults,
-    /// Image of the agent (container `shutdown-manager`) in the pod template of the live Envoy workload.
-    pub live_agent_image: Option<&'a str>,
-    /// Image of Envoy (container `envoy`) in the same template.
-    pub live_envoy_image: Option<&'a str>,
+    /// What Envoy's pods were last made with, as the status records it.
+    pub kept: Option<&'a EnvoyTemplateStatus>,
     /// Addresses of nodes with a ready Envoy, for statuses; only used where Envoy is published on the host network.
     pub addresses: &'a [String],
 }

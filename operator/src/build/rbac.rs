@@ -1,5 +1,6 @@
 //! Whom the pods act as, and what they may do: what `contour serve` reads and writes, and nothing else.
 
+use contour_crds::ContourDeployment;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{
     ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
@@ -32,12 +33,18 @@ pub(super) fn roles(inputs: &Inputs<'_>) -> Vec<Child> {
         role(own(&names.contour), own_namespace(inputs)),
         role_binding(inputs, own(&names.contour), &names.contour),
     ];
-    let watched = watched_namespaces(inputs);
+    let watched = watched_namespaces(inputs.deployment);
     let everywhere = if watched.is_empty() {
         [vec![rule("", &["namespaces"], &READ)], served()].concat()
     } else {
         for namespace in &watched {
-            let at = || meta::foreign(inputs, Component::Contour, namespace, &names.resources_role);
+            let at = || {
+                if *namespace == names.namespace {
+                    own(&names.resources_role)
+                } else {
+                    meta::foreign(inputs, Component::Contour, namespace, &names.resources_role)
+                }
+            };
             roles.extend([role(at(), served()), role_binding(inputs, at(), &names.resources_role)]);
         }
         // Namespaces are objects of the cluster: a Role cannot grant a list of them.
@@ -56,8 +63,8 @@ pub(super) fn roles(inputs: &Inputs<'_>) -> Vec<Child> {
 }
 
 /// The namespaces that the controller is told to read, in order; empty: all. Those whose objects may be roots are among them.
-pub(super) fn watched_namespaces(inputs: &Inputs<'_>) -> Vec<String> {
-    let spec = &inputs.deployment.spec;
+pub(crate) fn watched_namespaces(deployment: &ContourDeployment) -> Vec<String> {
+    let spec = &deployment.spec;
     let mut watched = spec.contour.watch_namespaces.clone();
     if !watched.is_empty() {
         let configuration = spec.configuration.as_deref();

@@ -68,8 +68,7 @@ impl World {
             deployment: &self.deployment,
             names: &names,
             defaults: &defaults,
-            live_agent_image: None,
-            live_envoy_image: None,
+            kept: None,
             addresses: &[],
         };
         secrets(&inputs, held)

@@ -10,15 +10,15 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
 
-use super::rollout::Because;
-use super::workloads::{pods_of, typed};
+use super::rollout::{Because, is_ready};
+use super::workloads::typed;
 use super::{Context, Error, REGULAR};
 use crate::build::{self, Component, Inputs};
 use crate::certificates::ask::ask;
 use crate::certificates::{Own, Phase, Plan, Secrets, examine, plan, policy, told, wants_peers};
 use crate::child::{Child, ChildKind, ChildRef};
+use crate::live::Live;
 use crate::names::Names;
-use crate::observe::Live;
 use crate::problem::Problem;
 use crate::settings::{CONTOUR_ADMIN_PORT, ports};
 use crate::status::Certificates;
@@ -65,14 +65,7 @@ pub(super) async fn look(
             sentence(change)
         );
     }
-    let inputs = Inputs {
-        deployment,
-        names,
-        defaults: &context.defaults,
-        live_agent_image: None,
-        live_envoy_image: None,
-        addresses: &[],
-    };
+    let inputs = Inputs { deployment, names, defaults: &context.defaults, kept: None, addresses: &[] };
     let mut wanted = build::secrets(&inputs, &plan.held);
     live_secrets.note_changes(&mut wanted, now);
     Ok(Looked {
@@ -105,12 +98,22 @@ pub(super) fn are_there(names: &Names, live: &Live) -> bool {
 
 /// What each pod works with.
 async fn peers(deployment: &ContourDeployment, live: &Live) -> Vec<Peer> {
-    let (contour, envoy) = (pods_of(live, Component::Contour), pods_of(live, Component::Envoy));
+    let (contour, envoy) = (live.contour.clone(), live.envoy.clone());
     let shutdown = ports(deployment).shutdown;
     let (mut peers, envoys) =
         tokio::join!(ask(Party::Contour, CONTOUR_ADMIN_PORT, contour), ask(Party::Envoy, shutdown, envoy));
     peers.extend(envoys);
+    // What may turn out to be ours is not asked, as it may be anyone's: it is given time, as a pod that does not answer is.
+    let unproven = live.unproven.iter().filter(|(_, pod)| is_ready(pod));
+    peers.extend(unproven.map(|(component, _)| Peer { party: party(*component), credentials: None }));
     peers
+}
+
+fn party(component: Component) -> Party {
+    match component {
+        Component::Contour => Party::Contour,
+        Component::Envoy => Party::Envoy,
+    }
 }
 
 fn until(next: Timestamp, now: Timestamp) -> Duration {
@@ -212,7 +215,7 @@ async fn read(api: &Api<Secret>, name: &str) -> Result<Option<Secret>, Error> {
 
 /// The operator's Secrets that pods from before the user's own still work with.
 fn still_mounted(names: &Names, live: &Live) -> Vec<ChildRef> {
-    let volumes = live.pods.iter().filter_map(|pod| pod.spec.as_ref()?.volumes.as_ref()).flatten();
+    let volumes = live.pods().filter_map(|pod| pod.spec.as_ref()?.volumes.as_ref()).flatten();
     let mounted: Vec<&str> =
         volumes.filter_map(|volume| volume.secret.as_ref()?.secret_name.as_deref()).collect();
     let ours = [&names.ca_secret, &names.contour_secret, &names.envoy_secret];

@@ -1,25 +1,30 @@
 //! Removes all that belongs to a `ContourDeployment` that is being deleted, and lets it go when nothing is left.
 //!
-//! What is left is read from the API server, not from the caches: they may not know yet what was made a moment ago.
+//! What is left is read from the API server, not from the caches: they may not know yet what was made a moment ago. What only has our labels
+//! is neither removed nor waited for.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contour_crds::ContourDeployment;
+use contour_crds::{ContourDeployment, ContourDeploymentStatus};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams};
-use kube::core::{DynamicObject, ObjectMeta};
+use kube::core::{DynamicObject, NamespaceResourceScope, ObjectMeta};
+use kube::{Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
 
 use super::rollout::Because;
 use super::steps::set_finalizers;
 use super::{Context, Error, Look};
 use crate::child::{ChildKind, ChildRef};
+use crate::live::{Live, Stranger};
 use crate::names::{FINALIZER, Names};
-use crate::observe::reference;
+use crate::ownership::Owner;
 use crate::status::{DELETING, Report};
 
 /// When to look again while something is left.
@@ -32,21 +37,28 @@ const OVERDUE: SignedDuration = SignedDuration::from_secs(30);
 const TOLD: usize = 8;
 
 /// Removes the children. `None`: nothing is left, and the `ContourDeployment` may go.
-pub(super) async fn finalize(deployment: &ContourDeployment, context: &Context) -> Option<Look> {
+pub(super) async fn finalize(
+    deployment: &ContourDeployment,
+    before: &ContourDeploymentStatus,
+    context: &Context,
+) -> Option<Look> {
+    let mut strangers = Vec::new();
     let mut report = Report { deleting: true, ..Report::default() };
-    let error = match remove(deployment, context, &mut report).await {
+    let error = match remove(deployment, before, context, &mut report, &mut strangers).await {
         Ok(true) => return None,
         Ok(false) => None,
         Err(error) => Some(error),
     };
-    Some(Look { report, error, again: AGAIN })
+    Some(Look { report, error, again: AGAIN, strangers })
 }
 
 /// `true`: nothing is left.
 async fn remove(
     deployment: &ContourDeployment,
+    before: &ContourDeploymentStatus,
     context: &Context,
     report: &mut Report,
+    strangers: &mut Vec<Stranger>,
 ) -> Result<bool, Error> {
     // Without our finalizer nothing was made, or we are done.
     let others: Vec<String> =
@@ -56,17 +68,18 @@ async fn remove(
     }
     // Names that are impossible were never used.
     if let Ok(names) = Names::of(deployment) {
-        let children = children(context, &names).await?;
+        let owner = Owner::of(deployment, &names, before);
+        let (live, _) = left(deployment, context, &names, &owner).await?;
         // The workloads first; nothing needs what comes before them in the order in which they were made.
-        for (child, object) in children.iter().rev() {
+        for (child, object) in live.children.iter().rev() {
             if object.metadata.deletion_timestamp.is_none() {
                 context.writer.delete(child, object).await?;
             }
         }
-        let children = if children.is_empty() { children } else { self::children(context, &names).await? };
-        let pods = pods(context, &names).await?;
-        if !(children.is_empty() && pods.is_empty()) {
-            tell(report, &children, &pods, (context.clock)());
+        let (live, pods) = left(deployment, context, &names, &owner).await?;
+        *strangers = live.strangers;
+        if !(live.children.is_empty() && pods.is_empty()) {
+            tell(report, &live.children, &pods, (context.clock)());
             return Ok(false);
         }
         remove_lease(context, &names).await?;
@@ -81,27 +94,42 @@ fn labelled(names: &Names) -> ListParams {
     ListParams::default().labels(&labels.join(","))
 }
 
-async fn children(context: &Context, names: &Names) -> Result<BTreeMap<ChildRef, Arc<DynamicObject>>, Error> {
-    let mut found = BTreeMap::new();
+/// What is left, and the pods of it: those that were proven to be ours once, as what proved it may be gone before them.
+async fn left(
+    deployment: &ContourDeployment,
+    context: &Context,
+    names: &Names,
+    owner: &Owner,
+) -> Result<(Live, Vec<Arc<Pod>>), Error> {
+    let mut objects = Vec::new();
     for kind in ChildKind::ALL {
-        let objects = context.writer.api(kind, None).list(&labelled(names)).await;
-        let objects = objects.map_err(|error| Error::Read {
-            what: format!("what is left of kind {kind}"),
-            source: Box::new(error),
-        })?;
-        found.extend(objects.into_iter().map(|object| (reference(kind, &object), Arc::new(object))));
+        let found = context.writer.api(kind, None).list(&labelled(names)).await;
+        let found = found.map_err(|error| unread(&format!("what is left of kind {kind}"), error))?;
+        objects.extend(found.into_iter().map(|object| (kind, Arc::new(object))));
     }
-    Ok(found)
+    // The pods first: what is the controller of one was there before it.
+    let pods = list::<Pod>(context, names, "the pods that are left").await?;
+    let sets = list::<ReplicaSet>(context, names, "the ReplicaSets that are left").await?;
+    let live = Live::of(owner, objects, sets, pods.iter().cloned());
+    let ours = context.remember(deployment, |memory| {
+        memory.pods.extend(live.pods().filter_map(|pod| pod.uid()));
+        memory.pods.clone()
+    });
+    let is_ours = |pod: &Arc<Pod>| pod.uid().is_some_and(|uid| ours.contains(&uid));
+    Ok((live, pods.into_iter().filter(is_ours).collect()))
 }
 
-async fn pods(context: &Context, names: &Names) -> Result<Vec<Pod>, Error> {
-    let api: Api<Pod> = Api::namespaced(context.client.clone(), &names.namespace);
-    let pods = api.list(&labelled(names)).await;
-    let pods = pods.map_err(|error| Error::Read {
-        what: "the pods that are left".to_owned(),
-        source: Box::new(error),
-    })?;
-    Ok(pods.items)
+async fn list<K>(context: &Context, names: &Names, what: &str) -> Result<Vec<Arc<K>>, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = Api::namespaced(context.client.clone(), &names.namespace);
+    let found = api.list(&labelled(names)).await.map_err(|error| unread(what, error))?;
+    Ok(found.items.into_iter().map(Arc::new).collect())
+}
+
+fn unread(what: &str, error: kube::Error) -> Error {
+    Error::Read { what: what.to_owned(), source: Box::new(error) }
 }
 
 /// The controllers made it, and none of them is left.
@@ -110,9 +138,7 @@ async fn remove_lease(context: &Context, names: &Names) -> Result<(), Error> {
     match api.delete(&names.lease, &DeleteParams::default()).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => {
-            Err(Error::Read { what: format!("Lease {} to delete it", names.lease), source: Box::new(error) })
-        }
+        Err(error) => Err(unread(&format!("Lease {} to delete it", names.lease), error)),
     }
 }
 
@@ -120,7 +146,7 @@ async fn remove_lease(context: &Context, names: &Names) -> Result<(), Error> {
 fn tell(
     report: &mut Report,
     children: &BTreeMap<ChildRef, Arc<DynamicObject>>,
-    pods: &[Pod],
+    pods: &[Arc<Pod>],
     now: Timestamp,
 ) {
     let mut left: Vec<String> = children.keys().map(ToString::to_string).collect();
@@ -165,17 +191,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::observe::reference;
 
     #[test]
     fn what_is_left_and_what_holds_it_is_told() {
-        let pod = |name: &str, due: &str| -> Pod {
-            serde_json::from_value(json!({
+        let pod = |name: &str, due: &str| -> Arc<Pod> {
+            Arc::new(serde_json::from_value(json!({
                 "metadata": {"name": name, "deletionTimestamp": due}, "spec": {"nodeName": "edge-1", "containers": []},
             }))
-            .unwrap()
+            .unwrap())
         };
         let now: Timestamp = "2026-01-01T00:01:00Z".parse().unwrap();
-        let told = |finalizers: &[&str], pods: &[Pod]| {
+        let told = |finalizers: &[&str], pods: &[Arc<Pod>]| {
             let object: DynamicObject = serde_json::from_value(json!({"metadata": {
                 "name": "envoy", "namespace": "n", "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": finalizers,
             }}))

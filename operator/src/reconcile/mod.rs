@@ -27,7 +27,8 @@ use thiserror::Error;
 
 use crate::child::ChildRef;
 use crate::defaults::Defaults;
-use crate::events::{Teller, notices};
+use crate::events::{Teller, notices, strangers};
+use crate::live::Stranger;
 use crate::metrics::Metrics;
 use crate::names::FIELD_MANAGER;
 use crate::observe::{Caches, Trigger};
@@ -106,6 +107,8 @@ impl Error {
     fn is_outdated(&self) -> bool {
         match self {
             Self::Write(WriteError::NotLeading) => true,
+            // Another object is there than the one that was looked at.
+            Self::Write(error @ WriteError::Failed { .. }) => error.category() == "Conflict",
             Self::Own { source, .. } => category(source) == "Conflict",
             _ => false,
         }
@@ -157,6 +160,10 @@ pub struct Memory {
     written: Option<(u64, ContourDeploymentStatus)>,
     /// Who keeps changing children.
     contests: Contests,
+    /// The UIDs of its pods. When they end, what proves that they are its own may be gone before them.
+    pods: BTreeSet<String>,
+    /// Which objects with our labels that are not ours were told.
+    strangers: BTreeSet<String>,
 }
 
 impl Context {
@@ -179,6 +186,8 @@ struct Look {
     error: Option<Error>,
     /// When to look again at the latest.
     again: Duration,
+    /// What has our labels and is not ours.
+    strangers: Vec<Stranger>,
 }
 
 /// Looks at one `ContourDeployment`.
@@ -193,7 +202,7 @@ pub async fn reconcile(deployment: Arc<ContourDeployment>, context: Arc<Context>
     let before = known_status(&deployment, &context);
     let look = if deployment.metadata.deletion_timestamp.is_none() {
         steps::look(&deployment, &before, &context).await
-    } else if let Some(look) = finalize::finalize(&deployment, &context).await {
+    } else if let Some(look) = finalize::finalize(&deployment, &before, &context).await {
         look
     } else {
         context.metrics.looked("deleted", started.elapsed());
@@ -213,7 +222,8 @@ async fn finish(
     before: &ContourDeploymentStatus,
     look: Look,
 ) -> Result<Action, Error> {
-    let Look { mut report, error, again } = look;
+    let Look { mut report, error, again, strangers } = look;
+    tell_strangers(deployment, context, &strangers).await;
     if error.as_ref().is_some_and(Error::is_outdated) {
         return Ok(Action::requeue(MOMENT));
     }
@@ -277,6 +287,16 @@ async fn tell(
     }
     context.teller.tell(&deployment.object_ref(&()), notices(before, &next)).await;
     Ok(())
+}
+
+/// Names what only says that it is a child, each once.
+async fn tell_strangers(deployment: &ContourDeployment, context: &Context, found: &[Stranger]) {
+    let notices = context.remember(deployment, |memory| strangers(found, &mut memory.strangers));
+    for notice in &notices {
+        let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
+        tracing::warn!(%namespace, name, reason = notice.reason, "{}", notice.note);
+    }
+    context.teller.tell(&deployment.object_ref(&()), notices).await;
 }
 
 /// When to try again after an error, which is told with its causes, once while it stays the same.

@@ -1,12 +1,11 @@
 //! The steps of a look, in order. What a step waits for ends the look, and is told; the next event begins another one.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use contour_crds::contour_deployment::ChildReference;
+use contour_crds::contour_deployment::EnvoyTemplateStatus;
 use contour_crds::{ContourDeployment, ContourDeploymentStatus};
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::json;
@@ -14,14 +13,17 @@ use serde_json::json;
 use super::certificates::{self, Looked};
 use super::publishing::{Turn, addresses, node_addresses, turn, waits_for_load_balancer};
 use super::rollout::{Because, Rollout, Workload, is_blocked};
-use super::workloads::{component, envoy_workload, image, live_envoys, pods_of, template, typed};
+use super::workloads::{
+    component, envoy_template, envoy_workload, is_envoy_workload, live_envoys, template, typed,
+};
 use super::{Context, Error, Look, REGULAR, SOON, without_owner};
 use crate::apply::{Difference, difference, stamped};
-use crate::build::{self, AGENT_CONTAINER, ENVOY_CONTAINER, Inputs, Stages};
+use crate::build::{self, ENVOY_CONTAINER, Inputs, Stages};
 use crate::child::{Child, ChildKind, ChildRef};
 use crate::clash::clashes;
+use crate::live::Live;
 use crate::names::{FINALIZER, Names};
-use crate::observe::Live;
+use crate::ownership::Owner;
 use crate::problem::Problem;
 use crate::prune::{Situation, obsolete};
 use crate::settings::host_network;
@@ -45,25 +47,28 @@ pub(super) async fn look(
         Ok(names) => names,
         Err(problem) => {
             let report = Report { problems: vec![problem], ..Report::default() };
-            return Look { report, error: None, again: REGULAR };
+            return Look { report, error: None, again: REGULAR, strangers: Vec::new() };
         }
     };
-    let live = context.caches.of(&names);
+    let owner = Owner::of(deployment, &names, before);
+    let live = context.caches.of(&owner);
+    context.remember(deployment, |memory| memory.pods = live.pods().filter_map(|pod| pod.uid()).collect());
+    let strangers = live.strangers.clone();
     let mut walk = Walk {
         context,
         deployment,
         names: &names,
-        existed: before.envoy.is_some(),
-        contour_pods: pods_of(&live, build::Component::Contour),
-        envoy_pods: pods_of(&live, build::Component::Envoy),
+        owner: &owner,
+        before,
         live,
         report: Report { ingress_class: Some(names.ingress_class.clone()), ..Report::default() },
         again: REGULAR,
     };
     let error = walk.run().await.err();
+    walk.tell_inventory().await;
     walk.tell_contests();
     walk.tell_components();
-    Look { report: walk.report, error, again: walk.again }
+    Look { report: walk.report, error, again: walk.again, strangers }
 }
 
 /// A look under way.
@@ -71,12 +76,11 @@ struct Walk<'a> {
     context: &'a Context,
     deployment: &'a ContourDeployment,
     names: &'a Names,
+    owner: &'a Owner,
+    /// What was told last. Envoy was there before if it was told of.
+    before: &'a ContourDeploymentStatus,
     /// What is there; what was written is put in.
     live: Live,
-    contour_pods: Vec<Arc<Pod>>,
-    envoy_pods: Vec<Arc<Pod>>,
-    /// Whether Envoy was there before.
-    existed: bool,
     report: Report,
     again: Duration,
 }
@@ -100,7 +104,6 @@ impl Walk<'_> {
         let stages = self.build();
         let wanted: BTreeSet<ChildRef> =
             stages.all().chain(&certificates.secrets).map(Child::reference).collect();
-        self.report.inventory = Some(self.inventory(&wanted));
         self.apply_all(&stages.foundation).await?;
         self.apply_all(&certificates.secrets).await?;
         self.apply_all(&stages.contour).await?;
@@ -155,7 +158,7 @@ impl Walk<'_> {
         let Names { ca_secret, contour_secret, envoy_secret, .. } = self.names;
         for name in [ca_secret, contour_secret, envoy_secret] {
             let reference = self.names.child(ChildKind::Secret, name);
-            match self.context.writer.read(&reference, &self.names.owner_labels()).await? {
+            match self.context.writer.read(&reference, self.owner).await? {
                 Some(secret) => self.live.children.insert(reference, secret),
                 None => self.live.children.remove(&reference),
             };
@@ -173,23 +176,35 @@ impl Walk<'_> {
     }
 
     fn build(&self) -> Stages {
-        let template = live_envoys(&self.live, self.names).find_map(|(_, object)| template(object));
-        let live_image = |container| template.as_ref().and_then(|template| image(template, container));
-        let (agent, envoy) = (live_image(AGENT_CONTAINER), live_image(ENVOY_CONTAINER));
+        let kept = self.before.envoy_template.clone().or_else(|| self.unrecorded_template());
         build::build(&Inputs {
             deployment: self.deployment,
             names: self.names,
             defaults: &self.context.defaults,
-            live_agent_image: agent.as_deref(),
-            live_envoy_image: envoy.as_deref(),
-            addresses: &node_addresses(&self.envoy_pods),
+            kept: kept.as_ref(),
+            addresses: &node_addresses(&self.live.envoy),
         })
     }
 
-    /// What will have to be removed without the help of owner references.
-    fn inventory(&self, wanted: &BTreeSet<ChildRef>) -> Vec<ChildReference> {
-        let all: BTreeSet<&ChildRef> = wanted.iter().chain(self.live.children.keys()).collect();
-        without_owner(all, &self.names.namespace)
+    /// What Envoy's pods are made with where the status does not say so yet: an earlier version made them, or this one did and could not tell.
+    /// Only of a workload that is [ours](Owner::foreign).
+    fn unrecorded_template(&self) -> Option<EnvoyTemplateStatus> {
+        live_envoys(&self.live, self.owner).find_map(|(_, object)| envoy_template(object))
+    }
+
+    /// Tells what will have to be removed without the help of owner references: what is there and ours, not what is wanted, since an object
+    /// of others may have that name. What was recorded stays so until it is gone; a cache may not know it yet.
+    async fn tell_inventory(&mut self) {
+        if !self.report.problems.is_empty() {
+            return;
+        }
+        let mut all: BTreeSet<ChildRef> = self.live.children.keys().cloned().collect();
+        for child in self.owner.recorded().filter(|child| !self.live.children.contains_key(child)) {
+            if !matches!(self.context.writer.read(child, self.owner).await, Ok(None)) {
+                all.insert(child.clone());
+            }
+        }
+        self.report.inventory = Some(without_owner(&all, &self.names.namespace));
     }
 
     async fn apply_all(&mut self, children: &[Child]) -> Result<(), Error> {
@@ -206,15 +221,18 @@ impl Walk<'_> {
         let wait = self.context.remember(self.deployment, |memory| memory.contests.wait(&reference, now));
         if let Some(wait) = wait {
             // The cache may not know yet of the last time it was set right.
-            live = self.context.writer.read(&reference, &self.names.owner_labels()).await?;
+            live = self.context.writer.read(&reference, self.owner).await?;
             if self.leaves(child, &reference, live.as_deref()) {
                 self.again = self.again.min(wait.unsigned_abs());
                 return Ok(());
             }
         }
-        let Some(applied) = self.context.writer.apply(child, live).await? else { return Ok(()) };
+        let Some(applied) = self.context.writer.apply(child, live, self.owner).await? else { return Ok(()) };
         if matches!(applied.written, Some(Difference::Missing | Difference::Drifted(_))) {
             self.context.remember(self.deployment, |memory| memory.contests.healed(&reference, now));
+        }
+        if is_envoy_workload(child.kind) && reference.name == self.names.envoy {
+            self.report.envoy_template = envoy_template(&child.object);
         }
         self.live.children.insert(reference, applied.live);
         Ok(())
@@ -270,10 +288,7 @@ impl Walk<'_> {
     }
 
     fn workload(&self, reference: &ChildRef, component: build::Component) -> Option<Workload> {
-        let pods = match component {
-            build::Component::Contour => &self.contour_pods,
-            build::Component::Envoy => &self.envoy_pods,
-        };
+        let pods = self.live.pods_of(component);
         super::workloads::judge(reference.kind, self.live.children.get(reference)?, pods)
     }
 
@@ -287,7 +302,7 @@ impl Walk<'_> {
     /// What someone edited or deleted is healed at once; what is to change waits for the controller to have rolled out.
     async fn roll_envoy(&mut self, stages: &Stages, contour_rolled_out: bool) -> Result<bool, Error> {
         let workload = envoy_ref(stages, self.names);
-        let runs = live_envoys(&self.live, self.names).next().is_some();
+        let runs = live_envoys(&self.live, self.owner).next().is_some();
         let unbalanced = self.waits_for_load_balancer(stages);
         let mut held = false;
         for child in &stages.envoy {
@@ -296,7 +311,7 @@ impl Walk<'_> {
             let live = self.live.children.get(&reference);
             let now = match difference(child.kind, &stamped(child), live.map(|live| &**live)) {
                 None | Some(Difference::Drifted(_)) => true,
-                Some(Difference::Missing) if self.existed && !(is_workload && runs) => true,
+                Some(Difference::Missing) if self.before.envoy.is_some() && !(is_workload && runs) => true,
                 Some(Difference::Missing | Difference::Changed) => contour_rolled_out && !unbalanced,
             };
             if now {
@@ -319,7 +334,7 @@ impl Walk<'_> {
 
     fn waits_for_load_balancer(&self, stages: &Stages) -> bool {
         let wanted = envoy_workload(&stages.envoy, self.names).and_then(|child| template(&child.object));
-        let live = live_envoys(&self.live, self.names).find_map(|(_, object)| template(object));
+        let live = live_envoys(&self.live, self.owner).find_map(|(_, object)| template(object));
         let Some(wanted) = wanted else { return false };
         waits_for_load_balancer(live.as_ref(), &wanted, self.envoy_service().as_ref())
     }
@@ -354,8 +369,8 @@ impl Walk<'_> {
         certificates: &Looked,
     ) -> Result<(), Error> {
         let blocked = match envoy_ref(stages, self.names).map(|reference| reference.kind) {
-            Some(ChildKind::DaemonSet) => is_blocked(&self.envoy_pods, "DaemonSet"),
-            _ => is_blocked(&self.envoy_pods, "ReplicaSet"),
+            Some(ChildKind::DaemonSet) => is_blocked(&self.live.envoy, "DaemonSet"),
+            _ => is_blocked(&self.live.envoy, "ReplicaSet"),
         };
         let wanted: BTreeSet<ChildRef> = wanted.iter().chain(&certificates.kept).cloned().collect();
         let found = obsolete(self.live.children.keys(), &wanted, Situation { rolled_out, blocked });
@@ -372,13 +387,13 @@ impl Walk<'_> {
 
     /// Tells what runs, whatever the steps came to.
     fn tell_components(&mut self) {
-        let contour = component(&self.contour_ref(), &self.live, &self.contour_pods, CONTOUR_CONTAINER);
+        let contour = component(&self.contour_ref(), &self.live, &self.live.contour, CONTOUR_CONTAINER);
         self.report.contour = contour;
         // While one takes over from the other, the one that serves more counts.
-        let envoys = live_envoys(&self.live, self.names)
-            .filter_map(|(reference, _)| component(reference, &self.live, &self.envoy_pods, ENVOY_CONTAINER));
+        let envoys = live_envoys(&self.live, self.owner)
+            .filter_map(|(reference, _)| component(reference, &self.live, &self.live.envoy, ENVOY_CONTAINER));
         self.report.envoy = envoys.max_by_key(|envoy| envoy.workload.available);
-        let nodes = node_addresses(&self.envoy_pods);
+        let nodes = node_addresses(&self.live.envoy);
         let service = self.envoy_service();
         self.report.addresses = Some(addresses(service.as_ref(), &nodes, host_network(self.deployment)));
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use contour_crds::contour_deployment::EnvoyTemplateStatus;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec};
 use kube::ResourceExt as _;
@@ -10,18 +11,13 @@ use kube::core::DynamicObject;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::build::{self, COMPONENT};
+use crate::build::{AGENT_CONTAINER, Component as Part, ENVOY_CONTAINER};
 use crate::child::{Child, ChildKind, ChildRef, untyped};
+use crate::live::Live;
 use crate::names::Names;
-use crate::observe::Live;
+use crate::ownership::Owner;
 use crate::reconcile::rollout::{Workload, is_ready, of_daemon_set, of_deployment};
 use crate::status::Component;
-
-/// The pods of a component.
-pub(super) fn pods_of(live: &Live, component: build::Component) -> Vec<Arc<Pod>> {
-    let ours = |pod: &&Arc<Pod>| pod.labels().get(COMPONENT).is_some_and(|label| label == component.as_str());
-    live.pods.iter().filter(ours).cloned().collect()
-}
 
 /// A live child as what it is; `None` if the API server's object is not of the shape that its kind has.
 pub(super) fn typed<K: DeserializeOwned>(object: &DynamicObject) -> Option<K> {
@@ -63,8 +59,17 @@ pub(super) fn template(object: &DynamicObject) -> Option<PodTemplateSpec> {
     serde_json::from_value(template.clone()).ok()
 }
 
+/// What the pods of a workload of Envoy are made with.
+pub(super) fn envoy_template(workload: &DynamicObject) -> Option<EnvoyTemplateStatus> {
+    let template = template(workload)?;
+    Some(EnvoyTemplateStatus {
+        agent_image: image(&template, AGENT_CONTAINER)?,
+        envoy_image: image(&template, ENVOY_CONTAINER)?,
+    })
+}
+
 /// The image of a container, or of an init container.
-pub(super) fn image(template: &PodTemplateSpec, container: &str) -> Option<String> {
+fn image(template: &PodTemplateSpec, container: &str) -> Option<String> {
     container_image(template.spec.as_ref()?, container)
 }
 
@@ -87,13 +92,11 @@ pub(super) fn is_envoy_workload(kind: ChildKind) -> bool {
 /// The live workloads of Envoy: two while one takes over from the other.
 pub(super) fn live_envoys<'a>(
     live: &'a Live,
-    names: &'a Names,
+    owner: &'a Owner,
 ) -> impl Iterator<Item = (&'a ChildRef, &'a DynamicObject)> {
     let all = live.children.iter().map(|(reference, object)| (reference, &**object));
-    // By its component, since the names may just have been changed to the stock ones, or back.
-    all.filter(|(reference, object)| {
-        is_envoy_workload(reference.kind)
-            && reference.name != names.contour
-            && object.labels().get(COMPONENT).is_none_or(|label| label == build::Component::Envoy.as_str())
+    // With either names, since those may just have been changed to the stock ones, or back.
+    all.filter(|(reference, _)| {
+        is_envoy_workload(reference.kind) && owner.component(&reference.name) == Some(Part::Envoy)
     })
 }

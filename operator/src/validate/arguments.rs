@@ -54,14 +54,7 @@ pub(super) fn arguments(deployment: &ContourDeployment, names: &Names, defaults:
         return refused;
     }
     // All are known: whether their values can be read only the command itself can tell.
-    let inputs = Inputs {
-        deployment,
-        names,
-        defaults,
-        live_agent_image: None,
-        live_envoy_image: None,
-        addresses: &[],
-    };
+    let inputs = Inputs { deployment, names, defaults, kept: None, addresses: &[] };
     let command = std::iter::once("contour".to_owned()).chain(contour_arguments(&inputs));
     let Err(error) = Cli::of(command) else { return refused };
     let text = error.to_string();

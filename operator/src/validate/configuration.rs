@@ -9,14 +9,7 @@ use crate::problem::Problem;
 
 /// What the controller cannot be started with.
 pub(super) fn not_served(deployment: &ContourDeployment, names: &Names, defaults: &Defaults) -> Vec<Problem> {
-    let inputs = Inputs {
-        deployment,
-        names,
-        defaults,
-        live_agent_image: None,
-        live_envoy_image: None,
-        addresses: &[],
-    };
+    let inputs = Inputs { deployment, names, defaults, kept: None, addresses: &[] };
     let ContourConfiguration { spec, .. } = built(&inputs);
     let problems = contour::config::check_configuration(&spec).into_iter().map(|problem| {
         let field = problem.field.strip_prefix("spec").unwrap_or(&problem.field);

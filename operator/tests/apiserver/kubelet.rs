@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context as _, Result};
 use contour_e2e::wait::{SOON, eventually};
 use futures::{StreamExt as _, stream};
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
@@ -77,7 +77,8 @@ impl Kubelet {
 struct Work<'a> {
     kind: &'static str,
     name: String,
-    uid: String,
+    /// The name and the UID of what its pods belong to.
+    controller: (String, String),
     generation: i64,
     template: &'a PodTemplateSpec,
     count: usize,
@@ -110,9 +111,14 @@ impl Hands {
         let _busy = self.busy.lock().await;
         let deployment = self.api::<Deployment>().get_opt(name).await?;
         let set = self.api::<DaemonSet>().get_opt(name).await?;
+        let mut replica_set = None;
         if let Some(deployment) = &deployment {
             let count = usize::try_from(deployment.spec.replicas.unwrap_or(1))?;
-            let ready = self.pods(&work("ReplicaSet", deployment, &deployment.spec.template, count)).await?;
+            let made = Box::pin(self.replica_set(name, deployment)).await?;
+            let mut work = work("ReplicaSet", deployment, &deployment.spec.template, count);
+            work.controller = (made.name_any(), made.uid().unwrap_or_default());
+            replica_set = made.uid();
+            let ready = Box::pin(self.pods(&work)).await?;
             let status = json!({
                 "observedGeneration": deployment.metadata.generation, "replicas": count, "updatedReplicas": count,
                 "readyReplicas": ready, "availableReplicas": ready,
@@ -121,7 +127,8 @@ impl Hands {
         }
         if let Some(set) = &set {
             let count = NODES.len();
-            let ready = self.pods(&work("DaemonSet", set, &set.spec.template, count)).await?;
+            let work = work("DaemonSet", set, &set.spec.template, count);
+            let ready = Box::pin(self.pods(&work)).await?;
             let status = json!({
                 "observedGeneration": set.metadata.generation, "desiredNumberScheduled": count,
                 "currentNumberScheduled": count, "updatedNumberScheduled": count, "numberMisscheduled": 0,
@@ -130,8 +137,34 @@ impl Hands {
             self.api::<DaemonSet>().patch_status(name, &PatchParams::default(), &merge(&status)).await?;
         }
         let uids: BTreeSet<String> =
-            [deployment.and_then(|d| d.uid()), set.and_then(|s| s.uid())].into_iter().flatten().collect();
+            [deployment.and_then(|d| d.uid()), set.and_then(|s| s.uid()), replica_set]
+                .into_iter()
+                .flatten()
+                .collect();
         self.bury(name, &uids).await
+    }
+
+    /// The `ReplicaSet` of a Deployment. One is enough: pods are replaced in place.
+    async fn replica_set(&self, name: &str, deployment: &Deployment) -> Result<ReplicaSet> {
+        let (sets, of) = (self.api::<ReplicaSet>(), format!("{name}-5d9c"));
+        let uid = deployment.uid().unwrap_or_default();
+        if let Some(found) = sets.get_opt(&of).await? {
+            if found.owner_references().iter().any(|owner| owner.uid == uid) {
+                return Ok(found);
+            }
+            sets.delete(&of, &DeleteParams::default()).await?;
+        }
+        let labels = deployment.spec.template.metadata.as_ref().and_then(|metadata| metadata.labels.clone());
+        let made = serde_json::from_value(json!({
+            "metadata": {
+                "name": of, "labels": labels, "annotations": {"workload": name},
+                "ownerReferences": [{
+                    "apiVersion": "apps/v1", "kind": "Deployment", "name": name, "uid": uid, "controller": true,
+                }],
+            },
+            "spec": {"selector": deployment.spec.selector, "template": deployment.spec.template},
+        }))?;
+        Ok(sets.create(&PostParams::default(), &made).await?)
     }
 
     /// Makes the pods of a workload, and returns how many are ready.
@@ -143,7 +176,11 @@ impl Hands {
         for (n, name) in wanted.iter().enumerate() {
             let generation = work.generation.to_string();
             let current = pods.get_opt(name).await?;
-            if current.is_some_and(|pod| pod.annotations().get("generation") != Some(&generation)) {
+            let is_old = |pod: &Pod| {
+                pod.annotations().get("generation") != Some(&generation)
+                    || pod.owner_references().iter().all(|owner| owner.uid != work.controller.1)
+            };
+            if current.as_ref().is_some_and(is_old) {
                 pods.delete(name, &DeleteParams::default().grace_period(0)).await?;
             }
             if pods.get_opt(name).await?.is_none() {
@@ -189,6 +226,13 @@ impl Hands {
                 pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await?;
             }
         }
+        let sets = self.api::<ReplicaSet>();
+        for set in sets.list(&ListParams::default()).await? {
+            let ours = set.annotations().get("workload").is_some_and(|name| name == workload);
+            if ours && set.uid().is_none_or(|uid| !uids.contains(&uid)) {
+                sets.delete(&set.name_any(), &DeleteParams::default()).await?;
+            }
+        }
         Ok(())
     }
 }
@@ -210,7 +254,8 @@ impl Work<'_> {
             "metadata": {
                 "name": name, "labels": metadata.labels, "annotations": annotations,
                 "ownerReferences": [{
-                    "apiVersion": "apps/v1", "kind": self.kind, "name": self.name, "uid": self.uid, "controller": true,
+                    "apiVersion": "apps/v1", "kind": self.kind, "name": self.controller.0, "uid": self.controller.1,
+                    "controller": true,
                 }],
             },
             "spec": spec,
@@ -228,7 +273,7 @@ fn work<'a>(
     Work {
         kind,
         name: meta.name.clone().unwrap_or_default(),
-        uid: meta.uid.clone().unwrap_or_default(),
+        controller: (meta.name.clone().unwrap_or_default(), meta.uid.clone().unwrap_or_default()),
         generation: meta.generation.unwrap_or(0),
         template,
         count,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use contour_operator::status::condition;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt as _;
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -31,6 +31,8 @@ use crate::support::{Operator, World, clock};
 struct Reader {
     component: String,
     read: Arc<Mutex<Credentials>>,
+    /// How often it was asked.
+    asked: Arc<AtomicUsize>,
     _serving: AbortOnDropHandle<()>,
 }
 
@@ -44,7 +46,10 @@ impl Reader {
         let read = Arc::new(Mutex::new(credentials(world, &component).await?));
         let listener = tokio::net::TcpListener::bind((address, port)).await?;
         let told = Arc::clone(&read);
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
         let answer = move || {
+            count.fetch_add(1, Ordering::SeqCst);
             let told = told.lock().expect("nobody panics with it").clone();
             async { Json(told) }
         };
@@ -52,7 +57,7 @@ impl Reader {
         let serving = tokio::spawn(async move {
             let _ = serving.await;
         });
-        Ok(Self { component, read, _serving: AbortOnDropHandle::new(serving) })
+        Ok(Self { component, read, asked, _serving: AbortOnDropHandle::new(serving) })
     }
 
     /// The kubelet brings it what its Secret holds now.
@@ -178,6 +183,56 @@ async fn an_authority_is_followed_by_another_with_nobody_left_behind() -> Result
     );
     assert_eq!(operator.sum(&series), u64::try_from(ends.as_second())?);
     Ok(())
+}
+
+/// A pod that is called one of ours by its labels, and becomes ready.
+async fn pretender(world: &World, like: &Pod, name: &str) -> Result<Pod> {
+    let pods: Api<Pod> = Api::namespaced(world.client.clone(), &world.namespace);
+    let pod = serde_json::from_value(json!({
+        "metadata": {"name": name, "labels": like.labels()},
+        "spec": {"containers": [{"name": "c", "image": "example/liar:v1"}]},
+    }))?;
+    pods.create(&PostParams::default(), &pod).await?;
+    let status = json!({"status": {
+        "podIP": format!("127.{}.0.9", 64 + std::process::id() % 63), "phase": "Running", "hostIP": "198.51.100.66",
+        "conditions": [{"type": "Ready", "status": "True"}],
+    }});
+    Ok(pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await?)
+}
+
+#[tokio::test]
+async fn a_pod_that_only_has_our_labels_is_not_asked_and_holds_nothing_up() -> Result<()> {
+    let Some(api) = apiserver::require().await else { return Ok(()) };
+    let world = World::new(api, "liar").await?;
+    let (clock, second) = clock();
+    let operator = Operator::start(&world.client, &[&world.namespace], always_leading(), clock);
+    let made = world.create("edge", json!({"certificates": {"lifetime": "3h", "caLifetime": "3h"}})).await?;
+    world.complete("edge").await?;
+    let shutdown = made.spec.envoy.ports.shutdown.context("the test's own port")?;
+    let pods = Api::<Pod>::namespaced(world.client.clone(), &world.namespace);
+    let mut readers = Vec::new();
+    let all = pods.list(&ListParams::default()).await?;
+    for pod in &all {
+        readers.push(Reader::of(&world, pod, shutdown).await?);
+    }
+    let envoy = all.iter().find(|pod| pod.labels().get(COMPONENT).is_some_and(|label| label == "envoy"));
+    let liar = pretender(&world, envoy.context("an Envoy")?, "liar").await?;
+    // It answers, and what it says never changes.
+    let liar = Reader::of(&world, &liar, shutdown).await?;
+    told(&world, "edge", &["NotAChild"]).await?;
+
+    second.fetch_add(Duration::from_mins(121).as_secs().try_into()?, Ordering::SeqCst);
+    world.poke("edge").await?;
+    for step in ["Distributing", "Retiring"] {
+        phase(&world, step).await?;
+        for reader in &readers {
+            reader.reads(&world).await?;
+        }
+    }
+    phase(&world, "Steady").await?;
+    assert!(readers.iter().all(|reader| reader.asked.load(Ordering::SeqCst) > 0));
+    assert_eq!(liar.asked.load(Ordering::SeqCst), 0);
+    operator.look_again(&world, "edge").await
 }
 
 /// The user's Secret for one side.

@@ -55,6 +55,8 @@ pub(crate) struct Row {
     pub(crate) quiet: Run,
     /// With it.
     pub(crate) attacked: Run,
+    /// What docs/security.md says that it can cost others.
+    pub(crate) stated: Option<String>,
     /// Objects that the attacker wrote, and those that kube-apiserver refused.
     pub(crate) written: (usize, usize),
     /// What the attacker's statuses said.
@@ -100,6 +102,7 @@ impl Attempt<'_> {
             name: self.attack.name.clone(),
             title: about.title.clone(),
             source: about.source.clone(),
+            stated: about.expect.bounds.stated(),
             ..Row::default()
         }
     }
@@ -142,7 +145,7 @@ impl Attempt<'_> {
             row.broken
                 .push(format!("Envoys were sent {:.0} responses that they refused", row.attacked.nacks));
         }
-        judge::judge(&mut row, self.form, about.expect.longest);
+        judge::judge(&mut row, self.form, &about.expect.bounds);
         row.took = started.elapsed().as_secs_f64();
         Ok(row)
     }

@@ -63,12 +63,41 @@ pub(crate) struct Expect {
     /// The most responses that Envoys may refuse; 0: what Envoy would refuse is not sent.
     #[serde(default)]
     pub(crate) nacks: Option<u32>,
-    /// Milliseconds that one change of the other tenant may take, where docs/security.md says that it can be delayed; the middle of all may not.
+    /// What docs/security.md says that it can cost others.
     #[serde(default)]
-    pub(crate) longest: Option<u32>,
+    pub(crate) bounds: Bounds,
     /// Names of files in `certificates` of which no 16 bytes may be seen in a status, an Event, a log or Envoy's configuration.
     #[serde(default)]
     pub(crate) hidden: Vec<String>,
+}
+
+/// What an attack may cost others, beyond what is nobody's pain.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Bounds {
+    /// Milliseconds that one change may take, whatever the middle of all.
+    pub(crate) longest: f64,
+    /// How many times as long as in the quiet run the middle of all changes of a kind may take.
+    pub(crate) times: f64,
+    /// MiB that the controller may take for what the attacker's budget pays.
+    pub(crate) controller: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { longest: 1_000.0, times: 2.0, controller: 0 }
+    }
+}
+
+impl Bounds {
+    /// What is stated beyond the usual, if anything is.
+    pub(crate) fn stated(&self) -> Option<String> {
+        let Self { longest, times, controller } = self;
+        let more =
+            if *controller == 0 { String::new() } else { format!(", {controller} MiB in the controller") };
+        let text = format!("a change may take {longest} ms, the middle {times} times as long{more}");
+        (*self != Self::default()).then_some(text)
+    }
 }
 
 /// HTTPProxies with a status.

@@ -9,6 +9,7 @@ use futures::future::join_all;
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
+use crate::notice::Notices;
 use crate::victim::{SWAPPED, Victim};
 use crate::world::World;
 
@@ -41,8 +42,10 @@ impl Kind {
 pub(crate) struct Change {
     /// What was changed.
     pub(crate) kind: Kind,
-    /// From the write to the last Envoy that shows it, in milliseconds.
+    /// From when kube-apiserver delivered the event to a watch to the last Envoy that shows it, in milliseconds.
     pub(crate) took: f64,
+    /// From the write until kube-apiserver delivered the event, in milliseconds.
+    pub(crate) until_delivered: f64,
     /// Whether it was seen at all.
     pub(crate) seen: bool,
 }
@@ -63,7 +66,8 @@ impl Changes {
         let (stop, stopped) = watch::channel(false);
         let prefix = prefix.to_owned();
         let task = tokio::spawn(async move {
-            let changer = Changer { world, victim, record, counter };
+            let (notices, _watches) = Notices::watch(&world.client);
+            let changer = Changer { world, victim, notices, record, counter };
             for turn in 0_usize.. {
                 if *stopped.borrow() {
                     break;
@@ -98,6 +102,7 @@ impl Changes {
 struct Changer {
     world: Arc<World>,
     victim: Arc<Victim>,
+    notices: Notices,
     record: mpsc::UnboundedSender<Change>,
     counter: watch::Sender<usize>,
 }
@@ -136,12 +141,19 @@ impl Changer {
         host: &str,
         tls: bool,
     ) -> Result<()> {
+        let object = if kind == Kind::Swap { format!("{host}-x") } else { host.to_owned() };
+        self.notices.expect(&object);
         let started = Instant::now();
         write.await?;
         let requests = self.world.proxies().iter().map(|proxy| self.victim.request(proxy, host, "/", tls));
         let all = join_all(requests.map(|request| until(request, tls, &accept)));
         let seen = tokio::time::timeout(NEVER, all).await;
-        let change = Change { kind, took: started.elapsed().as_secs_f64() * 1e3, seen: seen.is_ok() };
+        // An Envoy may show it before the watch here receives it.
+        let (now, delivered) = (Instant::now(), self.notices.of(&object));
+        let delivered = delivered.map_or(started, |delivered| delivered.clamp(started, now));
+        let millis = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64() * 1e3;
+        let (took, until_delivered) = (millis(delivered, now), millis(started, delivered));
+        let change = Change { kind, took, until_delivered, seen: seen.is_ok() };
         let _ = self.record.send(change);
         self.counter.send_modify(|count| *count += 1);
         Ok(())

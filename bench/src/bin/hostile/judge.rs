@@ -1,6 +1,7 @@
 //! What of the promise a row broke.
 
 use crate::attempt::Row;
+use crate::catalogue::Bounds;
 use crate::changes::{Kind, middle_and_last, times};
 
 /// How much is measured and what is judged.
@@ -20,9 +21,6 @@ pub(crate) struct Size {
     /// The first so many of them have TLS.
     pub(crate) tls: usize,
 }
-
-/// A maximum below this is nobody's pain, in milliseconds.
-const UNNOTICED: f64 = 1_000.0;
 
 /// Memory that comes and goes with anything, in bytes.
 const SLACK: [u64; 2] = [256 << 20, 32 << 20];
@@ -57,8 +55,8 @@ impl Form {
     }
 }
 
-/// Adds what is broken; `longest`: what a change may take at most where the attack is known to delay one, in milliseconds.
-pub(crate) fn judge(row: &mut Row, form: Form, longest: Option<u32>) {
+/// Adds what is broken.
+pub(crate) fn judge(row: &mut Row, form: Form, bounds: &Bounds) {
     let mut broken = Vec::new();
     let (quiet, attacked) = (&row.quiet, &row.attacked);
     for (when, run) in [("the quiet run", quiet), ("the attack", attacked)] {
@@ -79,28 +77,27 @@ pub(crate) fn judge(row: &mut Row, form: Form, longest: Option<u32>) {
             broken.push(format!("the leader was without its lease in {when}"));
         }
     }
-    for (who, before, now) in [
-        ("the controller", quiet.seen.controller, attacked.seen.controller),
-        ("an Envoy", quiet.seen.envoy, attacked.seen.envoy),
+    for (who, before, now, paid) in [
+        ("the controller", quiet.seen.controller, attacked.seen.controller, bounds.controller << 20),
+        ("an Envoy", quiet.seen.envoy, attacked.seen.envoy, 0),
     ] {
-        if now > before + before / 2 + form.slack() {
+        if now > before + before / 2 + form.slack() + paid {
             broken.push(format!("{who} took {} MiB instead of {}", now >> 20, before >> 20));
         }
     }
     if form == Form::Long {
-        let slower: Vec<String> = Kind::ALL.iter().filter_map(|kind| slower(row, *kind, longest)).collect();
+        let slower: Vec<String> = Kind::ALL.iter().filter_map(|kind| slower(row, *kind, bounds)).collect();
         row.slow_alone = row.broken.is_empty() && broken.is_empty() && !slower.is_empty();
         broken.extend(slower);
     }
     row.broken.extend(broken);
 }
 
-/// What is said of changes of a kind that took more than twice as long.
-fn slower(row: &Row, kind: Kind, longest: Option<u32>) -> Option<String> {
+/// What is said of changes of a kind that took longer than the bounds.
+fn slower(row: &Row, kind: Kind, bounds: &Bounds) -> Option<String> {
     let (middle, last) = middle_and_last(&times(&row.quiet.changes, kind))?;
     let (middle_now, last_now) = middle_and_last(&times(&row.attacked.changes, kind))?;
-    let slower =
-        middle_now > 2.0 * middle || last_now > UNNOTICED.max(2.0 * last).max(longest.map_or(0.0, f64::from));
+    let slower = middle_now > bounds.times * middle || last_now > bounds.longest.max(bounds.times * last);
     slower.then(|| {
         format!("{kind:?} took {middle_now:.0} / {last_now:.0} ms instead of {middle:.0} / {last:.0}")
     })
@@ -115,14 +112,14 @@ mod tests {
     use crate::traffic::Counted;
 
     fn run(took: f64) -> Run {
-        let changes = Kind::ALL.map(|kind| Change { kind, took, seen: true }).to_vec();
+        let changes = Kind::ALL.map(|kind| Change { kind, took, until_delivered: 3.0, seen: true }).to_vec();
         let seen = Seen { controller: 100 << 20, envoy: 200 << 20, ..Seen::default() };
         Run { changes, seen, ..Run::default() }
     }
 
     fn broken(row: Row, form: Form) -> Vec<String> {
         let mut row = row;
-        judge(&mut row, form, None);
+        judge(&mut row, form, &Bounds::default());
         row.broken
     }
 
@@ -144,12 +141,23 @@ mod tests {
     #[test]
     fn a_known_delay_excuses_one_change_and_not_the_middle() {
         let mut row = Row { quiet: run(40.0), attacked: run(40.0), ..Row::default() };
-        row.attacked.changes.extend([40.0, 2_400.0].map(|took| Change { kind: Kind::Add, took, seen: true }));
+        row.attacked.changes.extend([40.0, 2_400.0].map(|took| Change {
+            kind: Kind::Add,
+            took,
+            until_delivered: 3.0,
+            seen: true,
+        }));
         let mut excused = row.clone();
-        judge(&mut excused, Form::Long, Some(2_500));
+        let bounds = Bounds { longest: 2_500.0, ..Bounds::default() };
+        judge(&mut excused, Form::Long, &bounds);
         assert_eq!(excused.broken, [""; 0]);
-        row.attacked.changes.push(Change { kind: Kind::Add, took: 2_600.0, seen: true });
-        judge(&mut row, Form::Long, Some(2_500));
+        row.attacked.changes.push(Change {
+            kind: Kind::Add,
+            took: 2_600.0,
+            until_delivered: 3.0,
+            seen: true,
+        });
+        judge(&mut row, Form::Long, &bounds);
         assert_eq!(row.broken.len(), 1, "{:?}", row.broken);
         assert!(row.slow_alone, "nothing else speaks against it");
     }

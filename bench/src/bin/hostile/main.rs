@@ -10,6 +10,7 @@ mod changes;
 mod events;
 mod judge;
 mod network;
+mod notice;
 mod observer;
 mod report;
 mod secrecy;

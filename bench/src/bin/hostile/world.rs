@@ -14,6 +14,7 @@ use contour_e2e::echo::Echo;
 use contour_e2e::envoy::{Envoy, Launch};
 use contour_e2e::process::Process;
 use contour_e2e::wait::{eventually, until_still};
+use contour_envoy::bootstrap::DRAIN_TIME_SECONDS;
 use kube::Client;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -151,7 +152,10 @@ impl World {
             layers.push(json!({"name": "narrow", "static_layer": {LARGEST_PROGRAM: NARROW}}));
         }
         std::fs::write(&path, bootstrap.to_string())?;
-        let launch = Launch::file(&path).concurrency(2).node(name, "envoy").through(network.enter());
+        // As in what the operator makes.
+        let drain = DRAIN_TIME_SECONDS.to_string();
+        let launch = Launch::file(&path).concurrency(2).node(name, "envoy").args(["--drain-time-s", &drain]);
+        let launch = launch.through(network.enter());
         Ok(Proxy { envoy: launch.start().await?, network, name: name.to_owned() })
     }
 

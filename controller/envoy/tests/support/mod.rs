@@ -111,13 +111,13 @@ pub fn termination(secret: &str, pair: TlsPair) -> Termination {
 pub fn pair(text: &str) -> TlsPair {
     let mut fingerprint = [0; 20];
     text.bytes().zip(&mut fingerprint).for_each(|(byte, digit)| *digit = byte);
-    TlsPair { certificate: text.as_bytes().to_vec(), key: b"key".to_vec(), fingerprint }
+    TlsPair { certificate: text.as_bytes().to_vec(), key: b"key".to_vec(), elements: 1, fingerprint }
 }
 
 pub fn validation(secret: &str, subjects: &[&str]) -> UpstreamValidation {
     UpstreamValidation {
         secret: name(secret),
-        ca: Arc::new(CaBundle { pem: b"ca".to_vec() }),
+        ca: Arc::new(CaBundle { pem: b"ca".to_vec(), elements: 1 }),
         subject_names: subjects.iter().map(|&s| s.to_owned()).collect(),
     }
 }

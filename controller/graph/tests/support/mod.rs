@@ -2,12 +2,16 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use contour_crds::{HTTPProxy, HTTPProxySpec};
+use contour_graph::model::VirtualHost;
 use contour_graph::status::ProxyStatus;
 use contour_graph::{Graph, Settings, Update};
-use contour_objects::{Changes, Event, Ingress, NamespacedName, Object, Proxy, Service, ServicePort, Store};
+use contour_objects::{
+    Changes, Event, Ingress, Kind, NamespacedName, Object, ObjectRef, Proxy, Service, ServicePort, Store,
+};
 use serde_json::Value;
 
 /// An HTTPProxy, `namespace/name`, of a spec in YAML.
@@ -30,7 +34,7 @@ pub(crate) fn service(name: &str, external_name: Option<&str>) -> Object {
         name: NamespacedName::parse(name, &"".into()),
         external_name: external_name.map(Arc::from),
         ports: vec![port],
-        annotations: std::collections::BTreeMap::new(),
+        annotations: BTreeMap::new(),
     }))
 }
 
@@ -67,4 +71,53 @@ pub(crate) fn told(graph: &Graph, name: &str) -> Vec<String> {
 /// Everything that is served, as text.
 pub(crate) fn served(update: &Update) -> String {
     update.hosts.iter().filter_map(|(_, host)| host.as_ref()).map(ToString::to_string).collect()
+}
+
+/// A graph that follows changes, and what its reader knows.
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) graph: Graph,
+    pub(crate) hosts: BTreeMap<Arc<str>, Arc<VirtualHost>>,
+}
+
+impl World {
+    pub(crate) fn new(settings: Settings, objects: Vec<Object>) -> Self {
+        let mut world = Self { store: Store::default(), graph: Graph::new(settings), hosts: BTreeMap::new() };
+        world.put(objects);
+        world
+    }
+
+    pub(crate) fn put(&mut self, objects: Vec<Object>) -> Update {
+        self.apply(objects.into_iter().map(Event::Apply).collect())
+    }
+
+    pub(crate) fn delete(&mut self, name: &str) -> Update {
+        self.apply(vec![Event::Delete(ObjectRef::new(
+            Kind::HttpProxy,
+            NamespacedName::parse(name, &"".into()),
+        ))])
+    }
+
+    pub(crate) fn apply(&mut self, events: Vec<Event>) -> Update {
+        let mut changes = Changes::default();
+        for event in events {
+            self.store.apply(event, &mut changes);
+        }
+        let update = self.graph.update(&self.store, &changes);
+        for (fqdn, host) in update.hosts.clone() {
+            match host {
+                Some(host) => self.hosts.insert(fqdn, host),
+                None => self.hosts.remove(&fqdn),
+            };
+        }
+        update
+    }
+
+    pub(crate) fn routes(&self, fqdn: &str) -> usize {
+        self.hosts.get(fqdn).map_or(0, |host| host.plain.len())
+    }
+
+    pub(crate) fn told(&self, name: &str) -> Vec<String> {
+        told(&self.graph, name)
+    }
 }

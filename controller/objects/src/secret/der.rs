@@ -108,6 +108,21 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// How many elements stand in these octets, with those inside of others. What an octet string holds counts where it can be read as elements.
+pub(super) fn elements(octets: &[u8]) -> usize {
+    let mut count = 0;
+    let mut inside = vec![Reader(octets)];
+    while let Some(mut reader) = inside.pop() {
+        while let Some(element) = reader.any() {
+            count += 1;
+            if element.tag & 0x20 != 0 || element.tag == tag::OCTETS {
+                inside.push(Reader(element.content));
+            }
+        }
+    }
+    count
+}
+
 /// Octets that a tag number of 31 or more takes after the first one.
 fn high_tag(octets: &[u8]) -> Option<usize> {
     let count = octets.iter().position(|octet| octet & 0x80 == 0)? + 1;
@@ -220,4 +235,28 @@ pub(super) fn is_time(tag: u8, content: &[u8]) -> bool {
         _ => false,
     };
     in_utc && (1..=days).contains(&day) && hour < 24 && minute < 60 && second < 60
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_inside_of_others_count() {
+        assert_eq!(elements(&[]), 0);
+        assert_eq!(elements(&[0x30, 0x06, 0x02, 0x01, 0x05, 0x04, 0x01, 0x07]), 3);
+        assert_eq!(elements(&[0x04, 0x04, 0x30, 0x02, 0x82, 0x00]), 3, "what an octet string holds");
+        assert_eq!(elements(&[0x30, 0x03, 0x02, 0x01, 0x05, 0x30]), 2, "up to what cannot be read");
+        // One in the other as deep as it goes: no recursion, and as many as there are.
+        let deep = (0..10_000_u32).fold(Vec::new(), |inner, _| {
+            let length = u32::try_from(inner.len()).expect("short").to_be_bytes();
+            let minimal = length.into_iter().skip_while(|&octet| octet == 0).collect::<Vec<_>>();
+            let header = match inner.len() {
+                short @ 0..0x80 => vec![0x30, u8::try_from(short).expect("short")],
+                _ => [&[0x30, 0x80 | u8::try_from(minimal.len()).expect("short")], &minimal[..]].concat(),
+            };
+            [header, inner].concat()
+        });
+        assert_eq!(elements(&deep), 10_000);
+    }
 }

@@ -38,6 +38,8 @@ pub struct TlsPair {
     pub certificate: Vec<u8>,
     /// The key: its block of the Secret, and nothing else that stands there.
     pub key: Vec<u8>,
+    /// Of how many elements its certificates consist, in ASN.1: a TLS library holds many of them each by itself.
+    pub elements: usize,
     /// SHA-1 of the Secret's `tls.crt`; names the SDS resource, as Contour does.
     pub fingerprint: [u8; 20],
 }
@@ -53,6 +55,8 @@ impl fmt::Debug for TlsPair {
 pub struct CaBundle {
     /// The CERTIFICATE blocks of the Secret, at least one, and nothing else that stands there.
     pub pem: Vec<u8>,
+    /// Of how many elements they consist, in ASN.1.
+    pub elements: usize,
 }
 
 impl fmt::Debug for CaBundle {
@@ -129,22 +133,30 @@ fn certificates(key: &'static str, text: &[u8]) -> Result<Vec<Block>, SecretErro
     Ok(blocks)
 }
 
-/// Reads what stands in the blocks, and writes just that.
-fn read<'a>(key: &'static str, blocks: &'a [Block]) -> Result<(Vec<Certificate<'a>>, Vec<u8>), SecretError> {
-    let chain: Option<Vec<_>> = blocks.iter().map(|block| Certificate::read(&block.der)).collect();
-    let chain =
-        chain.ok_or_else(|| invalid(key, "holds a CERTIFICATE block that is no X.509 certificate"))?;
-    let mut written = Vec::new();
-    for certificate in &chain {
-        pem::write("CERTIFICATE", certificate.der, &mut written);
+/// What stands in the blocks of a file.
+struct Chain<'a> {
+    certificates: Vec<Certificate<'a>>,
+    /// Just that, written anew.
+    pem: Vec<u8>,
+    elements: usize,
+}
+
+fn read<'a>(key: &'static str, blocks: &'a [Block]) -> Result<Chain<'a>, SecretError> {
+    let certificates: Option<Vec<_>> = blocks.iter().map(|block| Certificate::read(&block.der)).collect();
+    let certificates =
+        certificates.ok_or_else(|| invalid(key, "holds a CERTIFICATE block that is no X.509 certificate"))?;
+    let (mut pem, mut elements) = (Vec::new(), 0);
+    for certificate in &certificates {
+        pem::write("CERTIFICATE", certificate.der, &mut pem);
+        elements += der::elements(certificate.der);
     }
-    Ok((chain, written))
+    Ok(Chain { certificates, pem, elements })
 }
 
 fn pair(text: &[u8], key: &[u8]) -> Result<Arc<TlsPair>, SecretError> {
     let blocks = certificates("tls.crt", text)?;
-    let (chain, certificate) = read("tls.crt", &blocks)?;
-    let public = leaf(&chain[0])
+    let Chain { certificates, pem: certificate, elements } = read("tls.crt", &blocks)?;
+    let public = leaf(&certificates[0])
         .map_err(|problem| invalid("tls.crt", format!("has a first certificate {problem}")))?;
     let keys =
         pem::blocks(key).map_err(|problem| invalid("tls.key", format!("is not valid PEM: it {problem}")))?;
@@ -165,7 +177,7 @@ fn pair(text: &[u8], key: &[u8]) -> Result<Arc<TlsPair>, SecretError> {
     }
     let mut key = Vec::new();
     pem::write(&String::from_utf8_lossy(&block.label), private.der, &mut key);
-    Ok(Arc::new(TlsPair { certificate, key, fingerprint: Sha1::digest(text).into() }))
+    Ok(Arc::new(TlsPair { certificate, key, elements, fingerprint: Sha1::digest(text).into() }))
 }
 
 /// The public key of a certificate that is to be shown; or why it cannot be.
@@ -194,6 +206,6 @@ fn leaf(certificate: &Certificate<'_>) -> Result<key::Public, String> {
 
 fn bundle(text: &[u8]) -> Result<Arc<CaBundle>, SecretError> {
     let blocks = certificates("ca.crt", text)?;
-    let (_, pem) = read("ca.crt", &blocks)?;
-    Ok(Arc::new(CaBundle { pem }))
+    let Chain { pem, elements, .. } = read("ca.crt", &blocks)?;
+    Ok(Arc::new(CaBundle { pem, elements }))
 }

@@ -17,10 +17,11 @@ fn vary(bytes: &[u8], number: u32) -> bytes::Bytes {
 }
 
 /// Reads `name=head|id:text|id:text`, for a Cluster also `name=text>endpoints`. A part uses the Cluster that its text names.
-/// What ends in `~trial` can be tried aside under this name; what ends in `^` has variants.
+/// What ends in `~trial` can be tried aside under this name; what ends in `^` has variants; a Cluster that ends in `%` warms slowly.
 pub(super) fn resource(text: &str) -> Arc<Resource> {
     let (text, trial) = text.split_once('~').map_or((text, None), |(text, trial)| (text, Some(trial)));
     let (text, varies) = text.strip_suffix('^').map_or((text, false), |text| (text, true));
+    let (text, slow) = text.strip_suffix('%').map_or((text, false), |text| (text, true));
     let (name, content) = text.split_once('=').unwrap_or_else(|| panic!("`{text}` is not name=content"));
     let (content, needs) = match content.split_once('>') {
         Some((content, needs)) if !content.contains('|') => (content, Some(needs)),
@@ -39,6 +40,9 @@ pub(super) fn resource(text: &str) -> Arc<Resource> {
     }
     if varies {
         resource = resource.varying(vary);
+    }
+    if slow {
+        resource = resource.warming_slowly();
     }
     Arc::new(match needs {
         Some(needs) => resource.needing(needs),

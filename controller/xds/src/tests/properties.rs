@@ -32,7 +32,14 @@ fn content() -> impl Strategy<Value = String> {
 
 fn act() -> impl Strategy<Value = Act> {
     let plain = (prop_oneof![Just(Cluster), Just(Endpoints), Just(Secret)], 0..5_u8, content()).prop_map(
-        |(kind, n, text)| Act::Set(kind, format!("n{n}={text}{}", if kind == Secret { "^" } else { "" })),
+        |(kind, n, text)| {
+            let mark = match kind {
+                Secret => "^",
+                Cluster if n % 2 == 1 => "%",
+                _ => "",
+            };
+            Act::Set(kind, format!("n{n}={text}{mark}"))
+        },
     );
     let composite = (
         prop_oneof![Just(Listener), Just(Route)],
@@ -309,7 +316,7 @@ fn key(cluster: &Resource) -> Arc<str> {
     format!("{} {}", cluster.name(), cluster.version_text()).into()
 }
 
-/// A consistent world: routes `host -> cluster`, and only the clusters they use; two clusters share endpoints.
+/// A consistent world: routes `host -> cluster`, and only the clusters they use; two clusters share endpoints, some warm slowly.
 fn world(routes: &BTreeMap<u8, u8>, generation: u8) -> BTreeMap<(ResourceType, String), Arc<Resource>> {
     let parts = routes.iter().map(|(host, cluster)| format!("h{host}:c{cluster}"));
     let table = ["r=head".to_owned()].into_iter().chain(parts).collect::<Vec<_>>().join("|");
@@ -317,7 +324,8 @@ fn world(routes: &BTreeMap<u8, u8>, generation: u8) -> BTreeMap<(ResourceType, S
     world.insert((Route, "r".to_owned()), resource(&table));
     for cluster in routes.values() {
         let (endpoints, text) = (cluster / 2, generation % 2);
-        let one = resource(&format!("c{cluster}=v{text}>e{endpoints}"));
+        let slow = if cluster % 3 == 1 { "%" } else { "" };
+        let one = resource(&format!("c{cluster}=v{text}>e{endpoints}{slow}"));
         world.insert((Cluster, format!("c{cluster}")), one);
         world.insert((Endpoints, format!("e{endpoints}")), resource(&format!("e{endpoints}=x")));
     }
