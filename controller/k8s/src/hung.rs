@@ -6,6 +6,9 @@
 //! whether it goes on. The API server ends each watch after [`WATCH_SECONDS`] and sends a bookmark before, so a healthy one is never silent for longer,
 //! and the next one goes on where it ended: nothing is listed again.
 //!
+//! A watch that begins with all objects (a streamed list) is given more time, as it would begin again with nothing. After the list it has no reason to
+//! say anything: it ends once it is silent, without being counted, and the next watch goes on from there.
+//!
 //! Where one connection died, others did. The first request that hangs therefore takes the idle connections out of use with it: what comes
 //! after it connects anew, and does not hang once more on a connection that was waiting to be used again.
 
@@ -15,7 +18,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, Uri};
 use kube::client::Body;
 use kube::{Client, Config};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -28,6 +31,9 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 /// How long one watch request lasts: a few more requests than with a minute, which is nothing to an API server.
 pub(crate) const WATCH_SECONDS: u32 = 20;
 
+/// How long a watch may last that begins with all objects: they take their time where there are many of them and little else.
+const STREAM_SECONDS: u32 = 300;
+
 /// How long nothing may come of an answer, or of the answer to a request that changes nothing. Longer than a watch lasts and than the API
 /// server lets a request wait for its turn (15 s), shorter than kube-runtime waits before it begins the watch again without a word (25 s).
 const SILENCE: Duration = Duration::from_secs(23);
@@ -37,6 +43,9 @@ const CHANGE: Duration = Duration::from_secs(30);
 
 /// When an answer has to be complete: the API server's own limit for everything but watches.
 const WHOLE: Duration = Duration::from_mins(1);
+
+/// Whoever waited this long for an answer and then dropped the request has a limit shorter than ours, as the leader election does.
+const IMPATIENCE: Duration = Duration::from_secs(1);
 
 /// How long connecting may take, TLS included.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -90,7 +99,7 @@ pub(crate) fn client(mut config: Config, hung: &HungRequests) -> Result<Client, 
     let client = Client::try_from(config.clone())?;
     let valid_until = *client.valid_until();
     let namespace = config.default_namespace.clone();
-    let current = Mutex::new(Connections { generation: 0, client });
+    let current = Mutex::new(Connections { generation: 0, client: Some(client) });
     let line = Arc::new(Line { config, hung: hung.clone(), current });
     let service = tower::service_fn(move |request| Arc::clone(&line).send(request));
     Ok(Client::new(service, namespace).with_valid_until(valid_until))
@@ -103,11 +112,10 @@ struct Line {
     current: Mutex<Connections>,
 }
 
-/// Connections that are used again, behind one client.
-#[derive(Clone)]
+/// Connections that are used again, behind one client, which is made when it is needed.
 struct Connections {
     generation: u64,
-    client: Client,
+    client: Option<Client>,
 }
 
 impl Line {
@@ -115,45 +123,104 @@ impl Line {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn send(self: Arc<Self>, request: Request<Body>) -> Result<Response<Answer>, kube::Error> {
-        let Connections { generation, client } = self.current().clone();
-        let complete_by = (!is_watch(&request)).then(|| Instant::now() + WHOLE);
-        let limit = if request.method() == Method::GET { SILENCE } else { CHANGE };
-        match timeout(limit, client.send(request)).await {
-            Ok(answered) => {
-                Ok(answered?.map(|body| Answer { body, complete_by, waiting: None, line: self, generation }))
-            }
-            Err(_) => Err(kube::Error::Service(self.gives_up(generation, Hung::Answer).into())),
-        }
+    /// The connections that a request is to choose from, and their generation.
+    fn connections(&self) -> Result<(u64, Client), kube::Error> {
+        let mut current = self.current();
+        let client = match current.client.take() {
+            Some(client) => client,
+            None => Client::try_from(self.config.clone())?,
+        };
+        current.client = Some(client.clone());
+        Ok((current.generation, client))
     }
 
-    /// Counts it, and leaves the connections that this request had to choose from.
-    fn gives_up(&self, generation: u64, why: Hung) -> Hung {
+    async fn send(self: Arc<Self>, mut request: Request<Body>) -> Result<Response<Answer>, kube::Error> {
+        let (generation, client) = self.connections()?;
+        let lasts = Lasts::of(&request);
+        if lasts == Lasts::Streaming {
+            lengthen(request.uri_mut());
+        }
+        let complete_by = (lasts == Lasts::Once).then(|| Instant::now() + WHOLE);
+        let limit = if request.method() == Method::GET { SILENCE } else { CHANGE };
+        let mut waiting = Waiting { line: &self, generation, since: Instant::now(), answered: false };
+        let answered = timeout(limit, client.send(request)).await;
+        waiting.answered = answered.is_ok();
+        drop(waiting);
+        let response = answered.map_err(|_| kube::Error::Service(Hung::Answer.into()))??;
+        Ok(response.map(|body| Answer { body, lasts, complete_by, silent: None, line: self, generation }))
+    }
+
+    /// Counts what hung, and leaves the connections that it had to choose from.
+    fn gives_up(&self, generation: u64, why: Hung) {
         self.hung.0.get_or_create(&why.label()).inc();
+        self.leaves(generation);
+    }
+
+    /// The next request connects anew.
+    fn leaves(&self, generation: u64) {
         let mut current = self.current();
         if current.generation == generation {
-            match Client::try_from(self.config.clone()) {
-                Ok(client) => *current = Connections { generation: generation + 1, client },
-                // The old connections are better than none; those that hang end one by one.
-                Err(error) => tracing::warn!("cannot prepare new connections to the API server: {error}"),
-            }
+            *current = Connections { generation: generation + 1, client: None };
         }
-        why
     }
 }
 
-fn is_watch(request: &Request<Body>) -> bool {
-    let query = request.uri().query().unwrap_or_default();
-    query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1"))
+/// How long an answer goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lasts {
+    /// Until it is complete.
+    Once,
+    /// As a watch.
+    Watching,
+    /// As a watch that begins with all objects.
+    Streaming,
+}
+
+impl Lasts {
+    fn of(request: &Request<Body>) -> Self {
+        let has =
+            |wanted| request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == wanted));
+        match (has("watch=true"), has("sendInitialEvents=true")) {
+            (false, _) => Self::Once,
+            (true, false) => Self::Watching,
+            (true, true) => Self::Streaming,
+        }
+    }
+}
+
+/// Asks for the time that a streamed list may need. What cannot be asked so is asked as it was.
+fn lengthen(uri: &mut Uri) {
+    let (usual, longer) =
+        (format!("timeoutSeconds={WATCH_SECONDS}"), format!("timeoutSeconds={STREAM_SECONDS}"));
+    if let Ok(longer) = uri.to_string().replace(&usual, &longer).parse() {
+        *uri = longer;
+    }
+}
+
+/// A request without an answer. It hung if it is dropped so, be it by us or by somebody whose patience is shorter.
+struct Waiting<'a> {
+    line: &'a Line,
+    generation: u64,
+    since: Instant,
+    answered: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.answered && self.since.elapsed() >= IMPATIENCE {
+            self.line.gives_up(self.generation, Hung::Answer);
+        }
+    }
 }
 
 /// The body of an answer: an error once nothing comes any more.
 struct Answer {
     body: Body,
+    lasts: Lasts,
     /// When it has to be complete, if it ever is.
     complete_by: Option<Instant>,
     /// Runs while somebody waits: what is not asked for cannot be late.
-    waiting: Option<Pin<Box<Sleep>>>,
+    silent: Option<Pin<Box<Sleep>>>,
     line: Arc<Line>,
     generation: u64,
 }
@@ -168,19 +235,25 @@ impl HttpBody for Answer {
     ) -> Poll<Option<Result<Frame<Self::Data>, kube::Error>>> {
         let this = &mut *self;
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
-            this.waiting = None;
+            this.silent = None;
             return Poll::Ready(frame);
         }
         let complete_by = this.complete_by;
-        let waiting = this.waiting.get_or_insert_with(|| {
+        let silent = this.silent.get_or_insert_with(|| {
             let silence_ends = Instant::now() + SILENCE;
             Box::pin(sleep_until(complete_by.map_or(silence_ends, |limit| limit.min(silence_ends))))
         });
-        ready!(waiting.as_mut().poll(context));
-        // Closes the connection, and ends the body after this error.
+        ready!(silent.as_mut().poll(context));
+        // Closes the connection, and ends the body.
         this.body = Body::empty();
-        let why = this.line.gives_up(this.generation, Hung::Rest);
-        Poll::Ready(Some(Err(kube::Error::Service(why.into()))))
+        if this.lasts == Lasts::Streaming {
+            // Its server has no reason to say anything after the list, so this may be nothing but a quiet cluster. The watch that goes on from
+            // here must not depend on which of the two it is.
+            this.line.leaves(this.generation);
+            return Poll::Ready(None);
+        }
+        this.line.gives_up(this.generation, Hung::Rest);
+        Poll::Ready(Some(Err(kube::Error::Service(Hung::Rest.into()))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -194,9 +267,13 @@ impl HttpBody for Answer {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::future::ready;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use futures::{StreamExt as _, TryStreamExt as _};
+    use http_body_util::{BodyExt as _, Full, StreamBody};
+    use hyper::body::Bytes;
     use kube::core::DynamicObject;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
@@ -267,6 +344,85 @@ mod tests {
             assert_eq!(hung.sum(), 1);
             assert_eq!(ask().await.unwrap(), "{}");
             assert_eq!(hung.sum(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_less_patient_has_new_connections_as_well() {
+        let server = Server::start(VERSION, "").await;
+        let hung = HungRequests::default();
+        let client = client(server.config.clone(), &hung).unwrap();
+        let ask = || client.request_text(get("/version"));
+        for answer in <[_; 2]>::from(tokio::join!(ask(), ask())) {
+            assert_eq!(answer.unwrap(), "{}");
+        }
+        // What is not wanted any more did not hang.
+        assert!(timeout(Duration::ZERO, ask()).await.is_err());
+        assert_eq!(hung.sum(), 0);
+        server.silence();
+        tokio::time::pause();
+        assert!(timeout(2 * IMPATIENCE, ask()).await.is_err());
+        tokio::time::resume();
+        assert_eq!(ask().await.unwrap(), "{}");
+        assert_eq!(hung.sum(), 1);
+    }
+
+    /// A line whose requests are answered in this process, where time that is paused goes on without surprises.
+    fn line<B>(answer: impl Fn(&Request<Body>) -> B + Send + 'static) -> Arc<Line>
+    where
+        B: HttpBody<Data = Bytes, Error = Infallible> + Send + 'static,
+    {
+        let service =
+            tower::service_fn(move |request| ready(Ok::<_, Infallible>(Response::new(answer(&request)))));
+        let current = Connections { generation: 0, client: Some(Client::new(service, "default")) };
+        let config = Config::new("http://127.0.0.1:9".parse().unwrap());
+        Arc::new(Line { config, hung: HungRequests::default(), current: Mutex::new(current) })
+    }
+
+    /// Says something six times, shortly before it would be too late, and nothing ever after.
+    fn slow(_: &Request<Body>) -> impl HttpBody<Data = Bytes, Error = Infallible> + use<> {
+        let words = futures::stream::iter(0..6).then(|_| async {
+            tokio::time::sleep(SILENCE - Duration::from_secs(1)).await;
+            Ok(Frame::data("word".into()))
+        });
+        StreamBody::new(words.chain(futures::stream::pending()))
+    }
+
+    async fn answered(line: &Arc<Line>, path: &str) -> Result<String, kube::Error> {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let body = Arc::clone(line).send(request).await?.into_body();
+        Ok(String::from_utf8_lossy(&body.collect().await?.to_bytes()).into_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_streamed_list_may_take_any_time_and_then_says_nothing() {
+        let line = line(slow);
+        let said = answered(&line, "/api/v1/pods?watch=true&sendInitialEvents=true").await.unwrap();
+        assert_eq!(said, "word".repeat(6));
+        // Quiet or dead: nobody can tell, so it does not count, and nothing depends on it.
+        assert_eq!((line.hung.sum(), line.current().generation), (0, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_of_others_counts_and_an_answer_has_its_end() {
+        for path in ["/api/v1/pods?watch=true", "/api/v1/pods"] {
+            let line = line(slow);
+            let started = Instant::now();
+            answered(&line, path).await.unwrap_err();
+            assert_eq!((line.hung.sum(), line.current().generation), (1, 1), "{path}");
+            assert_eq!(started.elapsed() <= WHOLE, !path.contains("watch"), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn streamed_lists_ask_for_more_time() {
+        let line = line(|request| Full::from(request.uri().to_string()));
+        for (path, asked) in [
+            ("/api/v1/pods?watch=true&timeoutSeconds=20", "timeoutSeconds=20"),
+            ("/api/v1/pods?watch=true&timeoutSeconds=20&sendInitialEvents=true", "timeoutSeconds=300&"),
+        ] {
+            let said = answered(&line, path).await.unwrap();
+            assert!(said.contains(asked), "{said}");
         }
     }
 

@@ -108,6 +108,8 @@ enum Next {
 struct Listing {
     objects: Vec<Object>,
     seen: Vec<Seen>,
+    /// Whether an error came in between.
+    failed: bool,
 }
 
 /// The watch of one scope.
@@ -184,9 +186,10 @@ impl Watch {
     async fn take(&mut self, item: watcher::Result<watcher::Event<Wire>>) -> Result<Next, Closed> {
         match item {
             Ok(watcher::Event::Init) => {
-                // A streamed list that ended before its end: an old server that does not know the request. Take pages from now on.
-                let broken = self.listing.replace(Listing::default()).is_some();
-                if broken && self.told.is_none() && self.strategy == InitialListStrategy::StreamingList {
+                // A streamed list that ended before its end, without an error: an old server that does not know the request, or more objects than
+                // there is time for. Take pages from now on, which take what time they need.
+                let ended = self.listing.replace(Listing::default()).is_some_and(|listing| !listing.failed);
+                if ended && self.strategy == InitialListStrategy::StreamingList {
                     return Ok(self.take_pages());
                 }
                 return Ok(Next::Poll);
@@ -212,7 +215,7 @@ impl Watch {
     }
 
     async fn listed(&mut self) -> Result<(), Closed> {
-        let Listing { objects, seen } = self.listing.take().unwrap_or_default();
+        let Listing { objects, seen, .. } = self.listing.take().unwrap_or_default();
         self.metrics.lists.get_or_create(&self.scope.kind.into()).inc();
         if Status::is_written(self.scope.kind) {
             self.statuses.replace(self.scope.kind, self.scope.namespace.as_deref(), seen);
@@ -280,7 +283,7 @@ impl Watch {
 
     /// Takes pages instead of a stream from now on, at once.
     fn take_pages(&mut self) -> Next {
-        tracing::debug!(kind = %self.scope.kind, "the API server does not stream lists: taking pages");
+        tracing::debug!(kind = %self.scope.kind, "the API server does not stream this list to its end: taking pages");
         self.strategy = InitialListStrategy::ListWatch;
         Next::Reopen
     }
@@ -290,6 +293,9 @@ impl Watch {
         let trouble = Trouble::new(&self.scope, error);
         let labels = ErrorLabels::new(self.scope.kind, trouble.cause.as_str());
         self.metrics.watch_errors.get_or_create(&labels).inc();
+        if let Some(listing) = &mut self.listing {
+            listing.failed = true;
+        }
         if self.strategy == InitialListStrategy::StreamingList && trouble.rejects_streaming() {
             return self.take_pages();
         }
