@@ -99,91 +99,92 @@ pub(crate) fn client(mut config: Config, hung: &HungRequests) -> Result<Client, 
     let client = Client::try_from(config.clone())?;
     let valid_until = *client.valid_until();
     let namespace = config.default_namespace.clone();
-    let current = Mutex::new(Connections { generation: 0, client: Some(client) });
-    let line = Arc::new(Line { config, hung: hung.clone(), current });
-    let service = tower::service_fn(move |request| Arc::clone(&line).send(request));
+    let pool = Mutex::new(Pool { generation: 0, client: Some(client) });
+    let transport = Arc::new(Transport { config, hung: hung.clone(), pool });
+    let service = tower::service_fn(move |request| Arc::clone(&transport).send(request));
     Ok(Client::new(service, namespace).with_valid_until(valid_until))
 }
 
-/// The way to the API server.
-struct Line {
+/// Sends requests to the API server, and watches over their answers.
+struct Transport {
     config: Config,
     hung: HungRequests,
-    current: Mutex<Connections>,
+    pool: Mutex<Pool>,
 }
 
-/// Connections that are used again, behind one client, which is made when it is needed.
-struct Connections {
+/// Connections that are used again: those of one client, which is made when it is needed.
+struct Pool {
     generation: u64,
     client: Option<Client>,
 }
 
-impl Line {
-    fn current(&self) -> MutexGuard<'_, Connections> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+impl Transport {
+    fn lock(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The connections that a request is to choose from, and their generation.
-    fn connections(&self) -> Result<(u64, Client), kube::Error> {
-        let mut current = self.current();
-        let client = match current.client.take() {
+    fn pooled(&self) -> Result<(u64, Client), kube::Error> {
+        let mut pool = self.lock();
+        let client = match pool.client.take() {
             Some(client) => client,
             None => Client::try_from(self.config.clone())?,
         };
-        current.client = Some(client.clone());
-        Ok((current.generation, client))
+        pool.client = Some(client.clone());
+        Ok((pool.generation, client))
     }
 
     async fn send(self: Arc<Self>, mut request: Request<Body>) -> Result<Response<Answer>, kube::Error> {
-        let (generation, client) = self.connections()?;
-        let lasts = Lasts::of(&request);
-        if lasts == Lasts::Streaming {
+        let (generation, client) = self.pooled()?;
+        let kind = RequestKind::of(&request);
+        if kind == RequestKind::StreamedList {
             lengthen(request.uri_mut());
         }
-        let complete_by = (lasts == Lasts::Once).then(|| Instant::now() + WHOLE);
+        let complete_by = (kind == RequestKind::Single).then(|| Instant::now() + WHOLE);
         let limit = if request.method() == Method::GET { SILENCE } else { CHANGE };
-        let mut waiting = Waiting { line: &self, generation, since: Instant::now(), answered: false };
+        let mut unanswered =
+            Unanswered { transport: &self, generation, since: Instant::now(), answered: false };
         let answered = timeout(limit, client.send(request)).await;
-        waiting.answered = answered.is_ok();
-        drop(waiting);
+        unanswered.answered = answered.is_ok();
+        drop(unanswered);
         let response = answered.map_err(|_| kube::Error::Service(Hung::Answer.into()))??;
-        Ok(response.map(|body| Answer { body, lasts, complete_by, silent: None, line: self, generation }))
+        Ok(response.map(|body| Answer { body, kind, complete_by, silent: None, transport: self, generation }))
     }
 
     /// Counts what hung, and leaves the connections that it had to choose from.
-    fn gives_up(&self, generation: u64, why: Hung) {
+    fn give_up(&self, generation: u64, why: Hung) {
         self.hung.0.get_or_create(&why.label()).inc();
-        self.leaves(generation);
+        self.retire(generation);
     }
 
     /// The next request connects anew.
-    fn leaves(&self, generation: u64) {
-        let mut current = self.current();
-        if current.generation == generation {
-            *current = Connections { generation: generation + 1, client: None };
+    fn retire(&self, generation: u64) {
+        let mut pool = self.lock();
+        if pool.generation == generation {
+            *pool = Pool { generation: generation + 1, client: None };
         }
     }
 }
 
-/// How long an answer goes on.
+/// What a request asks for, which says when its answer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lasts {
-    /// Until it is complete.
-    Once,
-    /// As a watch.
-    Watching,
-    /// As a watch that begins with all objects.
-    Streaming,
+enum RequestKind {
+    /// Anything that is not a watch.
+    Single,
+    /// Changes from a resource version on.
+    Watch,
+    /// A watch that begins with all objects.
+    StreamedList,
 }
 
-impl Lasts {
+impl RequestKind {
     fn of(request: &Request<Body>) -> Self {
         let has =
             |wanted| request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == wanted));
         match (has("watch=true"), has("sendInitialEvents=true")) {
-            (false, _) => Self::Once,
-            (true, false) => Self::Watching,
-            (true, true) => Self::Streaming,
+            (false, _) => Self::Single,
+            (true, false) => Self::Watch,
+            (true, true) => Self::StreamedList,
         }
     }
 }
@@ -198,17 +199,17 @@ fn lengthen(uri: &mut Uri) {
 }
 
 /// A request without an answer. It hung if it is dropped so, be it by us or by somebody whose patience is shorter.
-struct Waiting<'a> {
-    line: &'a Line,
+struct Unanswered<'a> {
+    transport: &'a Transport,
     generation: u64,
     since: Instant,
     answered: bool,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if !self.answered && self.since.elapsed() >= IMPATIENCE {
-            self.line.gives_up(self.generation, Hung::Answer);
+            self.transport.give_up(self.generation, Hung::Answer);
         }
     }
 }
@@ -216,12 +217,12 @@ impl Drop for Waiting<'_> {
 /// The body of an answer: an error once nothing comes any more.
 struct Answer {
     body: Body,
-    lasts: Lasts,
+    kind: RequestKind,
     /// When it has to be complete, if it ever is.
     complete_by: Option<Instant>,
     /// Runs while somebody waits: what is not asked for cannot be late.
     silent: Option<Pin<Box<Sleep>>>,
-    line: Arc<Line>,
+    transport: Arc<Transport>,
     generation: u64,
 }
 
@@ -246,13 +247,13 @@ impl HttpBody for Answer {
         ready!(silent.as_mut().poll(context));
         // Closes the connection, and ends the body.
         this.body = Body::empty();
-        if this.lasts == Lasts::Streaming {
+        if this.kind == RequestKind::StreamedList {
             // Its server has no reason to say anything after the list, so this may be nothing but a quiet cluster. The watch that goes on from
             // here must not depend on which of the two it is.
-            this.line.leaves(this.generation);
+            this.transport.retire(this.generation);
             return Poll::Ready(None);
         }
-        this.line.gives_up(this.generation, Hung::Rest);
+        this.transport.give_up(this.generation, Hung::Rest);
         Poll::Ready(Some(Err(kube::Error::Service(Hung::Rest.into()))))
     }
 
@@ -271,7 +272,7 @@ mod tests {
     use std::future::ready;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use futures::{StreamExt as _, TryStreamExt as _};
+    use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
     use http_body_util::{BodyExt as _, Full, StreamBody};
     use hyper::body::Bytes;
     use kube::core::DynamicObject;
@@ -357,7 +358,7 @@ mod tests {
             assert_eq!(answer.unwrap(), "{}");
         }
         // What is not wanted any more did not hang.
-        assert!(timeout(Duration::ZERO, ask()).await.is_err());
+        assert!(ask().now_or_never().is_none());
         assert_eq!(hung.sum(), 0);
         server.silence();
         tokio::time::pause();
@@ -367,16 +368,16 @@ mod tests {
         assert_eq!(hung.sum(), 1);
     }
 
-    /// A line whose requests are answered in this process, where time that is paused goes on without surprises.
-    fn line<B>(answer: impl Fn(&Request<Body>) -> B + Send + 'static) -> Arc<Line>
+    /// A transport whose requests are answered in this process, where time that is paused goes on without surprises.
+    fn transport<B>(answer: impl Fn(&Request<Body>) -> B + Send + 'static) -> Arc<Transport>
     where
         B: HttpBody<Data = Bytes, Error = Infallible> + Send + 'static,
     {
         let service =
             tower::service_fn(move |request| ready(Ok::<_, Infallible>(Response::new(answer(&request)))));
-        let current = Connections { generation: 0, client: Some(Client::new(service, "default")) };
+        let pool = Pool { generation: 0, client: Some(Client::new(service, "default")) };
         let config = Config::new("http://127.0.0.1:9".parse().unwrap());
-        Arc::new(Line { config, hung: HungRequests::default(), current: Mutex::new(current) })
+        Arc::new(Transport { config, hung: HungRequests::default(), pool: Mutex::new(pool) })
     }
 
     /// Says something six times, shortly before it would be too late, and nothing ever after.
@@ -388,40 +389,40 @@ mod tests {
         StreamBody::new(words.chain(futures::stream::pending()))
     }
 
-    async fn answered(line: &Arc<Line>, path: &str) -> Result<String, kube::Error> {
+    async fn answered(transport: &Arc<Transport>, path: &str) -> Result<String, kube::Error> {
         let request = Request::get(path).body(Body::empty()).unwrap();
-        let body = Arc::clone(line).send(request).await?.into_body();
+        let body = Arc::clone(transport).send(request).await?.into_body();
         Ok(String::from_utf8_lossy(&body.collect().await?.to_bytes()).into_owned())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_streamed_list_may_take_any_time_and_then_says_nothing() {
-        let line = line(slow);
-        let said = answered(&line, "/api/v1/pods?watch=true&sendInitialEvents=true").await.unwrap();
+        let transport = transport(slow);
+        let said = answered(&transport, "/api/v1/pods?watch=true&sendInitialEvents=true").await.unwrap();
         assert_eq!(said, "word".repeat(6));
         // Quiet or dead: nobody can tell, so it does not count, and nothing depends on it.
-        assert_eq!((line.hung.sum(), line.current().generation), (0, 1));
+        assert_eq!((transport.hung.sum(), transport.lock().generation), (0, 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn silence_of_others_counts_and_an_answer_has_its_end() {
         for path in ["/api/v1/pods?watch=true", "/api/v1/pods"] {
-            let line = line(slow);
+            let transport = transport(slow);
             let started = Instant::now();
-            answered(&line, path).await.unwrap_err();
-            assert_eq!((line.hung.sum(), line.current().generation), (1, 1), "{path}");
+            answered(&transport, path).await.unwrap_err();
+            assert_eq!((transport.hung.sum(), transport.lock().generation), (1, 1), "{path}");
             assert_eq!(started.elapsed() <= WHOLE, !path.contains("watch"), "{path}");
         }
     }
 
     #[tokio::test]
     async fn streamed_lists_ask_for_more_time() {
-        let line = line(|request| Full::from(request.uri().to_string()));
+        let transport = transport(|request| Full::from(request.uri().to_string()));
         for (path, asked) in [
             ("/api/v1/pods?watch=true&timeoutSeconds=20", "timeoutSeconds=20"),
             ("/api/v1/pods?watch=true&timeoutSeconds=20&sendInitialEvents=true", "timeoutSeconds=300&"),
         ] {
-            let said = answered(&line, path).await.unwrap();
+            let said = answered(&transport, path).await.unwrap();
             assert!(said.contains(asked), "{said}");
         }
     }
