@@ -380,10 +380,10 @@ mod tests {
         Arc::new(Transport { config, hung: HungRequests::default(), pool: Mutex::new(pool) })
     }
 
-    /// Says something six times, shortly before it would be too late, and nothing ever after.
+    /// Says something six times, before it would be too late, and nothing ever after.
     fn slow(_: &Request<Body>) -> impl HttpBody<Data = Bytes, Error = Infallible> + use<> {
         let words = futures::stream::iter(0..6).then(|_| async {
-            tokio::time::sleep(SILENCE - Duration::from_secs(1)).await;
+            tokio::time::sleep(SILENCE / 4 * 3).await;
             Ok(Frame::data("word".into()))
         });
         StreamBody::new(words.chain(futures::stream::pending()))

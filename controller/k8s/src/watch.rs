@@ -321,3 +321,38 @@ impl Watch {
         self.events.send(event).await.map_err(|_| Closed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::pending;
+
+    use hyper::{Request, Response};
+    use kube::client::Body;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_ends_early_is_taken_in_pages_and_one_that_fails_is_streamed_again() {
+        let nobody = tower::service_fn(|_: Request<Body>| pending::<Result<Response<Body>, Infallible>>());
+        let sources = Sources {
+            client: Client::new(nobody, "default"),
+            watch_namespaces: BTreeSet::new(),
+            settings: Settings::default(),
+            statuses: Arc::new(Statuses::new()),
+            metrics: Metrics::default(),
+        };
+        let (events, _events) = mpsc::channel(1);
+        let mut watch = Watch::new(&sources, Scope { kind: Kind::Service, namespace: None }, events);
+        for (item, strategy) in [
+            (Ok(watcher::Event::Init), InitialListStrategy::StreamingList),
+            (Err(watcher::Error::NoResourceVersion), InitialListStrategy::StreamingList),
+            (Ok(watcher::Event::Init), InitialListStrategy::StreamingList),
+            // The trouble before does not count.
+            (Ok(watcher::Event::Init), InitialListStrategy::ListWatch),
+        ] {
+            assert!(watch.take(item).await.is_ok());
+            assert_eq!(watch.strategy, strategy);
+        }
+    }
+}
