@@ -13,6 +13,7 @@
 //! | certificates | [`certs::TestCa`] |
 //! | a search for keys in what is shown | [`leak::Needle`] |
 //! | ports for programs that cannot take any | [`ports::free`] |
+//! | connections to kube-apiserver that die without a sign | [`relay::Relay`] |
 //! | waiting on a condition | [`wait::eventually`] |
 
 pub mod apiserver;
@@ -23,6 +24,7 @@ pub mod envoy;
 pub mod leak;
 pub mod ports;
 pub mod process;
+pub mod relay;
 mod tls;
 pub mod wait;
 

@@ -211,13 +211,12 @@ where
 {
     async fn keep(self, mut telling: Telling, token: CancellationToken) {
         let Self { kind, api, config, cache, trim, whose, shared } = self;
-        let events = kube::runtime::watcher(api, config)
+        let events = contour_k8s::watch(api, config)
             // Nobody reads it, and it is most of a small object.
             .modify(move |object| {
                 object.managed_fields_mut().clear();
                 trim(object);
             })
-            .default_backoff()
             .reflect(cache);
         let mut events = pin!(events);
         let mut trouble = None;

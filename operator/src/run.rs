@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use contour_k8s::{ClientSource, Election, LeaseSettings, always_leading, api_health, connect, identity};
+use contour_k8s::{
+    ClientSource, Election, HungRequests, LeaseSettings, always_leading, api_health, connect, identity,
+};
 use contour_runtime::{
     AdminServers, BuildInfo, HealthCheck, Readiness, Shutdown, Tasks, Telemetry, health_router,
     metrics_router, register_process_metrics,
@@ -41,7 +43,9 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     register_process_metrics(&mut registry, &build);
     let metrics = Metrics::register(&mut registry);
     let admin = AdminServers::bind(&args.admin.addresses()).await?;
-    let client = connect(&client_source(&args.kubernetes)).await?;
+    let hung = HungRequests::default();
+    hung.register(registry.sub_registry_with_prefix("contour_operator"));
+    let client = connect(&client_source(&args.kubernetes), &hung).await?;
     let mut tasks = Tasks::new(token.clone());
     let name = identity();
     let leading = elect(&mut tasks, &client, args.leader_election, &name, &token)?;

@@ -9,8 +9,7 @@ use contour_crds::status::{LoadBalancerIngress, PortStatus};
 use contour_objects::{Kind, NamespacedName, Scope};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Service;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client};
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until};
@@ -19,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::{ErrorLabels, Metrics};
 use crate::statuses::Statuses;
 use crate::trouble::{Cause, Trouble};
+use crate::watcher::watch;
 
 /// Where Envoys are reached, on the Envoy Service: a comma list that is taken instead of the Service's load balancer. The operator writes it
 /// where nodes are addressed and no load balancer is.
@@ -118,7 +118,7 @@ impl AddressSource {
     pub async fn run(self, token: CancellationToken) {
         let services: Api<Service> = Api::namespaced(self.client.clone(), &self.service.namespace);
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.service.name));
-        let mut stream = pin!(watcher(services, config.timeout(60)).default_backoff());
+        let mut stream = pin!(watch(services, config));
         let mut listed = Vec::new();
         let mut without_since: Option<Instant> = None;
         let mut told = None;

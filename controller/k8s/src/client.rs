@@ -12,6 +12,8 @@ use kube::config::{
 use thiserror::Error;
 use tokio::time::timeout;
 
+use crate::hung::{self, HungRequests};
+
 /// How long the API server has to answer a health check.
 const HEALTH_LIMIT: Duration = Duration::from_secs(3);
 
@@ -59,10 +61,11 @@ pub enum ClientError {
     },
 }
 
-/// A client for the API server. Makes no request yet. It does not limit its own rate: the server's priority and fairness does.
+/// A client for the API server, the one way to get one. Makes no request yet. It does not limit its own rate: the server's priority and
+/// fairness does. A request or a watch that hangs is counted in `hung` and fails within half a minute.
 ///
 /// Fails if the configuration cannot be read or used.
-pub async fn connect(source: &ClientSource) -> Result<Client, ClientError> {
+pub async fn connect(source: &ClientSource, hung: &HungRequests) -> Result<Client, ClientError> {
     let mut config = match source {
         ClientSource::InCluster => Config::incluster().map_err(ClientError::InCluster)?,
         ClientSource::Kubeconfig(path) => {
@@ -72,7 +75,7 @@ pub async fn connect(source: &ClientSource) -> Result<Client, ClientError> {
     };
     config.headers.push((USER_AGENT, HeaderValue::from_static("contour")));
     let url = config.cluster_url.to_string();
-    Client::try_from(config).map_err(|e| ClientError::Build { url, source: Box::new(e) })
+    hung::client(config, hung).map_err(|e| ClientError::Build { url, source: Box::new(e) })
 }
 
 async fn from_file(path: &PathBuf) -> Result<Config, Box<KubeconfigError>> {
@@ -137,7 +140,9 @@ mod tests {
              clusters: [{{name: c, cluster: {{server: \"{server}\"}}}}], users: [{{name: u, user: {{}}}}]}}"
         )
         .unwrap();
-        let client = connect(&ClientSource::Kubeconfig(file.path().to_owned())).await.unwrap();
+        let client = connect(&ClientSource::Kubeconfig(file.path().to_owned()), &HungRequests::default())
+            .await
+            .unwrap();
         let error = api_health(client).await.unwrap_err().to_string();
         assert!(error.starts_with("the Kubernetes API server cannot be asked for its version: "), "{error}");
         let request = answering.await.unwrap();
@@ -150,7 +155,9 @@ mod tests {
     #[tokio::test]
     async fn names_the_file_and_the_way_out() {
         let source = ClientSource::Kubeconfig("/nonexistent/kubeconfig".into());
-        let Err(error) = connect(&source).await else { panic!("there is no such file") };
+        let Err(error) = connect(&source, &HungRequests::default()).await else {
+            panic!("there is no such file")
+        };
         let text = error.to_string();
         assert!(text.contains("/nonexistent/kubeconfig") && text.contains("--incluster"), "{text}");
         assert!(innermost(&error).contains("No such file"), "{}", innermost(&error));
@@ -158,7 +165,9 @@ mod tests {
 
     #[tokio::test]
     async fn names_the_service_account_outside_a_pod() {
-        let Err(error) = connect(&ClientSource::InCluster).await else { panic!("tests do not run in a pod") };
+        let Err(error) = connect(&ClientSource::InCluster, &HungRequests::default()).await else {
+            panic!("tests do not run in a pod")
+        };
         assert!(error.to_string().contains("--kubeconfig"), "{error}");
     }
 }

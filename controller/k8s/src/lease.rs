@@ -148,9 +148,10 @@ impl Election {
         *self.leading.borrow()
     }
 
-    /// When an attempt that began then takes too long: a leader must know in time that it is one no more.
+    /// When an attempt that began then takes too long: there has to be time for another one, on another connection, and a leader must know in
+    /// time that it is one no more.
     fn give_up(&self, started: Instant) -> Instant {
-        let limit = started + self.settings.renew_deadline;
+        let limit = started + self.settings.renew_deadline / 2;
         if self.leads() { limit.min(self.renewed + self.settings.renew_deadline) } else { limit }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! | part | what it does |
 //! |---|---|
-//! | [`connect`], [`api_health`] | the client, and whether the API server answers |
+//! | [`connect`], [`api_health`] | the client, whose requests do not hang, and whether the API server answers |
+//! | [`watch()`] | what keeps any watch going, whoever reads it |
 //! | [`Sources`] | watches every kind and tells [`contour_objects::Event`]s; a list is one atomic `Replace` |
 //! | [`Statuses`] | per HTTPProxy and Ingress, the status the API server holds and the one it should hold |
 //! | [`AddressSource`] | the addresses that statuses name, from the Envoy Service |
@@ -52,6 +53,7 @@ mod addresses;
 mod client;
 mod configuration;
 mod decode;
+mod hung;
 mod lease;
 mod lease_event;
 mod merge;
@@ -60,14 +62,17 @@ mod notes;
 mod statuses;
 mod trouble;
 mod watch;
+mod watcher;
 mod writer;
 
 pub use addresses::{ADDRESS_GRACE, ADDRESSES, AddressError, AddressSource, parse_addresses};
 pub use client::{ClientError, ClientSource, HealthError, api_health, connect};
 pub use configuration::{ConfigurationError, configuration};
+pub use hung::HungRequests;
 pub use lease::{Election, LeaseSettings, LeaseTimesError, always_leading, identity};
 pub use metrics::Metrics;
 pub use notes::{NoteWriter, Notes};
 pub use statuses::Statuses;
 pub use watch::{Sources, SourcesError};
+pub use watcher::watch;
 pub use writer::StatusWriter;

@@ -68,11 +68,6 @@ impl<'a> Trouble<'a> {
         matches!(self.error, Error::WatchStartFailed(_))
             && status(self.error).is_some_and(|s| matches!(s.code, 400 | 422))
     }
-
-    /// Whether the point at which the watch was to go on is gone, and the server told so before it began.
-    pub(crate) fn cannot_resume(&self) -> bool {
-        matches!(self.error, Error::WatchStartFailed(_)) && self.cause == Cause::Expired
-    }
 }
 
 impl fmt::Display for Trouble<'_> {
@@ -152,17 +147,5 @@ mod tests {
         );
         let text = told(Kind::Secret, &Error::WatchStartFailed(api(403)));
         assert!(text.starts_with("not allowed to watch secrets in all namespaces:"), "{text}");
-    }
-
-    #[test]
-    fn expiry_before_the_watch_begins_cannot_be_resumed() {
-        let scope = Scope { kind: Kind::Service, namespace: None };
-        for (error, resumable) in [
-            (Error::WatchStartFailed(api(410)), false),
-            (Error::WatchError(Status::failure("old", "Expired").with_code(410).boxed()), true),
-            (Error::WatchStartFailed(api(500)), true),
-        ] {
-            assert_eq!(Trouble::new(&scope, &error).cannot_resume(), !resumable, "{error}");
-        }
     }
 }

@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use contour_graph::Settings;
 use contour_graph::status::{Issue, ProxyStatus};
 use contour_objects::{Event, Kind, NamespacedName, Object, ObjectRef, Scope};
@@ -19,17 +17,15 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::decode::{Observed, Wire, decode, reference, resource};
+use crate::hung::WATCH_SECONDS;
 use crate::merge::Status;
 use crate::metrics::{ErrorLabels, Metrics};
 use crate::statuses::{Claim, Seen, Statuses};
 use crate::trouble::{Cause, Trouble};
+use crate::watcher::{Pauses, cannot_resume};
 
 /// Secrets that can hold no certificate for Contour and are often large or many: never sent to us.
 const SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token";
-
-/// How long one watch request lasts. Nothing is lost in between; but a connection that died in silence is noticed only then, and until then
-/// configuration is stale. One request per minute and kind is nothing to an API server.
-const WATCH_SECONDS: u32 = 60;
 
 /// Why watching ended although nobody asked it to.
 #[derive(Debug, Error)]
@@ -112,6 +108,8 @@ enum Next {
 struct Listing {
     objects: Vec<Object>,
     seen: Vec<Seen>,
+    /// Whether an error came in between.
+    failed: bool,
 }
 
 /// The watch of one scope.
@@ -127,7 +125,7 @@ struct Watch {
     /// What was last told to be wrong.
     told: Option<Cause>,
     /// Since the last thing that arrived.
-    pauses: Option<ExponentialBackoff>,
+    pauses: Pauses,
 }
 
 impl Watch {
@@ -142,7 +140,7 @@ impl Watch {
             strategy: InitialListStrategy::StreamingList,
             listing: None,
             told: None,
-            pauses: None,
+            pauses: Pauses::default(),
         }
     }
 
@@ -185,17 +183,13 @@ impl Watch {
         }
     }
 
-    async fn pause(&mut self) {
-        // The iterator has no end; were it to end, a full pause is the safe choice.
-        sleep(self.pauses.get_or_insert_with(pauses).next().unwrap_or(LONGEST_PAUSE)).await;
-    }
-
     async fn take(&mut self, item: watcher::Result<watcher::Event<Wire>>) -> Result<Next, Closed> {
         match item {
             Ok(watcher::Event::Init) => {
-                // A streamed list that ended before its end: an old server that does not know the request. Take pages from now on.
-                let broken = self.listing.replace(Listing::default()).is_some();
-                if broken && self.told.is_none() && self.strategy == InitialListStrategy::StreamingList {
+                // A streamed list that ended before its end, without an error: an old server that does not know the request, or more objects than
+                // there is time for. Take pages from now on, which take what time they need.
+                let ended = self.listing.replace(Listing::default()).is_some_and(|listing| !listing.failed);
+                if ended && self.strategy == InitialListStrategy::StreamingList {
                     return Ok(self.take_pages());
                 }
                 return Ok(Next::Poll);
@@ -221,7 +215,7 @@ impl Watch {
     }
 
     async fn listed(&mut self) -> Result<(), Closed> {
-        let Listing { objects, seen } = self.listing.take().unwrap_or_default();
+        let Listing { objects, seen, .. } = self.listing.take().unwrap_or_default();
         self.metrics.lists.get_or_create(&self.scope.kind.into()).inc();
         if Status::is_written(self.scope.kind) {
             self.statuses.replace(self.scope.kind, self.scope.namespace.as_deref(), seen);
@@ -289,7 +283,7 @@ impl Watch {
 
     /// Takes pages instead of a stream from now on, at once.
     fn take_pages(&mut self) -> Next {
-        tracing::debug!(kind = %self.scope.kind, "the API server does not stream lists: taking pages");
+        tracing::debug!(kind = %self.scope.kind, "the API server does not stream this list to its end: taking pages");
         self.strategy = InitialListStrategy::ListWatch;
         Next::Reopen
     }
@@ -299,23 +293,25 @@ impl Watch {
         let trouble = Trouble::new(&self.scope, error);
         let labels = ErrorLabels::new(self.scope.kind, trouble.cause.as_str());
         self.metrics.watch_errors.get_or_create(&labels).inc();
+        if let Some(listing) = &mut self.listing {
+            listing.failed = true;
+        }
         if self.strategy == InitialListStrategy::StreamingList && trouble.rejects_streaming() {
             return self.take_pages();
         }
-        let reopen = trouble.cannot_resume();
         if trouble.cause == Cause::Expired {
             tracing::debug!("{trouble}");
         } else if self.told != Some(trouble.cause) {
             tracing::warn!("{trouble} (trying again until it works)");
             self.told = Some(trouble.cause);
         }
-        self.pause().await;
-        if reopen { Next::Reopen } else { Next::Poll }
+        sleep(self.pauses.after(error)).await;
+        if cannot_resume(error) { Next::Reopen } else { Next::Poll }
     }
 
     /// Something arrived.
     fn works(&mut self) {
-        self.pauses = None;
+        self.pauses.reset();
         if self.told.take().is_some() {
             tracing::info!(kind = %self.scope.kind, namespace = self.scope.namespace.as_deref(), "the watch works again");
         }
@@ -326,29 +322,37 @@ impl Watch {
     }
 }
 
-/// With jitter, which adds up to as much again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-
-/// Pauses between attempts: from half a second to half a minute.
-fn pauses() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(500))
-        .with_max_delay(LONGEST_PAUSE)
-        .with_factor(2.0)
-        .with_jitter()
-        .without_max_times()
-        .build()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::future::pending;
+
+    use hyper::{Request, Response};
+    use kube::client::Body;
+
     use super::*;
 
-    #[test]
-    fn pauses_grow_and_have_no_end() {
-        let pauses: Vec<_> = pauses().take(100).collect();
-        assert_eq!(pauses.len(), 100);
-        assert!(pauses[0] < Duration::from_secs(1));
-        assert!(pauses[99] >= LONGEST_PAUSE && pauses[99] <= 2 * LONGEST_PAUSE, "{:?}", pauses[99]);
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_ends_early_is_taken_in_pages_and_one_that_fails_is_streamed_again() {
+        let nobody = tower::service_fn(|_: Request<Body>| pending::<Result<Response<Body>, Infallible>>());
+        let sources = Sources {
+            client: Client::new(nobody, "default"),
+            watch_namespaces: BTreeSet::new(),
+            settings: Settings::default(),
+            statuses: Arc::new(Statuses::new()),
+            metrics: Metrics::default(),
+        };
+        let (events, _events) = mpsc::channel(1);
+        let mut watch = Watch::new(&sources, Scope { kind: Kind::Service, namespace: None }, events);
+        for (item, strategy) in [
+            (Ok(watcher::Event::Init), InitialListStrategy::StreamingList),
+            (Err(watcher::Error::NoResourceVersion), InitialListStrategy::StreamingList),
+            (Ok(watcher::Event::Init), InitialListStrategy::StreamingList),
+            // The trouble before does not count.
+            (Ok(watcher::Event::Init), InitialListStrategy::ListWatch),
+        ] {
+            assert!(watch.take(item).await.is_ok());
+            assert_eq!(watch.strategy, strategy);
+        }
     }
 }

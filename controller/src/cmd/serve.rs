@@ -9,8 +9,8 @@ use anyhow::Context;
 use axum::Router;
 use axum::routing::get;
 use contour_k8s::{
-    ADDRESS_GRACE, AddressSource, ClientSource, Election, LeaseSettings, Metrics, NoteWriter, Notes, Sources,
-    StatusWriter, Statuses, always_leading, api_health, configuration, connect, identity,
+    ADDRESS_GRACE, AddressSource, ClientSource, Election, HungRequests, LeaseSettings, Metrics, NoteWriter,
+    Notes, Sources, StatusWriter, Statuses, always_leading, api_health, configuration, connect, identity,
 };
 use contour_objects::NamespacedName;
 use contour_runtime::{
@@ -59,7 +59,8 @@ pub async fn run_by_object(args: &ServeArgs, object: NamespacedName) -> anyhow::
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     let environment = Environment::of_process();
     let path = kubeconfig(args, &ConfigFile::default(), &environment);
-    let client = connect(&client_source(path.as_ref())).await?;
+    let hung = HungRequests::default();
+    let client = connect(&client_source(path.as_ref()), &hung).await?;
     let token = shutdown.token();
     let read = token.run_until_cancelled(configuration(&client, &object));
     let Some(spec) = read.await.transpose()? else { return Ok(()) };
@@ -71,26 +72,33 @@ pub async fn run_by_object(args: &ServeArgs, object: NamespacedName) -> anyhow::
             "{flag} has no effect: the ContourConfiguration decides; write {field} there, or leave the flag out"
         );
     }
-    run_until(settings, client, shutdown).await
+    run_until(settings, client, hung, shutdown).await
 }
 
 /// Runs until a signal, or until something fails that the process cannot go on without.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
-    let client = connect(&client_source(settings.kubernetes.kubeconfig.as_ref())).await?;
-    run_until(settings, client, shutdown).await
+    let hung = HungRequests::default();
+    let client = connect(&client_source(settings.kubernetes.kubeconfig.as_ref()), &hung).await?;
+    run_until(settings, client, hung, shutdown).await
 }
 
-async fn run_until(settings: Settings, client: Client, shutdown: Shutdown) -> anyhow::Result<()> {
+async fn run_until(
+    settings: Settings,
+    client: Client,
+    hung: HungRequests,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let token = shutdown.token();
     let mut registry = Registry::default();
     register_process_metrics(&mut registry, &BuildInfo::current());
+    hung.register(registry.sub_registry_with_prefix("contour"));
     // Probes, metrics and the lease have a thread and connections of their own, whatever the rest is busy with; so has the engine.
     let (control, building) = (dedicated("control")?, dedicated("engine")?);
     let addresses = settings.admin.clone();
     let admin = control.run(async move { AdminServers::bind(&addresses).await }).await?;
     let source = client_source(settings.kubernetes.kubeconfig.as_ref());
-    let own_client = control.run(async move { connect(&source).await }).await?;
+    let own_client = control.run(async move { connect(&source, &hung).await }).await?;
 
     let cache = Cache::new();
     let tls = settings.xds.tls.clone().map(tls_files);

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod configuration;
+mod hung;
 mod objects;
 mod rejection;
 mod replicas;
@@ -32,6 +33,7 @@ in_own_network! {
     rejection::what_envoy_rejects_is_held_back_alone,
     restart::a_restart_is_not_noticed,
     replicas::the_lease_holder_alone_writes_statuses,
+    hung::dead_connections_cost_half_a_minute_and_not_the_lease,
     configuration::an_object_configures_and_statuses_say_where,
     start::kinds_may_come_later,
     tenants::a_host_stays_with_who_has_it,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use contour_e2e::wait::{SOON, eventually};
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::api::Api;
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -19,10 +19,14 @@ const LEASE: [&str; 3] = [
     "--leader-election-retry-period=500ms",
 ];
 
-async fn holder(cluster: &Cluster) -> anyhow::Result<String> {
+/// What the Lease says.
+pub(crate) async fn lease(cluster: &Cluster) -> anyhow::Result<LeaseSpec> {
     let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), "projectcontour");
-    let spec = leases.get("leader-elect").await?.spec.context("no spec")?;
-    spec.holder_identity.filter(|holder| !holder.is_empty()).context("no holder")
+    leases.get("leader-elect").await?.spec.context("no spec")
+}
+
+async fn holder(cluster: &Cluster) -> anyhow::Result<String> {
+    lease(cluster).await?.holder_identity.filter(|holder| !holder.is_empty()).context("no holder")
 }
 
 /// Both serve Envoys, and when the holder dies the other takes over.

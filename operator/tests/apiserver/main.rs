@@ -5,6 +5,7 @@ mod bad;
 mod binary;
 mod deletion;
 mod healing;
+mod hung;
 mod kubelet;
 mod lifecycle;
 mod quiet;

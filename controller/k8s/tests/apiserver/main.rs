@@ -1,6 +1,7 @@
 //! Against a real kube-apiserver: watches, status writes, the lease.
 
 mod addresses;
+mod hung;
 mod lease;
 mod notes;
 mod rights;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use contour_crds::HTTPProxy;
@@ -125,7 +126,12 @@ impl Watching {
 
     /// The next event.
     pub(crate) async fn next(&mut self) -> Result<Event> {
-        let next = timeout(SOON, self.events.recv()).await.context("no event came")?;
+        self.next_within(SOON).await
+    }
+
+    /// The next event, which may take as long.
+    pub(crate) async fn next_within(&mut self, limit: Duration) -> Result<Event> {
+        let next = timeout(limit, self.events.recv()).await.context("no event came")?;
         let event = next.context("the watches ended")?;
         match &event {
             Event::Apply(object) => {

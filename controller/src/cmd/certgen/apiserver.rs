@@ -3,7 +3,7 @@
 //! Only `create` and `update` of Secrets are asked for: more the stock Role does not permit.
 
 use anyhow::{Context, bail};
-use contour_k8s::{ClientSource, connect};
+use contour_k8s::{ClientSource, HungRequests, connect};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, PostParams};
 
@@ -15,7 +15,7 @@ pub(super) async fn write(
     secrets: &[Secret],
     overwrite: bool,
 ) -> anyhow::Result<()> {
-    let api = Api::<Secret>::namespaced(connect(source).await?, namespace);
+    let api = Api::<Secret>::namespaced(connect(source, &HungRequests::default()).await?, namespace);
     if !overwrite {
         let mut there = Vec::new();
         for secret in secrets {
