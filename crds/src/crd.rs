@@ -1,7 +1,10 @@
 //! The custom resource definitions, put together from the types.
 
 use crate::schema::structural;
-use crate::{ContourConfiguration, ContourDeployment, ExtensionService, HTTPProxy, TLSCertificateDelegation};
+use crate::{
+    ContourConfiguration, ContourDeployment, ContourPolicy, ExtensionService, HTTPProxy,
+    TLSCertificateDelegation,
+};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceValidation,
 };
@@ -35,7 +38,7 @@ struct Kind {
     schema: fn(&Self) -> Value,
 }
 
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 6] = [
     Kind {
         name: "ContourConfiguration",
         required: &["spec"],
@@ -49,6 +52,13 @@ const KINDS: [Kind; 5] = [
         status_default: None,
         definition: definition::<ContourDeployment>,
         schema: root_schema::<ContourDeployment>,
+    },
+    Kind {
+        name: "ContourPolicy",
+        required: &["spec"],
+        status_default: None,
+        definition: definition::<ContourPolicy>,
+        schema: root_schema::<ContourPolicy>,
     },
     Kind {
         name: "ExtensionService",

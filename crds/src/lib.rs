@@ -3,7 +3,7 @@
 //! - Group `projectcontour.io`: [`HTTPProxy`], [`TLSCertificateDelegation`], [`ExtensionService`] and
 //!   [`ContourConfiguration`]. Their schemas are those of Contour 1.33.8: what Contour's custom resource
 //!   definitions accept, ours accept, and what they reject, ours reject. `xtask check-schema` proves it.
-//! - Group `operator.projectcontour.io`: [`ContourDeployment`], which is this project's own.
+//! - Group `operator.projectcontour.io`: [`ContourDeployment`] and [`ContourPolicy`], which are this project's own.
 //!
 //! Three rules hold for every type:
 //!
@@ -23,6 +23,7 @@ pub const CONTOUR_RELEASE: &str = "1.33.8";
 
 pub mod contour_configuration;
 pub mod contour_deployment;
+pub mod contour_policy;
 pub mod extension_service;
 pub mod httpproxy;
 pub mod patterns;
@@ -35,6 +36,7 @@ mod serde_rules;
 
 pub use contour_configuration::{ContourConfiguration, ContourConfigurationSpec, ContourConfigurationStatus};
 pub use contour_deployment::{ContourDeployment, ContourDeploymentSpec, ContourDeploymentStatus};
+pub use contour_policy::{ContourPolicy, ContourPolicySpec, PolicyRule};
 pub use crd::{all_crds, schema_for};
 pub use extension_service::{ExtensionService, ExtensionServiceSpec, ExtensionServiceStatus};
 pub use httpproxy::{HTTPProxy, HTTPProxySpec, HTTPProxyStatus};

@@ -19,6 +19,15 @@ pub const HOST_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9
 /// One lower-case DNS label.
 pub const DNS_LABEL: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 
+/// One lower-case DNS label, or `*` for all.
+pub const NAMESPACE_OR_ALL: &str = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?|[*])$";
+
+/// A repository of images; with a slash at its end all that are below it; `*` for all.
+pub const IMAGE_REPOSITORY: &str = r"^([a-zA-Z0-9][-a-zA-Z0-9._:]*(\/[a-z0-9][-a-z0-9._]*)*\/?|[*])$";
+
+/// A port, or two ports with a dash between them.
+pub const HOST_PORTS: &str = r"^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$";
+
 /// The characters of an HTTP token (RFC 9110, section 5.6.2).
 pub const HTTP_TOKEN: &str = r"^[a-zA-Z0-9!#$%&'*+.^_`|~-]+$";
 

@@ -4,8 +4,8 @@
 //! their greatest value, each value of an enumeration, empty and filled lists and texts.
 
 use contour_crds::{
-    ContourConfiguration, ContourDeployment, ExtensionService, HTTPProxy, TLSCertificateDelegation,
-    schema_for,
+    ContourConfiguration, ContourDeployment, ContourPolicy, ExtensionService, HTTPProxy,
+    TLSCertificateDelegation, schema_for,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
@@ -31,6 +31,7 @@ fn every_accepted_http_proxy_can_be_read() {
 
 #[test]
 fn every_accepted_delegation_can_be_read() {
+    check::<ContourPolicy>("ContourPolicy");
     check::<TLSCertificateDelegation>("TLSCertificateDelegation");
 }
 

@@ -2,7 +2,8 @@
 //! them, and rejects those in `fixtures/reject`, is tested where there is an API server: `e2e/tests/crds.rs`.
 
 use contour_crds::{
-    ContourConfiguration, ContourDeployment, ExtensionService, HTTPProxy, TLSCertificateDelegation,
+    ContourConfiguration, ContourDeployment, ContourPolicy, ExtensionService, HTTPProxy,
+    TLSCertificateDelegation,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -23,6 +24,7 @@ fn accepted_objects_can_be_read() {
             Some("TLSCertificateDelegation") => check::<TLSCertificateDelegation>(&file, &object),
             Some("ExtensionService") => check::<ExtensionService>(&file, &object),
             Some("ContourConfiguration") => check::<ContourConfiguration>(&file, &object),
+            Some("ContourPolicy") => check::<ContourPolicy>(&file, &object),
             Some("ContourDeployment") => check::<ContourDeployment>(&file, &object),
             other => panic!("{} is of the kind {other:?}", file.display()),
         }

@@ -136,7 +136,16 @@ async fn decide_one(client: kube::Client, namespace: &str, fixture: &Fixture) ->
     let object: DynamicObject = serde_json::from_value(fixture.object.clone())?;
     let types = object.types.as_ref().context("an object without apiVersion and kind")?;
     let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(types)?);
-    let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &resource);
+    let is_of_cluster = |crd: &CustomResourceDefinition| {
+        crd.spec.names.kind == resource.kind
+            && crd.spec.group == resource.group
+            && crd.spec.scope == "Cluster"
+    };
+    let api: Api<DynamicObject> = if all_crds().iter().any(is_of_cluster) {
+        Api::all_with(client, &resource)
+    } else {
+        Api::namespaced_with(client, namespace, &resource)
+    };
     let decision = api.create(&PostParams::default(), &object).await;
     match (&fixture.verdict, decision) {
         (Verdict::Accepted { stored: None }, Ok(_)) => Ok(()),

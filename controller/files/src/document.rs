@@ -128,6 +128,9 @@ static KINDS: LazyLock<Vec<Known>> = LazyLock::new(|| {
         Ok(Content::Object(Object::Namespace(Arc::new(typed::<core::v1::Namespace, _>(v)?))))
     });
     namespaces.namespaced = false;
+    let mut policies =
+        custom("operator.projectcontour.io/v1alpha1", "ContourPolicy", |_| Ok(Content::Unused));
+    policies.namespaced = false;
     vec![
         custom(CONTOUR, "HTTPProxy", |v| {
             let proxy: Proxy = typed::<HTTPProxy, _>(v)?;
@@ -140,6 +143,7 @@ static KINDS: LazyLock<Vec<Known>> = LazyLock::new(|| {
         custom("operator.projectcontour.io/v1alpha1", "ContourDeployment", |v| {
             Ok(Content::Deployment(Arc::new(typed::<ContourDeployment, _>(v)?)))
         }),
+        policies,
         custom(CONTOUR_ALPHA, "ExtensionService", |_| Ok(Content::Unused)),
         custom(CONTOUR_ALPHA, "ContourConfiguration", |_| Ok(Content::Unused)),
         builtin::<networking::v1::Ingress>("networking.k8s.io/v1", "Ingress", |v| {
