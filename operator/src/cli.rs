@@ -15,11 +15,18 @@ const IMAGE: &str = concat!("ghcr.io/contour-operator/contour-operator:v", env!(
 /// Image of Envoy unless told otherwise: the version that this one of Contour was tested with.
 const ENVOY_IMAGE: &str = "docker.io/envoyproxy/envoy:distroless-v1.40.0";
 
+/// Where the manifests put the operator.
+pub const NAMESPACE: &str = "contour-operator";
+
+/// Which policy is obeyed.
+pub const POLICY: &str = "default";
+
 const EXAMPLES: &str = "\
 Examples:
   contour-operator crds | kubectl apply --server-side -f -
   contour-operator run                       # in a pod, or with the current context of a kubeconfig
   contour-operator run --kubeconfig ~/.kube/config --disable-leader-election --log-level=debug
+  contour-operator policy > policy.yaml      # what ContourDeployments may ask for: edit it, and kubectl apply it
   contour-operator completion bash > /etc/bash_completion.d/contour-operator
 
 `contour-operator help run` explains every flag. Exit status: 0 success, 1 failure, 2 wrong usage.";
@@ -40,6 +47,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print the custom resource definitions as YAML: contour-operator crds | kubectl apply --server-side -f -
     Crds,
+    /// Print the built-in policy as a ContourPolicy, to be edited: contour-operator policy > policy.yaml
+    Policy,
     /// Print the version
     Version,
     /// Print a completion script for a shell
@@ -101,6 +110,14 @@ pub struct KubernetesFlags {
     /// Only look at ContourDeployments in these namespaces, separated by commas; all by default
     #[arg(long, value_name = "NAMESPACES", value_delimiter = ',', env = "CONTOUR_OPERATOR_WATCH_NAMESPACES")]
     pub watch_namespaces: Vec<String>,
+    /// Name of the ContourPolicy that says what ContourDeployments may ask for
+    ///
+    /// While there is none of this name, the built-in policy holds: `contour-operator policy` prints it.
+    #[arg(long, value_name = "NAME", default_value = POLICY, env = "CONTOUR_OPERATOR_POLICY")]
+    pub policy: String,
+    /// Namespace of this pod, whose ContourDeployments the built-in policy trusts
+    #[arg(long, value_name = "NAMESPACE", default_value = NAMESPACE, env = "POD_NAMESPACE")]
+    pub namespace: String,
 }
 
 /// What children are made of, unless a ContourDeployment names another image.
@@ -131,7 +148,7 @@ pub struct LeaderElectionFlags {
     #[arg(long, value_name = "NAME", default_value = "contour-operator")]
     pub leader_election_resource_name: String,
     /// Namespace of the Lease: that of this pod
-    #[arg(long, value_name = "NAMESPACE", default_value = "contour-operator", env = "POD_NAMESPACE")]
+    #[arg(long, value_name = "NAMESPACE", default_value = NAMESPACE, env = "POD_NAMESPACE")]
     pub leader_election_resource_namespace: String,
     /// How long a lease holds after its last renewal
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = parse_duration)]

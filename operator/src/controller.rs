@@ -18,6 +18,7 @@ use crate::defaults::Defaults;
 use crate::events::Teller;
 use crate::metrics::Metrics;
 use crate::observe::{Caches, Trigger, Watches};
+use crate::policy::built_in;
 use crate::reconcile::{Clock, Context, on_error, reconcile};
 use crate::writer::Writer;
 
@@ -39,6 +40,10 @@ pub struct Settings {
     pub defaults: Defaults,
     /// Where to look for `ContourDeployment`s; empty: everywhere.
     pub watch_namespaces: BTreeSet<String>,
+    /// The name of the `ContourPolicy` to obey.
+    pub policy: String,
+    /// The namespace that the operator runs in.
+    pub namespace: String,
     /// What Prometheus sees.
     pub metrics: Metrics,
     /// Tells the time.
@@ -56,9 +61,19 @@ pub struct Controller {
 impl Controller {
     /// Makes no request yet.
     pub fn new(settings: Settings) -> Self {
-        let Settings { client, leading, identity, defaults, watch_namespaces, metrics, clock } = settings;
+        let Settings {
+            client,
+            leading,
+            identity,
+            defaults,
+            watch_namespaces,
+            policy,
+            namespace,
+            metrics,
+            clock,
+        } = settings;
         let (sender, triggers) = mpsc::channel(TRIGGERS);
-        let (caches, watches) = Caches::new(&client, &sender, &metrics);
+        let (caches, watches) = Caches::new(&client, &policy, &sender, &metrics);
         let context = Context {
             caches,
             writer: Writer::new(client.clone(), leading.clone(), metrics.clone()),
@@ -67,6 +82,8 @@ impl Controller {
             metrics,
             defaults,
             watch_namespaces,
+            policy,
+            built_in: built_in(&namespace),
             clock,
             memory: std::sync::Mutex::default(),
         };

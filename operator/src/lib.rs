@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`names`] | what the children of a `ContourDeployment` are called |
 //! | [`validate`] | what is wrong with a `ContourDeployment` that its schema cannot tell |
+//! | [`policy`] | what a `ContourDeployment` may ask for |
 //! | [`clash`] | what two `ContourDeployment`s cannot both have |
 //! | [`build`] | the children, as typed objects |
 //! | [`certificates`] | the Secrets with certificates, step by step |
@@ -26,6 +27,7 @@ pub mod metrics;
 pub mod names;
 pub mod observe;
 pub mod ownership;
+pub mod policy;
 pub mod problem;
 pub mod prune;
 pub mod reconcile;

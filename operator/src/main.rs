@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use clap_complete::Shell;
-use contour_operator::cli::{Cli, Command};
+use contour_crds::{ContourPolicy, ContourPolicySpec};
+use contour_operator::cli::{Cli, Command, NAMESPACE, POLICY};
+use contour_operator::policy::built_in;
 use contour_operator::run;
 use contour_runtime::BuildInfo;
 
@@ -14,6 +16,7 @@ async fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(*args).await,
         Command::Crds => crds(),
+        Command::Policy => policy(),
         Command::Version => write!(io::stdout(), "{}", BuildInfo::current()).map_err(Into::into),
         Command::Completion { shell } => completion(shell),
     };
@@ -32,6 +35,12 @@ fn crds() -> anyhow::Result<()> {
         writeln!(out, "---\n{}", serde_saphyr::to_string(&definition)?)?;
     }
     Ok(())
+}
+
+fn policy() -> anyhow::Result<()> {
+    let spec = ContourPolicySpec { rules: built_in(NAMESPACE) };
+    let policy = ContourPolicy::new(POLICY, spec);
+    Ok(write!(io::stdout(), "{}", serde_saphyr::to_string(&policy)?)?)
 }
 
 fn completion(shell: Shell) -> anyhow::Result<()> {

@@ -26,6 +26,9 @@ pub const OWNER_NAMESPACE: &str = "operator.projectcontour.io/contourdeployment-
 /// Annotation of every child that no owner reference reaches: the UID of its `ContourDeployment`.
 pub const OWNER_UID: &str = "operator.projectcontour.io/contourdeployment-uid";
 
+/// Label of a namespace whose owner lets the installations of another one read its objects, Secrets included: the name of that other one.
+pub const WATCHED_BY: &str = "operator.projectcontour.io/watched-by";
+
 /// Annotation of every child: the hash of what was applied last.
 pub const APPLIED: &str = "operator.projectcontour.io/applied";
 

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::pin::pin;
+use std::sync::Arc;
 
-use contour_crds::ContourDeployment;
+use contour_crds::{ContourDeployment, ContourPolicy};
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::Api;
 use kube::core::DynamicObject;
 use kube::runtime::WatchStreamExt as _;
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::child::{ChildKind, ChildRef};
 use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::names::{OWNER_NAME, OWNER_NAMESPACE};
+use crate::names::{OWNER_NAME, OWNER_NAMESPACE, WATCHED_BY};
 use crate::ownership::Owner;
 use crate::writer::category;
 
@@ -34,6 +35,8 @@ use crate::writer::category;
 const DEPLOYMENT: &str = "ContourDeployment";
 const POD: &str = "Pod";
 const REPLICA_SET: &str = "ReplicaSet";
+const POLICY: &str = "ContourPolicy";
+const NAMESPACE: &str = "Namespace";
 
 /// Whom to look at next.
 pub type Trigger = ObjectRef<ContourDeployment>;
@@ -43,6 +46,10 @@ pub type Trigger = ObjectRef<ContourDeployment>;
 pub struct Caches {
     /// All `ContourDeployment`s of the cluster.
     pub deployments: Store<ContourDeployment>,
+    /// The policy that is obeyed, if there is one.
+    policies: Store<ContourPolicy>,
+    /// The namespaces that consent to be watched.
+    namespaces: Store<Namespace>,
     children: BTreeMap<ChildKind, Store<DynamicObject>>,
     pods: Store<Pod>,
     replica_sets: Store<ReplicaSet>,
@@ -52,12 +59,19 @@ pub struct Caches {
 
 impl Caches {
     /// The caches, and the watches that keep them, to be run. Each change is told to `triggers`.
-    pub fn new(client: &Client, triggers: &mpsc::Sender<Trigger>, metrics: &Metrics) -> (Self, Watches) {
+    pub fn new(
+        client: &Client,
+        policy: &str,
+        triggers: &mpsc::Sender<Trigger>,
+        metrics: &Metrics,
+    ) -> (Self, Watches) {
         let (deployments, deployments_writer) = store();
+        let (policies, policies_writer) = store();
+        let (namespaces, namespaces_writer) = store();
         let (pods, pods_writer) = store();
         let (replica_sets, replica_sets_writer) = store();
         let kinds = ChildKind::ALL.map(|kind| kind.to_string()).into_iter();
-        let kinds = kinds.chain([DEPLOYMENT, POD, REPLICA_SET].map(str::to_owned));
+        let kinds = kinds.chain([DEPLOYMENT, POLICY, NAMESPACE, POD, REPLICA_SET].map(str::to_owned));
         let (filling, awaited) = watch::channel(kinds.collect());
         let telling = Telling {
             triggers: triggers.clone(),
@@ -76,12 +90,15 @@ impl Caches {
         let watches = Watches {
             client: client.clone(),
             telling,
+            policy: policy.to_owned(),
             deployments: deployments_writer,
+            policies: policies_writer,
+            namespaces: namespaces_writer,
             pods: pods_writer,
             replica_sets: replica_sets_writer,
             children: writers,
         };
-        (Self { deployments, children, pods, replica_sets, awaited }, watches)
+        (Self { deployments, policies, namespaces, children, pods, replica_sets, awaited }, watches)
     }
 
     /// Returns when every cache was filled once.
@@ -91,6 +108,17 @@ impl Caches {
         //
         // Fails only if the watches were dropped: then there is nothing to wait for, and the process ends.
         let _ = self.awaited.clone().wait_for(BTreeSet::is_empty).await;
+    }
+
+    /// The policy, if there is one.
+    pub fn policy(&self) -> Option<Arc<ContourPolicy>> {
+        self.policies.state().into_iter().next()
+    }
+
+    /// Whether a namespace consents to be watched by the installations of another.
+    pub fn consents(&self, namespace: &str, watched_by: &str) -> bool {
+        let known = self.namespaces.get(&ObjectRef::new(namespace));
+        known.is_some_and(|known| known.labels().get(WATCHED_BY).is_some_and(|by| by == watched_by))
     }
 
     /// What belongs to this owner, and what only says so.
@@ -114,7 +142,10 @@ pub fn reference(kind: ChildKind, object: &DynamicObject) -> ChildRef {
 pub struct Watches {
     client: Client,
     telling: Telling,
+    policy: String,
     deployments: Writer<ContourDeployment>,
+    policies: Writer<ContourPolicy>,
+    namespaces: Writer<Namespace>,
     pods: Writer<Pod>,
     replica_sets: Writer<ReplicaSet>,
     children: Vec<(ChildKind, Writer<DynamicObject>)>,
@@ -123,59 +154,39 @@ pub struct Watches {
 impl Watches {
     /// Keeps the caches until the token is cancelled.
     pub async fn run(self, token: CancellationToken) {
-        let Self { client, telling, deployments, pods, replica_sets, children } = self;
-        let labelled = || watcher::Config::default().labels(OWNER_NAME);
+        let Self { client, telling, policy, deployments, policies, namespaces, pods, replica_sets, children } =
+            self;
+        let (all, labelled) = (watcher::Config::default, |label| watcher::Config::default().labels(label));
         let mut running = tokio::task::JoinSet::new();
-        running.spawn(
-            Source {
-                kind: DEPLOYMENT.to_owned(),
-                api: Api::<ContourDeployment>::all(client.clone()),
-                config: watcher::Config::default(),
-                cache: deployments,
-                trim: |_| {},
-                whose: |deployment: &ContourDeployment| Some(ObjectRef::from_obj(deployment)),
-                shared: true,
-            }
-            .keep(telling.clone(), token.clone()),
-        );
-        running.spawn(
-            Source {
-                kind: POD.to_owned(),
-                api: Api::<Pod>::all(client.clone()),
-                config: labelled(),
-                cache: pods,
-                trim: |_| {},
-                whose: owner,
-                shared: false,
-            }
-            .keep(telling.clone(), token.clone()),
-        );
-        running.spawn(
-            Source {
-                kind: REPLICA_SET.to_owned(),
-                api: Api::<ReplicaSet>::all(client.clone()),
-                config: labelled(),
-                cache: replica_sets,
-                // Who its controller is, is all that is asked of one.
-                trim: |set| (set.spec, set.status) = <_>::default(),
-                whose: owner,
-                shared: false,
-            }
-            .keep(telling.clone(), token.clone()),
-        );
+        let deployments = Source {
+            whose: |deployment: &ContourDeployment| Some(ObjectRef::from_obj(deployment)),
+            shared: true,
+            ..Source::of(DEPLOYMENT, &client, all(), deployments)
+        };
+        running.spawn(deployments.keep(telling.clone(), token.clone()));
+        let only = all().fields(&format!("metadata.name={policy}"));
+        let policies = Source { shared: true, ..Source::of(POLICY, &client, only, policies) };
+        running.spawn(policies.keep(telling.clone(), token.clone()));
+        let namespaces = Source {
+            trim: |namespace: &mut Namespace| (namespace.spec, namespace.status) = <_>::default(),
+            shared: true,
+            ..Source::of(NAMESPACE, &client, labelled(WATCHED_BY), namespaces)
+        };
+        running.spawn(namespaces.keep(telling.clone(), token.clone()));
+        let pods = Source { whose: owner, ..Source::of(POD, &client, labelled(OWNER_NAME), pods) };
+        running.spawn(pods.keep(telling.clone(), token.clone()));
+        let replica_sets = Source {
+            whose: owner,
+            // Who its controller is, is all that is asked of one.
+            trim: |set: &mut ReplicaSet| (set.spec, set.status) = <_>::default(),
+            ..Source::of(REPLICA_SET, &client, labelled(OWNER_NAME), replica_sets)
+        };
+        running.spawn(replica_sets.keep(telling.clone(), token.clone()));
         for (kind, cache) in children {
-            running.spawn(
-                Source {
-                    kind: kind.to_string(),
-                    api: Api::<DynamicObject>::all_with(client.clone(), &kind.resource()),
-                    config: labelled(),
-                    cache,
-                    trim: |_| {},
-                    whose: owner,
-                    shared: false,
-                }
-                .keep(telling.clone(), token.clone()),
-            );
+            let api = Api::<DynamicObject>::all_with(client.clone(), &kind.resource());
+            let children =
+                Source { whose: owner, ..Source::new(kind.to_string(), api, labelled(OWNER_NAME), cache) };
+            running.spawn(children.keep(telling.clone(), token.clone()));
         }
         // A watch that panicked would leave a cache that is never true again.
         while let Some(ended) = running.join_next().await {
@@ -202,6 +213,22 @@ where
     whose: fn(&K) -> Option<Trigger>,
     /// A change of what an object asks for concerns everyone.
     shared: bool,
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Source<K> {
+    fn of(kind: &str, client: &Client, config: watcher::Config, cache: Writer<K>) -> Self {
+        Self::new(kind.to_owned(), Api::all(client.clone()), config, cache)
+    }
+}
+
+impl<K: Resource + Clone + 'static> Source<K>
+where
+    K::DynamicType: Eq + Hash + Clone,
+{
+    /// Nothing is trimmed, and changes concern nobody in particular.
+    fn new(kind: String, api: Api<K>, config: watcher::Config, cache: Writer<K>) -> Self {
+        Self { kind, api, config, cache, trim: |_| {}, whose: |_| None, shared: false }
+    }
 }
 
 impl<K> Source<K>
@@ -290,9 +317,12 @@ impl Telling {
         }
     }
 
-    /// Whether what the object asks for was not told to everyone yet.
+    /// Whether what the object asks for was not told to everyone yet. Of what has no generation each change counts.
     fn is_new(&mut self, object: &impl Resource) -> bool {
         let metadata = object.meta();
+        if metadata.generation.is_none() {
+            return true;
+        }
         let Some(uid) = metadata.uid.clone() else { return false };
         self.generations.insert(uid, metadata.generation) != Some(metadata.generation)
     }

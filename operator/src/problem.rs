@@ -24,6 +24,11 @@ impl Problem {
         Self { field: field.into(), reason: "Clash", message: message.into() }
     }
 
+    /// What policy does not allow.
+    pub fn forbidden(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), reason: "Forbidden", message: message.into() }
+    }
+
     /// What the controller cannot do yet.
     pub fn unsupported(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), reason: "Unsupported", message: message.into() }

@@ -55,6 +55,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         identity: name,
         defaults: defaults(args.images, &build),
         watch_namespaces: args.kubernetes.watch_namespaces.into_iter().collect(),
+        policy: args.kubernetes.policy,
+        namespace: args.kubernetes.namespace,
         metrics,
         clock: Arc::new(Timestamp::now),
     });

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use contour_crds::contour_deployment::ChildReference;
-use contour_crds::{ContourDeployment, ContourDeploymentStatus};
+use contour_crds::{ContourDeployment, ContourDeploymentStatus, PolicyRule};
 use jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
@@ -32,6 +32,8 @@ use crate::live::Stranger;
 use crate::metrics::Metrics;
 use crate::names::FIELD_MANAGER;
 use crate::observe::{Caches, Trigger};
+use crate::policy::Policy;
+use crate::problem::Problem;
 use crate::status::{Report, status};
 use crate::writer::{WriteError, Writer, category};
 use contest::Contests;
@@ -143,6 +145,10 @@ pub struct Context {
     pub defaults: Defaults,
     /// Where to look for `ContourDeployment`s; empty: everywhere.
     pub watch_namespaces: BTreeSet<String>,
+    /// The name of the `ContourPolicy` to obey.
+    pub policy: String,
+    /// The rules that hold while there is none.
+    pub built_in: Vec<PolicyRule>,
     /// Tells the time.
     pub clock: Clock,
     /// What is remembered of each `ContourDeployment` from look to look; it may be lost.
@@ -167,6 +173,19 @@ pub struct Memory {
 }
 
 impl Context {
+    /// Everything that a `ContourDeployment` asks for and may not have, as policy is now.
+    fn forbids(&self, deployment: &ContourDeployment) -> Vec<Problem> {
+        let policy = self.caches.policy();
+        let policy = Policy {
+            name: &self.policy,
+            exists: policy.is_some(),
+            rules: policy.as_ref().map_or(&self.built_in, |policy| &policy.spec.rules),
+        };
+        let namespace = deployment.namespace().unwrap_or_default();
+        let consents = |watched: &str| self.caches.consents(watched, &namespace);
+        policy.forbids(deployment, &self.defaults, &consents)
+    }
+
     fn remember<T>(&self, deployment: &ContourDeployment, change: impl FnOnce(&mut Memory) -> T) -> T {
         // A panic in one look leaves nothing half done here.
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);

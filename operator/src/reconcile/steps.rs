@@ -146,8 +146,13 @@ impl Walk<'_> {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = validate(self.deployment, &self.context.defaults);
         if problems.is_empty() {
+            problems = self.context.forbids(self.deployment);
+        }
+        if problems.is_empty() {
+            // What may not be made is in nobody's way.
             let others = self.context.caches.deployments.state();
-            problems = clashes(self.deployment, others.iter().map(|other| &**other));
+            let others = others.iter().filter(|other| self.context.forbids(other).is_empty());
+            problems = clashes(self.deployment, others.map(|other| &**other));
         }
         problems
     }

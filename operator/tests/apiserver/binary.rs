@@ -27,6 +27,7 @@ async fn the_program_leads_works_tells_and_ends() -> Result<()> {
         &format!("--metrics-address=127.0.0.1:{port}"),
         &format!("--health-address=127.0.0.1:{port}"),
         "--contour-image=example/contour:v7",
+        "--policy=open",
         "--log-format=json",
     ]);
     let operator = Process::spawn("contour-operator", command, dir.path().join("log"))?;

@@ -8,6 +8,7 @@ mod healing;
 mod hung;
 mod kubelet;
 mod lifecycle;
+mod policy;
 mod quiet;
 mod rights;
 mod rotation;

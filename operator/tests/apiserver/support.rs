@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
 use anyhow::{Context as _, Result};
 use contour_crds::contour_deployment::ContourDeploymentStatus;
 use contour_crds::status::{ConditionStatus, DetailedCondition};
-use contour_crds::{ContourDeployment, all_crds};
+use contour_crds::{ContourDeployment, ContourPolicy, all_crds};
 use contour_e2e::apiserver::ApiServer;
 use contour_e2e::wait::{SOON, eventually};
 use contour_k8s::always_leading;
@@ -42,6 +42,8 @@ impl World {
     pub(crate) async fn new(api: &ApiServer, prefix: &str) -> Result<Self> {
         api.install_crds(&all_crds()).await?;
         let client = api.client().await?;
+        let rule = json!({"name": "all", "namespaces": ["*"], "images": ["*"], "hostNetwork": true, "volumes": ["*"], "watchNamespaces": ["*"]});
+        set_policy(&client, OPEN, &json!([rule])).await?;
         let namespace = api.namespace(prefix).await?;
         let kubelet = Kubelet::start(&client, &namespace);
         Ok(Self { client, namespace, kubelet })
@@ -208,6 +210,20 @@ impl World {
     }
 }
 
+/// The policy of tests that are not about policy: everybody may have everything.
+const OPEN: &str = "open";
+
+/// Makes a policy of these rules.
+pub(crate) async fn set_policy(client: &Client, name: &str, rules: &Value) -> Result<()> {
+    let policy = json!({
+        "apiVersion": "operator.projectcontour.io/v1alpha1", "kind": "ContourPolicy",
+        "metadata": {"name": name}, "spec": {"rules": rules},
+    });
+    let api: Api<ContourPolicy> = Api::all(client.clone());
+    api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(policy)).await?;
+    Ok(())
+}
+
 /// Ports that no other `ContourDeployment` of this process has.
 pub(crate) fn ports() -> Value {
     static NEXT: AtomicU16 = AtomicU16::new(20_000);
@@ -262,7 +278,12 @@ impl Operator {
         leading: watch::Receiver<bool>,
         clock: Clock,
     ) -> Self {
-        Self::with(client, namespaces, leading, clock, defaults())
+        Self::with(client, namespaces, leading, clock, defaults(), OPEN)
+    }
+
+    /// One that obeys this policy.
+    pub(crate) fn under(client: &Client, namespaces: &[&str], policy: &str) -> Self {
+        Self::with(client, namespaces, always_leading(), Arc::new(Timestamp::now), defaults(), policy)
     }
 
     fn with(
@@ -271,6 +292,7 @@ impl Operator {
         leading: watch::Receiver<bool>,
         clock: Clock,
         defaults: Defaults,
+        policy: &str,
     ) -> Self {
         let mut registry = Registry::default();
         let settings = Settings {
@@ -279,6 +301,8 @@ impl Operator {
             identity: "operator_1".to_owned(),
             defaults,
             watch_namespaces: namespaces.iter().map(|&namespace| namespace.to_owned()).collect(),
+            policy: policy.to_owned(),
+            namespace: "contour-operator".to_owned(),
             metrics: Metrics::register(&mut registry),
             clock,
         };
@@ -289,7 +313,7 @@ impl Operator {
 
     /// One of another version, that leads.
     pub(crate) fn of(client: &Client, namespaces: &[&str], defaults: Defaults) -> Self {
-        Self::with(client, namespaces, always_leading(), Arc::new(Timestamp::now), defaults)
+        Self::with(client, namespaces, always_leading(), Arc::new(Timestamp::now), defaults, OPEN)
     }
 
     /// Ends it, as a signal would.
