@@ -1,6 +1,6 @@
-//! What is there: caches of `ContourDeployment`s, of every kind of child, and of pods and their `ReplicaSets`, each kept by one watch.
+//! What is there: caches of `ContourDeployment`s, of every kind of child, of pods and their `ReplicaSets`, and of nodes, each kept by one watch.
 //!
-//! Only objects with our label are watched, whatever else the cluster holds; whose they are, [`crate::ownership`] tells. Each change tells whose child it was, so that it is looked
+//! Only objects with our label are watched, and nodes, whatever else the cluster holds; whose they are, [`crate::ownership`] tells. Each change tells whose child it was, so that it is looked
 //! at at once. A list that was read anew, after a lost watch, tells everyone: what vanished meanwhile left no event.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -11,7 +11,7 @@ use std::pin::pin;
 use contour_crds::ContourDeployment;
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, NodeStatus, Pod};
 use kube::api::Api;
 use kube::core::DynamicObject;
 use kube::runtime::WatchStreamExt as _;
@@ -34,6 +34,7 @@ use crate::writer::category;
 const DEPLOYMENT: &str = "ContourDeployment";
 const POD: &str = "Pod";
 const REPLICA_SET: &str = "ReplicaSet";
+const NODE: &str = "Node";
 
 /// Whom to look at next.
 pub type Trigger = ObjectRef<ContourDeployment>;
@@ -46,6 +47,7 @@ pub struct Caches {
     children: BTreeMap<ChildKind, Store<DynamicObject>>,
     pods: Store<Pod>,
     replica_sets: Store<ReplicaSet>,
+    nodes: Store<Node>,
     /// The kinds whose cache was not filled yet.
     awaited: watch::Receiver<BTreeSet<String>>,
 }
@@ -56,13 +58,15 @@ impl Caches {
         let (deployments, deployments_writer) = store();
         let (pods, pods_writer) = store();
         let (replica_sets, replica_sets_writer) = store();
+        let (nodes, nodes_writer) = store();
+        // Nodes are not waited for: one that is not known counts as ready.
         let kinds = ChildKind::ALL.map(|kind| kind.to_string()).into_iter();
         let kinds = kinds.chain([DEPLOYMENT, POD, REPLICA_SET].map(str::to_owned));
         let (filling, awaited) = watch::channel(kinds.collect());
         let telling = Telling {
             triggers: triggers.clone(),
             deployments: deployments.clone(),
-            generations: HashMap::new(),
+            told: HashMap::new(),
             filling,
             metrics: metrics.clone(),
         };
@@ -79,9 +83,10 @@ impl Caches {
             deployments: deployments_writer,
             pods: pods_writer,
             replica_sets: replica_sets_writer,
+            nodes: nodes_writer,
             children: writers,
         };
-        (Self { deployments, children, pods, replica_sets, awaited }, watches)
+        (Self { deployments, children, pods, replica_sets, nodes, awaited }, watches)
     }
 
     /// Returns when every cache was filled once.
@@ -101,7 +106,9 @@ impl Caches {
         });
         let sets = self.replica_sets.state_filter(|set| owner.is_named_by(&set.metadata));
         let pods = self.pods.state_filter(|pod| owner.is_named_by(&pod.metadata));
-        Live::of(owner, children, sets, pods)
+        let lost = self.nodes.state_filter(is_lost);
+        let lost = lost.iter().map(|node| node.name_any()).collect();
+        Live { lost, ..Live::of(owner, children, sets, pods) }
     }
 }
 
@@ -117,13 +124,14 @@ pub struct Watches {
     deployments: Writer<ContourDeployment>,
     pods: Writer<Pod>,
     replica_sets: Writer<ReplicaSet>,
+    nodes: Writer<Node>,
     children: Vec<(ChildKind, Writer<DynamicObject>)>,
 }
 
 impl Watches {
     /// Keeps the caches until the token is cancelled.
     pub async fn run(self, token: CancellationToken) {
-        let Self { client, telling, deployments, pods, replica_sets, children } = self;
+        let Self { client, telling, deployments, pods, replica_sets, nodes, children } = self;
         let labelled = || watcher::Config::default().labels(OWNER_NAME);
         let mut running = tokio::task::JoinSet::new();
         running.spawn(
@@ -134,10 +142,11 @@ impl Watches {
                 cache: deployments,
                 trim: |_| {},
                 whose: |deployment: &ContourDeployment| Some(ObjectRef::from_obj(deployment)),
-                shared: true,
+                shared: Some(|deployment| deployment.metadata.generation.unwrap_or(0)),
             }
             .keep(telling.clone(), token.clone()),
         );
+        running.spawn(watched_nodes(&client, nodes).keep(telling.clone(), token.clone()));
         running.spawn(
             Source {
                 kind: POD.to_owned(),
@@ -146,7 +155,7 @@ impl Watches {
                 cache: pods,
                 trim: |_| {},
                 whose: owner,
-                shared: false,
+                shared: None,
             }
             .keep(telling.clone(), token.clone()),
         );
@@ -159,7 +168,7 @@ impl Watches {
                 // Who its controller is, is all that is asked of one.
                 trim: |set| (set.spec, set.status) = <_>::default(),
                 whose: owner,
-                shared: false,
+                shared: None,
             }
             .keep(telling.clone(), token.clone()),
         );
@@ -172,7 +181,7 @@ impl Watches {
                     cache,
                     trim: |_| {},
                     whose: owner,
-                    shared: false,
+                    shared: None,
                 }
                 .keep(telling.clone(), token.clone()),
             );
@@ -200,8 +209,8 @@ where
     trim: fn(&mut K),
     /// Whom a change of this object concerns.
     whose: fn(&K) -> Option<Trigger>,
-    /// A change of what an object asks for concerns everyone.
-    shared: bool,
+    /// What of an object concerns everyone when it becomes another one.
+    shared: Option<fn(&K) -> i64>,
 }
 
 impl<K> Source<K>
@@ -233,18 +242,25 @@ where
                     telling.filling.send_if_modified(|awaited| awaited.remove(&kind));
                     telling.everyone().await;
                 }
-                Some(Ok(Event::InitApply(object))) => telling.about(whose(&object)).await,
+                Some(Ok(Event::InitApply(object))) => {
+                    if let Some(shared) = shared {
+                        // Everyone is told when all are there.
+                        telling.is_new(&object, shared(&object));
+                    }
+                    telling.about(whose(&object)).await;
+                }
                 Some(Ok(Event::Apply(object))) => {
                     trouble = None;
                     telling.about(whose(&object)).await;
-                    if shared && telling.is_new(&object) {
+                    if shared.is_some_and(|shared| telling.is_new(&object, shared(&object))) {
                         telling.everyone().await;
                     }
                 }
                 Some(Ok(Event::Delete(object))) => {
                     trouble = None;
                     telling.about(whose(&object)).await;
-                    if shared {
+                    if shared.is_some() {
+                        telling.forget(&object);
                         telling.everyone().await;
                     }
                 }
@@ -271,8 +287,8 @@ fn cause(error: &watcher::Error) -> &'static str {
 struct Telling {
     triggers: mpsc::Sender<Trigger>,
     deployments: Store<ContourDeployment>,
-    /// Per object, the generation that everyone was told of.
-    generations: HashMap<String, Option<i64>>,
+    /// Per object, what everyone was told of it.
+    told: HashMap<String, i64>,
     filling: watch::Sender<BTreeSet<String>>,
     metrics: Metrics,
 }
@@ -291,11 +307,14 @@ impl Telling {
         }
     }
 
-    /// Whether what the object asks for was not told to everyone yet.
-    fn is_new(&mut self, object: &impl Resource) -> bool {
-        let metadata = object.meta();
-        let Some(uid) = metadata.uid.clone() else { return false };
-        self.generations.insert(uid, metadata.generation) != Some(metadata.generation)
+    /// Whether this was not told to everyone yet of the object.
+    fn is_new(&mut self, object: &impl Resource, told: i64) -> bool {
+        let Some(uid) = object.meta().uid.clone() else { return false };
+        self.told.insert(uid, told) != Some(told)
+    }
+
+    fn forget(&mut self, object: &impl Resource) {
+        self.told.remove(object.meta().uid.as_deref().unwrap_or_default());
     }
 
     /// Tells each cause once, until the watch works again.
@@ -313,6 +332,38 @@ impl Telling {
             _ => "",
         };
         tracing::warn!(kind, cause, "a watch does not work: {:#}{way_out}", anyhow::Error::from(error));
+    }
+}
+
+/// The watch of nodes: everyone is told when one is lost, or is back.
+fn watched_nodes(client: &Client, cache: Writer<Node>) -> Source<Node> {
+    Source {
+        kind: NODE.to_owned(),
+        api: Api::all(client.clone()),
+        config: watcher::Config::default(),
+        cache,
+        trim: only_readiness,
+        whose: |_| None,
+        shared: Some(|node| i64::from(is_lost(node))),
+    }
+}
+
+/// Whether a node says that it is not ready, or nobody heard of it for long. One that says nothing yet is new.
+fn is_lost(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status != "True")
+}
+
+/// Takes all off a node but that: clusters have many.
+fn only_readiness(node: &mut Node) {
+    node.spec = None;
+    node.metadata.labels = None;
+    node.metadata.annotations = None;
+    if let Some(status) = node.status.take() {
+        let conditions = status.conditions.map(|conditions| {
+            conditions.into_iter().filter(|condition| condition.type_ == "Ready").collect()
+        });
+        node.status = Some(NodeStatus { conditions, ..NodeStatus::default() });
     }
 }
 

@@ -3,10 +3,13 @@
 mod adversary;
 mod bad;
 mod binary;
+mod cannot;
 mod deletion;
 mod healing;
+mod independent;
 mod kubelet;
 mod lifecycle;
+mod nodes;
 mod quiet;
 mod rights;
 mod rotation;
