@@ -1,6 +1,6 @@
 //! What belongs to one `ContourDeployment`, and what only says so. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,6 +26,8 @@ pub struct Live {
     /// Pods whose controller is called like one of ours and was not seen: watches have no order among each other. They count for nothing,
     /// but a rotation gives them the time that it gives to pods that do not answer.
     pub unproven: Vec<(Component, Arc<Pod>)>,
+    /// The nodes that are not ready.
+    pub lost: BTreeSet<String>,
     /// What has our labels and is not ours: never trusted, never changed, never deleted.
     pub strangers: Vec<Stranger>,
 }

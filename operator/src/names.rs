@@ -32,6 +32,9 @@ pub const WATCHED_BY: &str = "operator.projectcontour.io/watched-by";
 /// Annotation of every child: the hash of what was applied last.
 pub const APPLIED: &str = "operator.projectcontour.io/applied";
 
+/// Annotation of a workload of Envoy that gives up nodes for the one that replaces it; a Deployment's says how many pods it had.
+pub const YIELDS: &str = "operator.projectcontour.io/yields";
+
 /// Annotation of Envoy's Service: the addresses for statuses, separated by commas. The controller reads it.
 pub use contour_k8s::ADDRESSES;
 

@@ -1,18 +1,18 @@
-//! What is there: caches of `ContourDeployment`s, of every kind of child, and of pods and their `ReplicaSets`, each kept by one watch.
+//! What is there: caches of `ContourDeployment`s, of every kind of child, of pods and their `ReplicaSets`, and of nodes, each kept by one watch.
 //!
-//! Only objects with our label are watched, whatever else the cluster holds; whose they are, [`crate::ownership`] tells. Each change tells whose child it was, so that it is looked
+//! Only objects with our label are watched, and nodes, whatever else the cluster holds; whose they are, [`crate::ownership`] tells. Each change tells whose child it was, so that it is looked
 //! at at once. A list that was read anew, after a lost watch, tells everyone: what vanished meanwhile left no event.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
-use std::hash::Hash;
+use std::hash::{Hash, Hasher as _};
 use std::pin::pin;
 use std::sync::Arc;
 
 use contour_crds::{ContourDeployment, ContourPolicy};
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, NodeStatus, Pod};
 use kube::api::Api;
 use kube::core::DynamicObject;
 use kube::runtime::WatchStreamExt as _;
@@ -37,6 +37,7 @@ const POD: &str = "Pod";
 const REPLICA_SET: &str = "ReplicaSet";
 const POLICY: &str = "ContourPolicy";
 const NAMESPACE: &str = "Namespace";
+const NODE: &str = "Node";
 
 /// Whom to look at next.
 pub type Trigger = ObjectRef<ContourDeployment>;
@@ -53,6 +54,7 @@ pub struct Caches {
     children: BTreeMap<ChildKind, Store<DynamicObject>>,
     pods: Store<Pod>,
     replica_sets: Store<ReplicaSet>,
+    nodes: Store<Node>,
     /// The kinds whose cache was not filled yet.
     awaited: watch::Receiver<BTreeSet<String>>,
 }
@@ -70,13 +72,15 @@ impl Caches {
         let (namespaces, namespaces_writer) = store();
         let (pods, pods_writer) = store();
         let (replica_sets, replica_sets_writer) = store();
+        let (nodes, nodes_writer) = store();
+        // Nodes are not waited for: one that is not known counts as ready.
         let kinds = ChildKind::ALL.map(|kind| kind.to_string()).into_iter();
         let kinds = kinds.chain([DEPLOYMENT, POLICY, NAMESPACE, POD, REPLICA_SET].map(str::to_owned));
         let (filling, awaited) = watch::channel(kinds.collect());
         let telling = Telling {
             triggers: triggers.clone(),
             deployments: deployments.clone(),
-            generations: HashMap::new(),
+            told: HashMap::new(),
             filling,
             metrics: metrics.clone(),
         };
@@ -96,9 +100,11 @@ impl Caches {
             namespaces: namespaces_writer,
             pods: pods_writer,
             replica_sets: replica_sets_writer,
+            nodes: nodes_writer,
             children: writers,
         };
-        (Self { deployments, policies, namespaces, children, pods, replica_sets, awaited }, watches)
+        let caches = Self { deployments, policies, namespaces, children, pods, replica_sets, nodes, awaited };
+        (caches, watches)
     }
 
     /// Returns when every cache was filled once.
@@ -129,7 +135,9 @@ impl Caches {
         });
         let sets = self.replica_sets.state_filter(|set| owner.is_named_by(&set.metadata));
         let pods = self.pods.state_filter(|pod| owner.is_named_by(&pod.metadata));
-        Live::of(owner, children, sets, pods)
+        let lost = self.nodes.state_filter(is_lost);
+        let lost = lost.iter().map(|node| node.name_any()).collect();
+        Live { lost, ..Live::of(owner, children, sets, pods) }
     }
 }
 
@@ -148,31 +156,43 @@ pub struct Watches {
     namespaces: Writer<Namespace>,
     pods: Writer<Pod>,
     replica_sets: Writer<ReplicaSet>,
+    nodes: Writer<Node>,
     children: Vec<(ChildKind, Writer<DynamicObject>)>,
 }
 
 impl Watches {
     /// Keeps the caches until the token is cancelled.
     pub async fn run(self, token: CancellationToken) {
-        let Self { client, telling, policy, deployments, policies, namespaces, pods, replica_sets, children } =
-            self;
+        let Self {
+            client,
+            telling,
+            policy,
+            deployments,
+            policies,
+            namespaces,
+            pods,
+            replica_sets,
+            nodes,
+            children,
+        } = self;
         let (all, labelled) = (watcher::Config::default, |label| watcher::Config::default().labels(label));
         let mut running = tokio::task::JoinSet::new();
         let deployments = Source {
             whose: |deployment: &ContourDeployment| Some(ObjectRef::from_obj(deployment)),
-            shared: true,
+            shared: Some(generation),
             ..Source::of(DEPLOYMENT, &client, all(), deployments)
         };
         running.spawn(deployments.keep(telling.clone(), token.clone()));
         let only = all().fields(&format!("metadata.name={policy}"));
-        let policies = Source { shared: true, ..Source::of(POLICY, &client, only, policies) };
+        let policies = Source { shared: Some(generation), ..Source::of(POLICY, &client, only, policies) };
         running.spawn(policies.keep(telling.clone(), token.clone()));
         let namespaces = Source {
             trim: |namespace: &mut Namespace| (namespace.spec, namespace.status) = <_>::default(),
-            shared: true,
+            shared: Some(|namespace| hash(namespace.labels().get(WATCHED_BY))),
             ..Source::of(NAMESPACE, &client, labelled(WATCHED_BY), namespaces)
         };
         running.spawn(namespaces.keep(telling.clone(), token.clone()));
+        running.spawn(watched_nodes(&client, nodes).keep(telling.clone(), token.clone()));
         let pods = Source { whose: owner, ..Source::of(POD, &client, labelled(OWNER_NAME), pods) };
         running.spawn(pods.keep(telling.clone(), token.clone()));
         let replica_sets = Source {
@@ -211,8 +231,8 @@ where
     trim: fn(&mut K),
     /// Whom a change of this object concerns.
     whose: fn(&K) -> Option<Trigger>,
-    /// A change of what an object asks for concerns everyone.
-    shared: bool,
+    /// What of an object concerns everyone when it becomes another one.
+    shared: Option<fn(&K) -> i64>,
 }
 
 impl<K: Resource<DynamicType = ()> + Clone + 'static> Source<K> {
@@ -227,7 +247,7 @@ where
 {
     /// Nothing is trimmed, and changes concern nobody in particular.
     fn new(kind: String, api: Api<K>, config: watcher::Config, cache: Writer<K>) -> Self {
-        Self { kind, api, config, cache, trim: |_| {}, whose: |_| None, shared: false }
+        Self { kind, api, config, cache, trim: |_| {}, whose: |_| None, shared: None }
     }
 }
 
@@ -259,18 +279,25 @@ where
                     telling.filling.send_if_modified(|awaited| awaited.remove(&kind));
                     telling.everyone().await;
                 }
-                Some(Ok(Event::InitApply(object))) => telling.about(whose(&object)).await,
+                Some(Ok(Event::InitApply(object))) => {
+                    if let Some(shared) = shared {
+                        // Everyone is told when all are there.
+                        telling.is_new(&object, shared(&object));
+                    }
+                    telling.about(whose(&object)).await;
+                }
                 Some(Ok(Event::Apply(object))) => {
                     trouble = None;
                     telling.about(whose(&object)).await;
-                    if shared && telling.is_new(&object) {
+                    if shared.is_some_and(|shared| telling.is_new(&object, shared(&object))) {
                         telling.everyone().await;
                     }
                 }
                 Some(Ok(Event::Delete(object))) => {
                     trouble = None;
                     telling.about(whose(&object)).await;
-                    if shared {
+                    if shared.is_some() {
+                        telling.forget(&object);
                         telling.everyone().await;
                     }
                 }
@@ -297,8 +324,8 @@ fn cause(error: &watcher::Error) -> &'static str {
 struct Telling {
     triggers: mpsc::Sender<Trigger>,
     deployments: Store<ContourDeployment>,
-    /// Per object, the generation that everyone was told of.
-    generations: HashMap<String, Option<i64>>,
+    /// Per object, what everyone was told of it.
+    told: HashMap<String, i64>,
     filling: watch::Sender<BTreeSet<String>>,
     metrics: Metrics,
 }
@@ -317,14 +344,14 @@ impl Telling {
         }
     }
 
-    /// Whether what the object asks for was not told to everyone yet. Of what has no generation each change counts.
-    fn is_new(&mut self, object: &impl Resource) -> bool {
-        let metadata = object.meta();
-        if metadata.generation.is_none() {
-            return true;
-        }
-        let Some(uid) = metadata.uid.clone() else { return false };
-        self.generations.insert(uid, metadata.generation) != Some(metadata.generation)
+    /// Whether this was not told to everyone yet of the object.
+    fn is_new(&mut self, object: &impl Resource, told: i64) -> bool {
+        let Some(uid) = object.meta().uid.clone() else { return false };
+        self.told.insert(uid, told) != Some(told)
+    }
+
+    fn forget(&mut self, object: &impl Resource) {
+        self.told.remove(object.meta().uid.as_deref().unwrap_or_default());
     }
 
     /// Tells each cause once, until the watch works again.
@@ -342,6 +369,46 @@ impl Telling {
             _ => "",
         };
         tracing::warn!(kind, cause, "a watch does not work: {:#}{way_out}", anyhow::Error::from(error));
+    }
+}
+
+/// The watch of nodes: everyone is told when one is lost, or is back.
+fn watched_nodes(client: &Client, cache: Writer<Node>) -> Source<Node> {
+    Source {
+        trim: only_readiness,
+        shared: Some(|node| i64::from(is_lost(node))),
+        ..Source::of(NODE, client, watcher::Config::default(), cache)
+    }
+}
+
+/// Each change of what an object asks for has another one.
+fn generation(object: &impl Resource) -> i64 {
+    object.meta().generation.unwrap_or(0)
+}
+
+/// Another number for another text.
+fn hash(text: Option<&String>) -> i64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish().cast_signed()
+}
+
+/// Whether a node says that it is not ready, or nobody heard of it for long. One that says nothing yet is new.
+fn is_lost(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status != "True")
+}
+
+/// Takes all off a node but that: clusters have many.
+fn only_readiness(node: &mut Node) {
+    node.spec = None;
+    node.metadata.labels = None;
+    node.metadata.annotations = None;
+    if let Some(status) = node.status.take() {
+        let conditions = status.conditions.map(|conditions| {
+            conditions.into_iter().filter(|condition| condition.type_ == "Ready").collect()
+        });
+        node.status = Some(NodeStatus { conditions, ..NodeStatus::default() });
     }
 }
 

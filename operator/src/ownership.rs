@@ -101,7 +101,7 @@ impl Owner {
             Some(controller) => {
                 Some(format!("belongs to {} {} of UID {}", controller.kind, controller.name, controller.uid))
             }
-            None if self.was_made_without_reference(child) && self.was_applied(metadata) => None,
+            None if self.is_for_served(child) && self.was_applied(metadata) => None,
             None => Some("was not made by this operator: it has no controller reference".to_owned()),
         }
     }
@@ -113,12 +113,13 @@ impl Owner {
         applied && self.is_named_by(metadata)
     }
 
-    fn was_made_without_reference(&self, child: &ChildRef) -> bool {
-        matches!(child.kind, ChildKind::Role | ChildKind::RoleBinding) && child.name == self.resources_role
-    }
-
     fn is(&self, uid: &str) -> bool {
         self.uid.as_deref() == Some(uid)
+    }
+
+    /// Whether a child is a right of Contour to what is served in one namespace. Nothing but that depends on it.
+    pub(crate) fn is_for_served(&self, child: &ChildRef) -> bool {
+        matches!(child.kind, ChildKind::Role | ChildKind::RoleBinding) && child.name == self.resources_role
     }
 
     /// Which component a workload of this name is the one of.

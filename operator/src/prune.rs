@@ -9,8 +9,8 @@ use crate::child::{ChildKind, ChildRef};
 pub struct Situation {
     /// Contour and Envoy run as they should, so nothing needs any more what they do not.
     pub rolled_out: bool,
-    /// The new Envoy workload cannot start beside the old one: its pods wait for ports of nodes.
-    pub blocked: bool,
+    /// Rights that were narrowed may go: pods of Contour that need them are no more, or will not go by themselves.
+    pub revoke: bool,
 }
 
 /// What is not wanted any more.
@@ -25,18 +25,20 @@ pub struct Obsolete {
 /// Which of the live children are not among the wanted ones.
 ///
 /// - What steers a workload that it does not steer any more, goes at once: an autoscaler would fight over the replicas.
-/// - A workload goes when the one that replaces it runs, or when it stands in that one's way.
-/// - The rest goes when all pods run as they should: roles, Secrets and maps serve pods of before until then.
+/// - A workload goes when the one that replaces it runs. Until then it may have to make room for it: see [`crate::reconcile`].
+/// - Rights to what is served, which `is_right` tells, go whatever else is rolled out.
+/// - The rest goes when all pods run as they should: Secrets and maps serve pods of before until then.
 pub fn obsolete<'a>(
     live: impl IntoIterator<Item = &'a ChildRef>,
     wanted: &BTreeSet<ChildRef>,
     situation: Situation,
+    is_right: impl Fn(&ChildRef) -> bool,
 ) -> Obsolete {
     let mut obsolete = Obsolete::default();
     for child in live.into_iter().filter(|child| !wanted.contains(child)) {
         let now = match child.kind {
             ChildKind::HorizontalPodAutoscaler | ChildKind::PodDisruptionBudget => true,
-            ChildKind::Deployment | ChildKind::DaemonSet => situation.rolled_out || situation.blocked,
+            _ if is_right(child) => situation.rolled_out || situation.revoke,
             _ => situation.rolled_out,
         };
         if now { &mut obsolete.now } else { &mut obsolete.later }.push(child.clone());
@@ -57,22 +59,19 @@ mod tests {
         use ChildKind::{DaemonSet, Deployment, HorizontalPodAutoscaler, PodDisruptionBudget, Role, Secret};
         let wanted: BTreeSet<_> =
             [child(Deployment, "contour"), child(Deployment, "envoy"), child(Role, "contour")].into();
-        let situation = |rolled_out, blocked| Situation { rolled_out, blocked };
-        for (kind, before, blocked, after) in [
-            (DaemonSet, false, true, true),
-            (Role, false, false, true),
-            (Secret, false, false, true),
-            (HorizontalPodAutoscaler, true, true, true),
-            (PodDisruptionBudget, true, true, true),
+        for (kind, before) in [
+            (DaemonSet, false),
+            (Deployment, false),
+            (Role, false),
+            (Secret, false),
+            (HorizontalPodAutoscaler, true),
+            (PodDisruptionBudget, true),
         ] {
             let old = child(kind, "old");
             let live: Vec<_> = wanted.iter().chain([&old]).cloned().collect();
-            for (situation, now) in [
-                (situation(false, false), before),
-                (situation(false, true), blocked),
-                (situation(true, false), after),
-            ] {
-                let found = obsolete(&live, &wanted, situation);
+            for (rolled_out, now) in [(false, before), (true, true)] {
+                let situation = Situation { rolled_out, revoke: false };
+                let found = obsolete(&live, &wanted, situation, |_| false);
                 let expected = (
                     if now { vec![old.clone()] } else { vec![] },
                     if now { vec![] } else { vec![old.clone()] },
@@ -87,7 +86,20 @@ mod tests {
         let wanted: BTreeSet<_> = [child(ChildKind::Role, "r")].into();
         let elsewhere = ChildRef { namespace: Some("m".to_owned()), ..child(ChildKind::Role, "r") };
         let binding = child(ChildKind::RoleBinding, "r");
-        let found = obsolete([&elsewhere, &binding], &wanted, Situation { rolled_out: true, blocked: false });
+        let found =
+            obsolete([&elsewhere, &binding], &wanted, Situation { rolled_out: true, revoke: false }, |_| {
+                false
+            });
         assert_eq!(found.now, [elsewhere, binding]);
+    }
+
+    #[test]
+    fn rights_to_what_is_served_do_not_wait_for_what_is_rolled_out() {
+        let (right, other) = (child(ChildKind::Role, "resources"), child(ChildKind::Role, "contour"));
+        for (revoke, now) in [(false, vec![]), (true, vec![right.clone()])] {
+            let situation = Situation { rolled_out: false, revoke };
+            let found = obsolete([&right, &other], &BTreeSet::new(), situation, |child| *child == right);
+            assert_eq!(found.now, now);
+        }
     }
 }

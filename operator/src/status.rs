@@ -54,6 +54,10 @@ pub struct Certificates {
 pub struct Report {
     /// What is wrong with it: nothing was changed.
     pub problems: Vec<Problem>,
+    /// What runs was looked for: a component that is `None` is not there.
+    pub looked: bool,
+    /// The fields by which its children are made, as JSON.
+    pub accepted: Option<String>,
     /// It is being deleted.
     pub deleting: bool,
     /// What failed.
@@ -128,6 +132,13 @@ pub fn status(
     if let Some(envoy) = &report.envoy {
         status.envoy = Some(component(envoy));
     }
+    if report.looked {
+        let absent = [(&report.contour, &mut status.contour), (&report.envoy, &mut status.envoy)];
+        absent.into_iter().filter(|(found, _)| found.is_none()).for_each(|(_, told)| nothing_runs(told));
+    }
+    if let Some(accepted) = &report.accepted {
+        status.accepted = Some(accepted.clone());
+    }
     if let Some(template) = &report.envoy_template {
         status.envoy_template = Some(template.clone());
     }
@@ -201,7 +212,7 @@ fn lacking(report: &Report) -> Option<Because> {
         [("Contour", "ContourUnavailable", &report.contour), ("Envoy", "EnvoyUnavailable", &report.envoy)];
     components.into_iter().find_map(|(name, reason, component)| {
         let Some(Component { workload, .. }) = component else {
-            return Some(Because::new(reason, format!("{name} was not created yet")));
+            return Some(Because::new(reason, format!("{name} is not there")));
         };
         if workload.is_available() {
             return None;
@@ -210,7 +221,13 @@ fn lacking(report: &Report) -> Option<Because> {
             Rollout::Complete if workload.desired == 0 => {
                 format!("{name} is to run on no node: check its node selector and tolerations")
             }
-            _ => format!("{} of {} pods of {name} are available", workload.available, workload.desired),
+            _ => {
+                let lost = match workload.lost {
+                    0 => String::new(),
+                    lost => format!(", {lost} of the others are on nodes that are not ready"),
+                };
+                format!("{} of {} pods of {name} are available{lost}", workload.available, workload.desired)
+            }
         };
         Some(Because::new(reason, message))
     })
@@ -290,6 +307,15 @@ fn reason(conditions: &[Made]) -> String {
     found.map(|made| word(&made.because.reason)).unwrap_or_default()
 }
 
+/// What was told before of a component, of which nothing is there now.
+fn nothing_runs(told: &mut Option<ComponentStatus>) {
+    if let Some(told) = told {
+        let (desired, desired_version) = (told.desired, told.desired_version.take());
+        let pods = Some(format!("0/{desired}"));
+        *told = ComponentStatus { desired, pods, desired_version, ..ComponentStatus::default() };
+    }
+}
+
 fn component(component: &Component) -> ComponentStatus {
     let Workload { desired, updated, available, .. } = component.workload;
     // Pods may run what was allowed by another version of us.
@@ -344,9 +370,11 @@ mod tests {
         let rollout = if available == desired {
             Rollout::Complete
         } else {
-            Rollout::Waiting(Because::new("RollingOut", "m"))
+            Rollout::Waiting(Because::new("RollingOut", "m"), None)
         };
-        let workload = Workload { desired, updated: desired, available, spare: 0, rollout };
+        let (updated, there) = (desired, desired);
+        let workload =
+            Workload { desired, updated, available, spare: 0, lost: 0, there, unplaced: false, rollout };
         Component {
             workload,
             desired_image: "r:5000/i:v2".to_owned(),
@@ -422,6 +450,18 @@ mod tests {
             (certificates.last_transition_time.as_str(), certificates.observed_generation),
             ("1970-01-01T00:00:10Z", 2)
         );
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_so_unless_it_was_not_looked_for() {
+        let first = status(&ContourDeploymentStatus::default(), 1, &well(), at(10));
+        let gone = |looked| Report { envoy: None, looked, ..well() };
+        let pods = |report: &Report| status(&first, 1, report, at(20)).envoy.and_then(|envoy| envoy.pods);
+        assert_eq!(pods(&gone(true)).as_deref(), Some("0/3"));
+        assert_eq!(pods(&gone(false)).as_deref(), Some("3/3"));
+        let envoy = status(&first, 1, &gone(true), at(20)).envoy.unwrap();
+        assert_eq!((envoy.ready, envoy.updated, envoy.images.len(), envoy.version), (0, 0, 0, None));
+        assert_eq!(envoy.desired_version.as_deref(), Some("v2"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::child::{Child, ChildKind, ChildRef};
 use crate::metrics::Metrics;
 use crate::names::FIELD_MANAGER;
 use crate::ownership::Owner;
+use crate::reconcile::taken_back;
 
 /// The field manager that says the number of pods from when it is left to an autoscaler until that one says it.
 const REPLICAS_MANAGER: &str = "contour-operator-replicas";
@@ -47,7 +48,7 @@ pub enum WriteError {
     Failed {
         /// Which object.
         child: ChildRef,
-        /// "read", "applied" or "deleted".
+        /// "read", "applied", "changed" or "deleted".
         verb: &'static str,
         /// What happened.
         source: Box<kube::Error>,
@@ -56,6 +57,10 @@ pub enum WriteError {
 
 fn way_out(error: &kube::Error) -> &'static str {
     match error {
+        kube::Error::Api(status) if is_ending(status) => {
+            ": its namespace is being deleted, and nothing can be made there; if it is one that Contour watches, take it out of \
+             spec.contour.watchNamespaces, or make it again once it is gone"
+        }
         kube::Error::Api(status) if status.message.contains("immutable") => {
             ": a field cannot be changed in place; delete the object, and it is made anew"
         }
@@ -92,6 +97,7 @@ pub fn category(error: &kube::Error) -> &'static str {
     match error {
         kube::Error::Api(status) => match status.code {
             401 => "Unauthorized",
+            403 if is_ending(status) => "NamespaceTerminating",
             403 => "Forbidden",
             404 => "NotFound",
             409 => "Conflict",
@@ -100,6 +106,12 @@ pub fn category(error: &kube::Error) -> &'static str {
         },
         _ => "Unreachable",
     }
+}
+
+/// Whether something cannot be made because its namespace is being deleted, which the API server forbids as it does what nobody has a right to.
+fn is_ending(status: &kube::core::Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// A child after it was applied.
@@ -172,9 +184,16 @@ impl Writer {
             if found.is_none() || live.metadata.deletion_timestamp.is_some() {
                 return Ok(Some(Applied { live, written: None }));
             }
+            if let Some(patch) = taken_back(&live, &wanted) {
+                self.change(&reference, &live, patch).await?;
+            }
             self.hand_over_replicas(&reference, &live, &wanted).await?;
             // Not over another object that took its place.
             wanted.metadata.uid.clone_from(&live.metadata.uid);
+            if child.kind == ChildKind::Secret {
+                // Nor over a later one: whoever led before, and wakes up, would put an authority back that was followed by another.
+                wanted.metadata.resource_version.clone_from(&live.metadata.resource_version);
+            }
         }
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let mut live = self.patch(&reference, &params, &wanted).await?;
@@ -238,6 +257,29 @@ impl Writer {
         api.patch(&reference.name, params, &Patch::Apply(wanted))
             .await
             .map_err(|error| WriteError::of(reference.clone(), "applied", error))
+    }
+
+    /// Changes fields of an object that nobody wants as a whole, unless somebody else did meanwhile.
+    pub async fn change(
+        &self,
+        reference: &ChildRef,
+        live: &DynamicObject,
+        mut patch: serde_json::Value,
+    ) -> Result<(), WriteError> {
+        if !self.leads() {
+            return Err(WriteError::NotLeading);
+        }
+        patch["metadata"]["uid"] = json!(live.metadata.uid);
+        patch["metadata"]["resourceVersion"] = json!(live.metadata.resource_version);
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let api = self.api(reference.kind, reference.namespace.as_deref());
+        match api.patch(&reference.name, &params, &Patch::Merge(&patch)).await {
+            Ok(_) => {
+                tracing::info!(child = %reference, "made room, or took it back");
+                Ok(())
+            }
+            Err(error) => Err(WriteError::of(reference.clone(), "changed", error)),
+        }
     }
 
     /// Deletes an object, unless another one took its place. What depends on it goes later.

@@ -34,6 +34,10 @@ pub struct ContourDeploymentStatus {
     /// What Envoy's pods were last made with. The agent beside Envoy keeps its image until that of Envoy changes.
     #[serde(default, skip_serializing_if = "unset")]
     pub envoy_template: Option<EnvoyTemplateStatus>,
+    /// The fields (`spec`) that the children are made of, as JSON: the last ones that were right. By them, what runs is kept as it is while
+    /// something is wrong with later ones.
+    #[serde(default, deserialize_with = "non_empty", skip_serializing_if = "unset")]
+    pub accepted: Option<String>,
     /// The certificates between Envoy and the controller.
     #[serde(default, skip_serializing_if = "unset")]
     pub certificates: Option<CertificatesStatus>,

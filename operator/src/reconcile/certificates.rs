@@ -32,8 +32,6 @@ pub(super) struct Looked {
     pub(super) secrets: Vec<Child>,
     /// Secrets that are not written and not to be removed either.
     pub(super) kept: Vec<ChildRef>,
-    /// What is wrong with the user's own.
-    pub(super) problems: Vec<Problem>,
     /// What to tell.
     pub(super) told: Certificates,
     /// When to look again.
@@ -49,7 +47,9 @@ pub(super) async fn look(
 ) -> Result<Looked, Error> {
     let now = (context.clock)();
     if let Some(own) = &deployment.spec.certificates.secret_refs {
-        return users_own(context, names, live, own, now).await;
+        let (_, told) = users_own(context, &names.namespace, own).await?;
+        let kept = still_mounted(names, live);
+        return Ok(Looked { secrets: Vec::new(), kept, told, again: REGULAR });
     }
     let live_secrets = secrets(names, live);
     let held = live_secrets.held();
@@ -71,7 +71,6 @@ pub(super) async fn look(
     Ok(Looked {
         secrets: wanted,
         kept: Vec::new(),
-        problems: Vec::new(),
         told: tell(&plan, &peers),
         again: match plan.phase {
             Phase::Steady => until(plan.next, now),
@@ -177,35 +176,25 @@ fn rotating(
     Some(Because::new(phase.to_string(), message))
 }
 
-/// Reads and judges the user's own Secrets.
-async fn users_own(
+/// Reads and judges the user's own Secrets: what is wrong with them, and what to tell.
+pub(super) async fn users_own(
     context: &Context,
-    names: &Names,
-    live: &Live,
+    namespace: &str,
     own: &CertificateSecrets,
-    now: Timestamp,
-) -> Result<Looked, Error> {
-    let api: Api<Secret> = Api::namespaced(context.client.clone(), &names.namespace);
+) -> Result<(Vec<Problem>, Certificates), Error> {
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
     let (contour, envoy) = tokio::try_join!(read(&api, &own.contour), read(&api, &own.envoy))?;
     let Own { certificates, problems } = examine(
         [(Party::Contour, &own.contour, contour.as_ref()), (Party::Envoy, &own.envoy, envoy.as_ref())],
-        now,
+        (context.clock)(),
     );
     let certificates = certificates.iter().map(|(name, certificate)| (*name, certificate)).collect();
     let not_ready = problems
         .first()
         .map(|problem| Because::new(problem.reason, format!("{}: {}", problem.field, problem.message)));
-    Ok(Looked {
-        secrets: Vec::new(),
-        kept: still_mounted(names, live),
-        problems,
-        told: Certificates {
-            status: told(Phase::UserProvided, None, &certificates),
-            not_ready,
-            rotating: None,
-        },
-        again: REGULAR,
-    })
+    let told =
+        Certificates { status: told(Phase::UserProvided, None, &certificates), not_ready, rotating: None };
+    Ok((problems, told))
 }
 
 async fn read(api: &Api<Secret>, name: &str) -> Result<Option<Secret>, Error> {

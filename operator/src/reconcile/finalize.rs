@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 
 use super::rollout::Because;
 use super::steps::set_finalizers;
-use super::{Context, Error, Look};
+use super::{Context, Error, Look, few};
 use crate::child::{ChildKind, ChildRef};
 use crate::live::{Live, Stranger};
 use crate::names::{FINALIZER, Names};
@@ -33,9 +33,6 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// How long after its time a pod may be there before we say that it is stuck.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(30);
 
-/// How many objects are told by name.
-const TOLD: usize = 8;
-
 /// Removes the children. `None`: nothing is left, and the `ContourDeployment` may go.
 pub(super) async fn finalize(
     deployment: &ContourDeployment,
@@ -44,12 +41,12 @@ pub(super) async fn finalize(
 ) -> Option<Look> {
     let mut strangers = Vec::new();
     let mut report = Report { deleting: true, ..Report::default() };
-    let error = match remove(deployment, before, context, &mut report, &mut strangers).await {
+    let errors = match remove(deployment, before, context, &mut report, &mut strangers).await {
         Ok(true) => return None,
-        Ok(false) => None,
-        Err(error) => Some(error),
+        Ok(false) => Vec::new(),
+        Err(error) => vec![error],
     };
-    Some(Look { report, error, again: AGAIN, strangers })
+    Some(Look { report, errors, again: AGAIN, strangers })
 }
 
 /// `true`: nothing is left.
@@ -164,10 +161,12 @@ fn tell(
         }
         left.push(name);
     }
-    report.waiting = Some(Because::new(DELETING, format!("waits for {} to go", few(&left))));
+    report.waiting = Some(Because::new(DELETING, format!("waits for {} to go", few(&left, ", "))));
     if !held.is_empty() {
-        report.failing =
-            Some(Because::new("DeletionBlocked", format!("{}; remove what holds it, or wait", few(&held))));
+        report.failing = Some(Because::new(
+            "DeletionBlocked",
+            format!("{}; remove what holds it, or wait", few(&held, ", ")),
+        ));
     }
 }
 
@@ -177,13 +176,6 @@ fn holds(metadata: &ObjectMeta) -> Option<String> {
     let foreign = |held: &&String| !matches!(held.as_str(), "foregroundDeletion" | "orphan");
     let held: Vec<&str> = metadata.finalizers.iter().flatten().filter(foreign).map(String::as_str).collect();
     (!held.is_empty()).then(|| format!("the finalizer {}", held.join(" and ")))
-}
-
-fn few(all: &[String]) -> String {
-    match all.len().checked_sub(TOLD) {
-        Some(more) if more > 0 => format!("{} and {more} more", all[..TOLD].join(", ")),
-        _ => all.join(", "),
-    }
 }
 
 #[cfg(test)]
@@ -224,12 +216,5 @@ mod tests {
         );
         let (_, held) = told(&["foregroundDeletion"], &[pod("b", "2026-01-01T00:00:00Z")]);
         assert!(held.unwrap().starts_with("Pod b should have ended at 2026-01-01T00:00:00Z: look at edge-1"));
-    }
-
-    #[test]
-    fn long_lists_are_cut() {
-        let names: Vec<String> = (0..10).map(|n| n.to_string()).collect();
-        assert_eq!(few(&names), "0, 1, 2, 3, 4, 5, 6, 7 and 2 more");
-        assert_eq!(few(&names[..8]), "0, 1, 2, 3, 4, 5, 6, 7");
     }
 }

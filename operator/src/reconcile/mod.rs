@@ -5,11 +5,18 @@
 
 mod certificates;
 mod contest;
+mod deadlines;
+mod envoy;
 mod finalize;
+mod judge;
 pub mod publishing;
+mod refusal;
 pub mod rollout;
+mod room;
 mod steps;
 mod workloads;
+
+pub(crate) use room::taken_back;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +44,7 @@ use crate::problem::Problem;
 use crate::status::{Report, status};
 use crate::writer::{WriteError, Writer, category};
 use contest::Contests;
+use deadlines::Deadlines;
 use rollout::Because;
 
 /// When to look again though nothing happened: watches may miss what is not theirs, such as a Secret of the user.
@@ -76,6 +84,9 @@ pub enum Error {
     /// Certificates could not be made.
     #[error("the certificates cannot be made: {0}")]
     Certificates(String),
+    /// Several things went wrong, each of which stopped something else.
+    #[error("several errors")]
+    Several(Vec<Error>),
 }
 
 impl Error {
@@ -85,10 +96,28 @@ impl Error {
             Self::Write(error) => error.category(),
             Self::Own { source, .. } | Self::Read { source, .. } => category(source),
             Self::Certificates(_) => "Certificates",
+            Self::Several(all) => all.first().map_or("Unknown", Self::category),
         }
     }
 
+    /// What went wrong, one by one.
+    fn each(&self) -> &[Self] {
+        match self {
+            Self::Several(all) => all,
+            one => std::slice::from_ref(one),
+        }
+    }
+
+    /// One error of all; `None`: nothing went wrong.
+    fn of(mut all: Vec<Self>) -> Option<Self> {
+        if all.len() > 1 { Some(Self::Several(all)) } else { all.pop() }
+    }
+
     fn because(&self) -> Because {
+        if let Self::Several(all) = self {
+            let told: Vec<String> = all.iter().map(|error| error.because().message).collect();
+            return Because::new(self.category(), few(&told, "; "));
+        }
         let mut message = self.to_string();
         let mut source = std::error::Error::source(self);
         while let Some(error) = source {
@@ -114,6 +143,17 @@ impl Error {
             Self::Own { source, .. } => category(source) == "Conflict",
             _ => false,
         }
+    }
+}
+
+/// How many things are told by name.
+const TOLD: usize = 8;
+
+/// The first of these, and how many more there are.
+fn few(all: &[String], between: &str) -> String {
+    match all.len().checked_sub(TOLD) {
+        Some(more) if more > 0 => format!("{} and {more} more", all[..TOLD].join(between)),
+        _ => all.join(between),
     }
 }
 
@@ -166,6 +206,10 @@ pub struct Memory {
     written: Option<(u64, ContourDeploymentStatus)>,
     /// Who keeps changing children.
     contests: Contests,
+    /// When something last came of what is rolled out.
+    deadlines: Deadlines,
+    /// When the last look asked to look again.
+    again: Option<Duration>,
     /// The UIDs of its pods. When they end, what proves that they are its own may be gone before them.
     pods: BTreeSet<String>,
     /// Which objects with our labels that are not ours were told.
@@ -202,7 +246,8 @@ impl Context {
 /// How a look ended.
 struct Look {
     report: Report,
-    error: Option<Error>,
+    /// What went wrong.
+    errors: Vec<Error>,
     /// When to look again at the latest.
     again: Duration,
     /// What has our labels and is not ours.
@@ -241,14 +286,17 @@ async fn finish(
     before: &ContourDeploymentStatus,
     look: Look,
 ) -> Result<Action, Error> {
-    let Look { mut report, error, again, strangers } = look;
+    let Look { mut report, errors, again, strangers } = look;
     tell_strangers(deployment, context, &strangers).await;
-    if error.as_ref().is_some_and(Error::is_outdated) {
+    let (outdated, errors): (Vec<_>, Vec<_>) = errors.into_iter().partition(Error::is_outdated);
+    let error = Error::of(errors);
+    if error.is_none() && !outdated.is_empty() {
         return Ok(Action::requeue(MOMENT));
     }
     report.error = error.as_ref().map(Error::because);
     let told = tell(deployment, context, before, &report).await;
     if let Some(error) = error {
+        context.remember(deployment, |memory| memory.again = Some(again));
         return Err(error);
     }
     told?;
@@ -320,13 +368,15 @@ async fn tell_strangers(deployment: &ContourDeployment, context: &Context, found
 
 /// When to try again after an error, which is told with its causes, once while it stays the same.
 pub fn on_error(deployment: &ContourDeployment, error: &Error, context: &Context) -> Action {
-    context.metrics.failed(error.category());
+    error.each().iter().for_each(|error| context.metrics.failed(error.category()));
     let text = error.because().message;
-    let (failures, new) = context.remember(deployment, |memory| {
+    let (failures, new, again) = context.remember(deployment, |memory| {
         memory.failures = memory.failures.saturating_add(1);
-        (memory.failures, memory.told.replace(text.clone()) != Some(text.clone()))
+        let new = memory.told.replace(text.clone()) != Some(text.clone());
+        (memory.failures, new, memory.again.take())
     });
-    let pause = backoff(failures);
+    // What does not depend on it goes on in its time.
+    let pause = backoff(failures).min(again.unwrap_or(REGULAR));
     let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
     if new {
         tracing::error!(%namespace, name, category = error.category(), retry = ?pause, "{text}");
@@ -379,5 +429,16 @@ mod tests {
         let because = error.because();
         assert_eq!(because.reason, "NotFound");
         assert_eq!(because.message, "Role x/r cannot be applied: namespaces \"x\" not found");
+        let all = Error::of(vec![error, Error::Certificates("why".to_owned())]).unwrap();
+        let because = all.because();
+        assert_eq!((because.reason.as_str(), all.each().len()), ("NotFound", 2));
+        assert!(because.message.ends_with("not found; the certificates cannot be made: why"), "{because:?}");
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let names: Vec<String> = (0..10).map(|n| n.to_string()).collect();
+        assert_eq!(few(&names, ", "), "0, 1, 2, 3, 4, 5, 6, 7 and 2 more");
+        assert_eq!(few(&names[..8], ", "), "0, 1, 2, 3, 4, 5, 6, 7");
     }
 }

@@ -1,127 +1,192 @@
-//! The steps of a look, in order. What a step waits for ends the look, and is told; the next event begins another one.
+//! The steps of a look, in order. What fails or is waited for holds up what depends on it and nothing else, and is told; the next event begins
+//! another look.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use contour_crds::contour_deployment::EnvoyTemplateStatus;
 use contour_crds::{ContourDeployment, ContourDeploymentStatus};
-use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::json;
 
 use super::certificates::{self, Looked};
-use super::publishing::{Turn, addresses, node_addresses, turn, waits_for_load_balancer};
-use super::rollout::{Because, Rollout, Workload, is_blocked};
-use super::workloads::{
-    component, envoy_template, envoy_workload, is_envoy_workload, live_envoys, template, typed,
-};
-use super::{Context, Error, Look, REGULAR, SOON, without_owner};
+use super::envoy::envoy_ref;
+use super::judge::Progress;
+use super::publishing::{Turn, addresses, node_addresses};
+use super::refusal::{last_accepted, refusal};
+use super::rollout::Because;
+use super::workloads::{component, envoy_template, is_envoy_workload, live_envoys};
+use super::{Context, Error, Look, REGULAR, without_owner};
 use crate::apply::{Difference, difference, stamped};
 use crate::build::{self, ENVOY_CONTAINER, Inputs, Stages};
 use crate::child::{Child, ChildKind, ChildRef};
-use crate::clash::clashes;
 use crate::live::Live;
 use crate::names::{FINALIZER, Names};
 use crate::ownership::Owner;
-use crate::problem::Problem;
 use crate::prune::{Situation, obsolete};
 use crate::settings::host_network;
 use crate::status::Report;
-use crate::validate::validate;
 use crate::writer::last_other;
-
-/// When to look again for Secrets that are to come.
-const ASK: Duration = Duration::from_secs(5);
 
 /// Name of the controller's container.
 const CONTOUR_CONTAINER: &str = "contour";
 
 /// Looks at a `ContourDeployment` that is to be there.
+///
+/// While something is wrong with it, nothing that runs is changed, but all of it is kept as it was last accepted.
 pub(super) async fn look(
     deployment: &ContourDeployment,
     before: &ContourDeploymentStatus,
     context: &Context,
 ) -> Look {
-    let names = match Names::of(deployment) {
-        Ok(names) => names,
-        Err(problem) => {
-            let report = Report { problems: vec![problem], ..Report::default() };
-            return Look { report, error: None, again: REGULAR, strangers: Vec::new() };
-        }
+    let mut refusal = refusal(deployment, context).await;
+    let accepted = if refusal.problems.is_empty() {
+        Some(deployment.clone())
+    } else {
+        last_accepted(deployment, before, context)
     };
-    let owner = Owner::of(deployment, &names, before);
+    // Children of names that are impossible were never made.
+    let walked = accepted.as_ref().unwrap_or(deployment);
+    let Ok(names) = Names::of(walked) else {
+        let report = Report { problems: refusal.problems, ..Report::default() };
+        return Look { report, errors: Vec::new(), again: REGULAR, strangers: Vec::new() };
+    };
+    let owner = Owner::of(walked, &names, before);
     let live = context.caches.of(&owner);
     context.remember(deployment, |memory| memory.pods = live.pods().filter_map(|pod| pod.uid()).collect());
     let strangers = live.strangers.clone();
+    let report = Report {
+        ingress_class: Some(names.ingress_class.clone()),
+        certificates: refusal.certificates.take(),
+        looked: accepted.is_some(),
+        ..Report::default()
+    };
     let mut walk = Walk {
         context,
-        deployment,
+        deployment: walked,
         names: &names,
         owner: &owner,
         before,
         live,
-        report: Report { ingress_class: Some(names.ingress_class.clone()), ..Report::default() },
-        again: REGULAR,
+        report,
+        again: refusal.again,
+        refused: !refusal.problems.is_empty(),
+        failures: Vec::new(),
     };
-    let error = walk.run().await.err();
-    walk.tell_inventory().await;
+    let end = match &accepted {
+        Some(_) => walk.run().await,
+        None => walk.keep_certificates().await,
+    };
+    walk.tried(end);
+    if accepted.is_some() {
+        walk.tell_inventory().await;
+        walk.report.accepted = serde_json::to_string(&walked.spec).ok();
+    }
     walk.tell_contests();
     walk.tell_components();
-    Look { report: walk.report, error, again: walk.again, strangers }
+    let mut report = walk.report;
+    report.problems = refusal.problems;
+    Look { report, errors: walk.failures, again: walk.again, strangers }
 }
 
 /// A look under way.
-struct Walk<'a> {
-    context: &'a Context,
-    deployment: &'a ContourDeployment,
-    names: &'a Names,
-    owner: &'a Owner,
+pub(super) struct Walk<'a> {
+    pub(super) context: &'a Context,
+    /// With the fields by which its children are made: the last accepted ones.
+    pub(super) deployment: &'a ContourDeployment,
+    pub(super) names: &'a Names,
+    pub(super) owner: &'a Owner,
     /// What was told last. Envoy was there before if it was told of.
-    before: &'a ContourDeploymentStatus,
+    pub(super) before: &'a ContourDeploymentStatus,
     /// What is there; what was written is put in.
-    live: Live,
-    report: Report,
-    again: Duration,
+    pub(super) live: Live,
+    pub(super) report: Report,
+    pub(super) again: Duration,
+    /// What runs is kept, and not changed.
+    refused: bool,
+    /// What could not be done.
+    failures: Vec<Error>,
+}
+
+/// Whether a child may be written now, given whether changes are held and whether it was there before. What was edited or deleted is healed
+/// whatever is held.
+pub(super) fn may_write(difference: &Difference, held: bool, there_before: bool) -> bool {
+    match difference {
+        Difference::Drifted(_) => true,
+        Difference::Missing => there_before || !held,
+        Difference::Changed => !held,
+    }
 }
 
 impl Walk<'_> {
+    /// Takes the steps. What fails stops what depends on it; the error is what nothing can go on without.
     async fn run(&mut self) -> Result<(), Error> {
-        self.report.problems = self.problems();
-        if !self.report.problems.is_empty() {
-            return self.keep_certificates().await;
+        let looked = self.look_at_certificates().await;
+        let certificates = self.tried(looked);
+        if let Some(certificates) = &certificates
+            && self.report.certificates.is_none()
+        {
+            self.report.certificates = Some(certificates.told.clone());
         }
-        let certificates = self.look_at_certificates().await?;
-        if !certificates.problems.is_empty() {
-            self.report.problems.clone_from(&certificates.problems);
-            self.report.certificates = Some(certificates.told);
-            // Secrets of users have no label of ours, so nobody tells when they come.
-            self.again = self.again.min(ASK);
-            return Ok(());
-        }
-        self.report.certificates = Some(certificates.told.clone());
         self.ensure_finalizer().await?;
         let stages = self.build();
-        let wanted: BTreeSet<ChildRef> =
-            stages.all().chain(&certificates.secrets).map(Child::reference).collect();
-        self.apply_all(&stages.foundation).await?;
-        self.apply_all(&certificates.secrets).await?;
-        self.apply_all(&stages.contour).await?;
-        let contour = self.judge(&self.contour_ref(), build::Component::Contour, "Contour");
-        self.publish(&stages, Turn::BeforeEnvoy).await?;
-        let held = self.roll_envoy(&stages, contour).await?;
-        let envoy = match envoy_workload(&stages.envoy, self.names).map(Child::reference) {
-            Some(reference) => self.judge(&reference, build::Component::Envoy, "Envoy"),
-            None => true,
+        let mut wanted: BTreeSet<ChildRef> = stages.all().map(Child::reference).collect();
+        let secrets = certificates.as_ref().map(|looked| looked.secrets.clone());
+        wanted.extend(secrets.iter().flatten().map(Child::reference));
+        let kept = certificates.as_ref().map(|looked| looked.kept.clone());
+        wanted.extend(kept.unwrap_or_else(|| self.secrets().to_vec()));
+
+        // Pods need all of it but the rights in other namespaces: what is lacking there is lacking for those alone.
+        let mut whole = self.apply_all(&stages.foundation).await;
+        whole &= match &secrets {
+            Some(secrets) => self.apply_all(secrets).await,
+            None => false,
+        };
+        whole &= self.roll_contour(&stages, whole).await;
+        let contour = self.judge(&self.contour_ref(), build::Component::Contour, "Contour").await;
+        let contour_rolled_out = contour == Progress::Complete && whole;
+        self.publish(&stages, Turn::BeforeEnvoy).await;
+        let held = self.roll_envoy(&stages, contour_rolled_out).await;
+        let envoy = match envoy_ref(&stages, self.names) {
+            Some(reference) => self.judge(&reference, build::Component::Envoy, "Envoy").await,
+            None => Progress::Complete,
         };
         if self.live.children.keys().any(|child| envoy_ref(&stages, self.names).as_ref() == Some(child)) {
-            self.publish(&stages, Turn::WithEnvoy).await?;
+            self.publish(&stages, Turn::WithEnvoy).await;
         }
-        let rolled_out = contour && envoy && !held;
+        let rolled_out = contour_rolled_out && envoy == Progress::Complete && !held;
         if rolled_out {
-            self.publish(&stages, Turn::AfterEnvoy).await?;
+            self.publish(&stages, Turn::AfterEnvoy).await;
         }
-        self.prune(&stages, &wanted, rolled_out, &certificates).await
+        let made = self.make_room(&stages, &wanted).await;
+        self.tried(made);
+        // What was narrowed is not needed by the pods that come, and does not wait for those of before for ever.
+        let revoke = whole && contour != Progress::Waiting;
+        self.prune(&wanted, Situation { rolled_out, revoke }).await;
+        Ok(())
+    }
+
+    /// Notes what could not be done.
+    pub(super) fn tried<T>(&mut self, result: Result<T, Error>) -> Option<T> {
+        result.map_err(|error| self.failures.push(error)).ok()
+    }
+
+    /// Applies Contour, as far as it may change now: `whole`, all that its pods need is there. Returns whether it is all applied.
+    async fn roll_contour(&mut self, stages: &Stages, whole: bool) -> bool {
+        let mut all = true;
+        for child in &stages.contour {
+            let live = self.live.children.get(&child.reference());
+            let found = difference(child.kind, &stamped(child), live.map(|live| &**live));
+            if found.is_some_and(|found| !may_write(&found, !whole, self.before.contour.is_some())) {
+                all = false;
+                continue;
+            }
+            let applied = self.apply(child).await;
+            // How many there are, and how many may go at a time, is not what they are.
+            all &= self.tried(applied).is_some() || child.kind != ChildKind::Deployment;
+        }
+        all
     }
 
     async fn look_at_certificates(&mut self) -> Result<Looked, Error> {
@@ -131,7 +196,7 @@ impl Walk<'_> {
         Ok(certificates)
     }
 
-    /// What runs goes on while its object is wrong, however long that takes: so do its certificates, if there are some.
+    /// Where it is not known what was accepted last, as an earlier version made what runs, certificates are kept at least.
     async fn keep_certificates(&mut self) -> Result<(), Error> {
         let own = self.deployment.spec.certificates.secret_refs.is_some();
         if own || !certificates::are_there(self.names, &self.live) {
@@ -139,30 +204,20 @@ impl Walk<'_> {
         }
         let certificates = self.look_at_certificates().await?;
         self.report.certificates = Some(certificates.told);
-        self.apply_all(&certificates.secrets).await
+        self.apply_all(&certificates.secrets).await;
+        Ok(())
     }
 
-    /// What is wrong with the object, alone or beside others.
-    fn problems(&self) -> Vec<Problem> {
-        let mut problems = validate(self.deployment, &self.context.defaults);
-        if problems.is_empty() {
-            problems = self.context.forbids(self.deployment);
-        }
-        if problems.is_empty() {
-            // What may not be made is in nobody's way.
-            let others = self.context.caches.deployments.state();
-            let others = others.iter().filter(|other| self.context.forbids(other).is_empty());
-            problems = clashes(self.deployment, others.map(|other| &**other));
-        }
-        problems
+    /// The Secrets with certificates of ours.
+    fn secrets(&self) -> [ChildRef; 3] {
+        let Names { ca_secret, contour_secret, envoy_secret, .. } = self.names;
+        [ca_secret, contour_secret, envoy_secret].map(|name| self.names.child(ChildKind::Secret, name))
     }
 
     /// Reads the Secrets of certificates themselves. A cache that does not know yet what was made a moment ago would have a second authority
     /// made.
     async fn read_secrets(&mut self) -> Result<(), Error> {
-        let Names { ca_secret, contour_secret, envoy_secret, .. } = self.names;
-        for name in [ca_secret, contour_secret, envoy_secret] {
-            let reference = self.names.child(ChildKind::Secret, name);
+        for reference in self.secrets() {
             match self.context.writer.read(&reference, self.owner).await? {
                 Some(secret) => self.live.children.insert(reference, secret),
                 None => self.live.children.remove(&reference),
@@ -200,9 +255,6 @@ impl Walk<'_> {
     /// Tells what will have to be removed without the help of owner references: what is there and ours, not what is wanted, since an object
     /// of others may have that name. What was recorded stays so until it is gone; a cache may not know it yet.
     async fn tell_inventory(&mut self) {
-        if !self.report.problems.is_empty() {
-            return;
-        }
         let mut all: BTreeSet<ChildRef> = self.live.children.keys().cloned().collect();
         for child in self.owner.recorded().filter(|child| !self.live.children.contains_key(child)) {
             if !matches!(self.context.writer.read(child, self.owner).await, Ok(None)) {
@@ -212,16 +264,27 @@ impl Walk<'_> {
         self.report.inventory = Some(without_owner(&all, &self.names.namespace));
     }
 
-    async fn apply_all(&mut self, children: &[Child]) -> Result<(), Error> {
+    /// Applies children that do not depend on each other. Returns whether all are there that pods need.
+    async fn apply_all(&mut self, children: &[Child]) -> bool {
+        let mut all = true;
         for child in children {
-            self.apply(child).await?;
+            let applied = self.apply(child).await;
+            all &= self.tried(applied).is_some() || self.owner.is_for_served(&child.reference());
         }
-        Ok(())
+        all
     }
 
-    async fn apply(&mut self, child: &Child) -> Result<(), Error> {
+    pub(super) async fn apply(&mut self, child: &Child) -> Result<(), Error> {
         let reference = child.reference();
         let mut live = self.live.children.get(&reference).cloned();
+        // Addresses and certificates go on.
+        let goes_on = matches!(child.kind, ChildKind::Service | ChildKind::Secret);
+        if self.refused && !goes_on {
+            let found = difference(child.kind, &stamped(child), live.as_deref());
+            if found.is_some_and(|found| !may_write(&found, true, true)) {
+                return Ok(());
+            }
+        }
         let now = (self.context.clock)();
         let wait = self.context.remember(self.deployment, |memory| memory.contests.wait(&reference, now));
         if let Some(wait) = wait {
@@ -272,141 +335,40 @@ impl Walk<'_> {
         self.names.child(ChildKind::Deployment, &self.names.contour)
     }
 
-    /// Whether a workload has rolled out. If not, the report says why.
-    fn judge(&mut self, reference: &ChildRef, component: build::Component, name: &str) -> bool {
-        let Some(Workload { rollout, .. }) = self.workload(reference, component) else {
-            return false;
-        };
-        match rollout {
-            Rollout::Complete => return true,
-            Rollout::Waiting(because) => self.wait(Because::new(
-                format!("{}{name}", because.reason),
-                format!("{name}: {}", because.message),
-            )),
-            Rollout::Failing(because) => {
-                let because =
-                    Because::new(because.reason, format!("{name} does not roll out: {}", because.message));
-                self.report.failing.get_or_insert(because);
-            }
-        }
-        false
-    }
-
-    fn workload(&self, reference: &ChildRef, component: build::Component) -> Option<Workload> {
-        let pods = self.live.pods_of(component);
-        super::workloads::judge(reference.kind, self.live.children.get(reference)?, pods)
-    }
-
     /// Notes what is waited for; the first is what the next depend on.
-    fn wait(&mut self, because: Because) {
+    pub(super) fn wait(&mut self, because: Because) {
         self.report.waiting.get_or_insert(because);
     }
 
-    /// Applies Envoy, as far as it may change now. Returns whether something has to wait.
-    ///
-    /// What someone edited or deleted is healed at once; what is to change waits for the controller to have rolled out.
-    async fn roll_envoy(&mut self, stages: &Stages, contour_rolled_out: bool) -> Result<bool, Error> {
-        let workload = envoy_ref(stages, self.names);
-        let runs = live_envoys(&self.live, self.owner).next().is_some();
-        let unbalanced = self.waits_for_load_balancer(stages);
-        let mut held = false;
-        for child in &stages.envoy {
-            let reference = child.reference();
-            let is_workload = Some(&reference) == workload.as_ref();
-            let live = self.live.children.get(&reference);
-            let now = match difference(child.kind, &stamped(child), live.map(|live| &**live)) {
-                None | Some(Difference::Drifted(_)) => true,
-                Some(Difference::Missing) if self.before.envoy.is_some() && !(is_workload && runs) => true,
-                Some(Difference::Missing | Difference::Changed) => contour_rolled_out && !unbalanced,
-            };
-            if now {
-                self.apply(child).await?;
-            } else {
-                held = true;
-            }
-        }
-        if held && contour_rolled_out {
-            self.again = self.again.min(SOON);
-            self.wait(Because::new(
-                "WaitingForLoadBalancer",
-                "Envoy stays on the network of its nodes until its load balancer has an address",
-            ));
-        } else if held {
-            self.wait(Because::new("WaitingForContour", "Envoy changes when Contour has rolled out"));
-        }
-        Ok(held)
-    }
-
-    fn waits_for_load_balancer(&self, stages: &Stages) -> bool {
-        let wanted = envoy_workload(&stages.envoy, self.names).and_then(|child| template(&child.object));
-        let live = live_envoys(&self.live, self.owner).find_map(|(_, object)| template(object));
-        let Some(wanted) = wanted else { return false };
-        waits_for_load_balancer(live.as_ref(), &wanted, self.envoy_service().as_ref())
-    }
-
-    fn envoy_service(&self) -> Option<Service> {
-        let reference = self.names.child(ChildKind::Service, &self.names.envoy);
-        self.live.children.get(&reference).and_then(|object| typed(object))
-    }
-
-    /// Applies the ways to Envoy whose turn it is.
-    async fn publish(&mut self, stages: &Stages, now: Turn) -> Result<(), Error> {
-        for child in &stages.publishing {
-            let reference = child.reference();
-            let live: Option<Service> = self.live.children.get(&reference).and_then(|object| typed(object));
-            let its = match typed::<Service>(&child.object).filter(|_| child.kind == ChildKind::Service) {
-                Some(wanted) => turn(live.as_ref(), &wanted),
-                None => Turn::WithEnvoy,
-            };
-            if its == now {
-                self.apply(child).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// Deletes what is not wanted any more, as soon as it may go.
-    async fn prune(
-        &mut self,
-        stages: &Stages,
-        wanted: &BTreeSet<ChildRef>,
-        rolled_out: bool,
-        certificates: &Looked,
-    ) -> Result<(), Error> {
-        let blocked = match envoy_ref(stages, self.names).map(|reference| reference.kind) {
-            Some(ChildKind::DaemonSet) => is_blocked(&self.live.envoy, "DaemonSet"),
-            _ => is_blocked(&self.live.envoy, "ReplicaSet"),
-        };
-        let wanted: BTreeSet<ChildRef> = wanted.iter().chain(&certificates.kept).cloned().collect();
-        let found = obsolete(self.live.children.keys(), &wanted, Situation { rolled_out, blocked });
-        for child in found.now {
+    async fn prune(&mut self, wanted: &BTreeSet<ChildRef>, situation: Situation) {
+        let owner = self.owner;
+        let is_right = |child: &ChildRef| owner.is_for_served(child);
+        for child in obsolete(self.live.children.keys(), wanted, situation, is_right).now {
             let Some(object) = self.live.children.get(&child).cloned() else { continue };
             if object.metadata.deletion_timestamp.is_none() {
-                self.context.writer.delete(&child, &object).await?;
+                let deleted = self.context.writer.delete(&child, &object).await.map_err(Error::from);
+                self.tried(deleted);
             } else {
                 self.wait(Because::new("Removing", format!("{child} is being deleted")));
             }
         }
-        Ok(())
     }
 
     /// Tells what runs, whatever the steps came to.
     fn tell_components(&mut self) {
-        let contour = component(&self.contour_ref(), &self.live, &self.live.contour, CONTOUR_CONTAINER);
+        let contour =
+            component(&self.contour_ref(), &self.live, &self.live.contour, CONTOUR_CONTAINER, self.view());
         self.report.contour = contour;
         // While one takes over from the other, the one that serves more counts.
-        let envoys = live_envoys(&self.live, self.owner)
-            .filter_map(|(reference, _)| component(reference, &self.live, &self.live.envoy, ENVOY_CONTAINER));
+        let envoys = live_envoys(&self.live, self.owner).filter_map(|(reference, _)| {
+            component(reference, &self.live, &self.live.envoy, ENVOY_CONTAINER, self.view())
+        });
         self.report.envoy = envoys.max_by_key(|envoy| envoy.workload.available);
         let nodes = node_addresses(&self.live.envoy);
         let service = self.envoy_service();
         self.report.addresses = Some(addresses(service.as_ref(), &nodes, host_network(self.deployment)));
     }
-}
-
-/// Which child Envoy's workload is.
-fn envoy_ref(stages: &Stages, names: &Names) -> Option<ChildRef> {
-    envoy_workload(&stages.envoy, names).map(Child::reference)
 }
 
 /// Replaces the finalizers of a `ContourDeployment`, unless someone else changed it meanwhile.

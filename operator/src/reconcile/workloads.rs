@@ -16,7 +16,7 @@ use crate::child::{Child, ChildKind, ChildRef, untyped};
 use crate::live::Live;
 use crate::names::Names;
 use crate::ownership::Owner;
-use crate::reconcile::rollout::{Workload, is_ready, of_daemon_set, of_deployment};
+use crate::reconcile::rollout::{View, Workload, is_ready, of_daemon_set, of_deployment};
 use crate::status::Component;
 
 /// A live child as what it is; `None` if the API server's object is not of the shape that its kind has.
@@ -27,10 +27,15 @@ pub(super) fn typed<K: DeserializeOwned>(object: &DynamicObject) -> Option<K> {
 }
 
 /// Judges a live workload, given the pods of its component.
-pub(super) fn judge(kind: ChildKind, object: &DynamicObject, pods: &[Arc<Pod>]) -> Option<Workload> {
+pub(super) fn judge(
+    kind: ChildKind,
+    object: &DynamicObject,
+    pods: &[Arc<Pod>],
+    view: View<'_>,
+) -> Option<Workload> {
     match kind {
-        ChildKind::Deployment => Some(of_deployment(&typed::<Deployment>(object)?, pods)),
-        ChildKind::DaemonSet => Some(of_daemon_set(&typed::<DaemonSet>(object)?, pods)),
+        ChildKind::Deployment => Some(of_deployment(&typed::<Deployment>(object)?, pods, view)),
+        ChildKind::DaemonSet => Some(of_daemon_set(&typed::<DaemonSet>(object)?, pods, view)),
         _ => None,
     }
 }
@@ -41,9 +46,10 @@ pub(super) fn component(
     live: &Live,
     pods: &[Arc<Pod>],
     container: &str,
+    view: View<'_>,
 ) -> Option<Component> {
     let object = live.children.get(reference)?;
-    let workload = judge(reference.kind, object, pods)?;
+    let workload = judge(reference.kind, object, pods, view)?;
     let desired_image = template(object).and_then(|template| image(&template, container)).unwrap_or_default();
     let images: BTreeSet<String> = pods
         .iter()

@@ -1,12 +1,14 @@
 //! What cannot be is told, and changes nothing that runs.
 
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result};
 use contour_crds::ContourDeployment;
 use contour_crds::status::{ConditionStatus, DetailedCondition};
 use contour_e2e::apiserver;
 use contour_e2e::wait::{SOON, eventually};
+use contour_k8s::always_leading;
 use contour_operator::child::ChildKind;
 use contour_operator::status::{condition, find};
 use futures::TryStreamExt as _;
@@ -15,7 +17,7 @@ use kube::api::{DeleteParams, PostParams, WatchEvent, WatchParams};
 use serde_json::json;
 
 use crate::lifecycle::told;
-use crate::support::World;
+use crate::support::{Operator, World, clock};
 
 /// Waits for the first status that an object ever has, and returns what that says of `Degraded`.
 async fn first_told(world: &World, object: &ContourDeployment) -> Result<DetailedCondition> {
@@ -145,7 +147,8 @@ async fn an_ingress_class_of_the_user_is_used_as_it_is() -> Result<()> {
 async fn a_failing_rollout_stops_there_and_says_why() -> Result<()> {
     let Some(api) = apiserver::require().await else { return Ok(()) };
     let world = World::new(api, "failing").await?;
-    let _operator = world.operator();
+    let (clock, second) = clock();
+    let _operator = Operator::start(&world.client, &[&world.namespace], always_leading(), clock);
     world.create("edge", json!({})).await?;
     world.complete("edge").await?;
     let envoy = world.child(ChildKind::DaemonSet, "envoy-edge");
@@ -161,6 +164,9 @@ async fn a_failing_rollout_stops_there_and_says_why() -> Result<()> {
             json!({"contour": {"image": "example/contour:v9"}, "envoy": {"image": "example/envoy:v9"}}),
         )
         .await?;
+    // An image is given time to come.
+    second.fetch_add(500, Ordering::SeqCst);
+    world.poke("edge").await?;
     let degraded = world.condition("edge", condition::DEGRADED, true, "ImagePullBackOff").await?;
     assert!(
         degraded

@@ -1,19 +1,21 @@
-//! Plays the controllers of workloads and the kubelets of a cluster of two nodes, for one namespace: pods come and go with their
-//! workloads, and become ready at once, unless a test holds them.
+//! Plays the controllers of workloads, the scheduler and the kubelets of a cluster of two nodes, for one namespace: pods come and go with their
+//! workloads, and become ready at once, unless a test holds them, their node is lost, or another pod has their ports of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
 use contour_e2e::wait::{SOON, eventually};
+use contour_operator::reconcile::rollout::is_ready;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{Event, Node, Pod, PodSpec, PodTemplateSpec};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::watcher::{self, Event as WatchEvent};
 use kube::{Client, Resource, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -32,6 +34,8 @@ struct Hands {
     client: Client,
     namespace: String,
     held: Arc<Mutex<BTreeMap<String, Value>>>,
+    /// The nodes whose kubelet does not answer any more.
+    lost: Arc<Mutex<BTreeSet<String>>>,
     /// The address of each pod.
     addresses: Arc<Mutex<BTreeMap<String, String>>>,
     /// One thing at a time.
@@ -44,6 +48,7 @@ impl Kubelet {
             client: client.clone(),
             namespace: namespace.to_owned(),
             held: Arc::default(),
+            lost: Arc::default(),
             addresses: Arc::default(),
             busy: Arc::default(),
         };
@@ -71,6 +76,27 @@ impl Kubelet {
         // A workload may go while it is looked at.
         eventually(SOON, || self.hands.renew(workload)).await
     }
+
+    /// The name of a node.
+    pub(crate) fn node(&self, n: usize) -> String {
+        self.hands.node(n)
+    }
+
+    /// The kubelet of a node does not answer any more: it is not ready, and nothing starts or ends there.
+    pub(crate) async fn lose(&self, n: usize) -> Result<()> {
+        let name = self.node(n);
+        let nodes: Api<Node> = Api::all(self.hands.client.clone());
+        let node = serde_json::from_value(json!({"metadata": {"name": name}}))?;
+        nodes.create(&PostParams::default(), &node).await?;
+        let status =
+            json!({"conditions": [{"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}]});
+        nodes.patch_status(&name, &PatchParams::default(), &merge(&status)).await?;
+        self.hands.lost.lock().expect("nobody panics with it").insert(name);
+        for workload in ["contour-edge", "envoy-edge"] {
+            Box::pin(eventually(SOON, || self.hands.renew(workload))).await?;
+        }
+        Ok(())
+    }
 }
 
 /// The pods of a workload that is looked at.
@@ -79,9 +105,25 @@ struct Work<'a> {
     name: String,
     /// The name and the UID of what its pods belong to.
     controller: (String, String),
-    generation: i64,
+    /// Tells its template from others.
+    generation: String,
     template: &'a PodTemplateSpec,
-    count: usize,
+    /// Which of its pods there are to be. Those of a `DaemonSet` are called like their nodes.
+    pods: Vec<usize>,
+    /// Which template of a `DaemonSet` it is.
+    template_generation: Option<String>,
+    /// Pods of before stay until somebody deletes them.
+    by_hand: bool,
+}
+
+/// What came of the pods of a workload.
+#[derive(Default)]
+struct Made {
+    there: usize,
+    updated: usize,
+    ready: usize,
+    /// Why one could not be made.
+    refused: Option<String>,
 }
 
 impl Hands {
@@ -101,9 +143,17 @@ impl Hands {
         );
         let mut names = pin!(names);
         while let Some(name) = names.next().await {
-            // Something changed under our hands: it comes again as an event.
-            let _ = self.renew(&name).await;
+            // Something may change under our hands.
+            let _ = eventually(SOON, || self.renew(&name)).await;
         }
+    }
+
+    fn node(&self, n: usize) -> String {
+        format!("{}-{}", self.namespace, n % NODES.len())
+    }
+
+    fn is_lost(&self, node: &str) -> bool {
+        self.lost.lock().expect("nobody panics with it").contains(node)
     }
 
     /// Makes pods and status of the workloads of this name what they should be.
@@ -115,24 +165,37 @@ impl Hands {
         if let Some(deployment) = &deployment {
             let count = usize::try_from(deployment.spec.replicas.unwrap_or(1))?;
             let made = Box::pin(self.replica_set(name, deployment)).await?;
-            let mut work = work("ReplicaSet", deployment, &deployment.spec.template, count);
+            let pods = (0..count).collect();
+            let mut work = work("ReplicaSet", deployment, &deployment.spec.template, pods);
             work.controller = (made.name_any(), made.uid().unwrap_or_default());
             replica_set = made.uid();
-            let ready = Box::pin(self.pods(&work)).await?;
+            let made = Box::pin(self.pods(&work)).await?;
+            let failure = made.refused.map(|message| {
+                json!([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}])
+            });
             let status = json!({
-                "observedGeneration": deployment.metadata.generation, "replicas": count, "updatedReplicas": count,
-                "readyReplicas": ready, "availableReplicas": ready,
+                "observedGeneration": deployment.metadata.generation, "replicas": made.there,
+                "updatedReplicas": made.updated, "readyReplicas": made.ready, "availableReplicas": made.ready,
+                "conditions": failure,
             });
             self.api::<Deployment>().patch_status(name, &PatchParams::default(), &merge(&status)).await?;
         }
         if let Some(set) = &set {
-            let count = NODES.len();
-            let work = work("DaemonSet", set, &set.spec.template, count);
-            let ready = Box::pin(self.pods(&work)).await?;
+            let without = left(set);
+            let pods: Vec<usize> = (0..NODES.len()).filter(|n| !without.contains(&self.node(*n))).collect();
+            let count = pods.len();
+            let mut work = work("DaemonSet", set, &set.spec.template, pods);
+            let strategy = set.spec.update_strategy.as_ref().and_then(|strategy| strategy.type_.as_deref());
+            work.by_hand = strategy == Some("OnDelete");
+            let made = Box::pin(self.pods(&work)).await?;
+            if let Some(message) = &made.refused {
+                Box::pin(self.tell_refused(set, message)).await?;
+            }
             let status = json!({
                 "observedGeneration": set.metadata.generation, "desiredNumberScheduled": count,
-                "currentNumberScheduled": count, "updatedNumberScheduled": count, "numberMisscheduled": 0,
-                "numberReady": ready, "numberAvailable": ready, "numberUnavailable": count - ready,
+                "currentNumberScheduled": made.there, "updatedNumberScheduled": made.updated,
+                "numberMisscheduled": 0, "numberReady": made.ready, "numberAvailable": made.ready,
+                "numberUnavailable": count - made.ready,
             });
             self.api::<DaemonSet>().patch_status(name, &PatchParams::default(), &merge(&status)).await?;
         }
@@ -142,6 +205,22 @@ impl Hands {
                 .flatten()
                 .collect();
         self.bury(name, &uids).await
+    }
+
+    /// Tells that pods of a `DaemonSet` cannot be made, as its controller does.
+    async fn tell_refused(&self, set: &DaemonSet, message: &str) -> Result<()> {
+        let now = jiff::Timestamp::now().to_string();
+        let event = serde_json::from_value(json!({
+            "metadata": {"generateName": format!("{}.", set.name_any())},
+            "involvedObject": {
+                "apiVersion": "apps/v1", "kind": "DaemonSet", "name": set.name_any(), "namespace": self.namespace,
+                "uid": set.uid(),
+            },
+            "type": "Warning", "reason": "FailedCreate", "message": format!("Error creating: {message}"),
+            "firstTimestamp": now, "lastTimestamp": now, "count": 1, "source": {"component": "daemonset-controller"},
+        }))?;
+        self.api::<Event>().create(&PostParams::default(), &event).await?;
+        Ok(())
     }
 
     /// The `ReplicaSet` of a Deployment. One is enough: pods are replaced in place.
@@ -167,37 +246,132 @@ impl Hands {
         Ok(sets.create(&PostParams::default(), &made).await?)
     }
 
-    /// Makes the pods of a workload, and returns how many are ready.
-    async fn pods(&self, work: &Work<'_>) -> Result<usize> {
+    /// Makes the pods of a workload.
+    async fn pods(&self, work: &Work<'_>) -> Result<Made> {
         let pods = self.api::<Pod>();
         let held = self.held.lock().expect("nobody panics with it").get(&work.name).cloned();
-        let wanted = (0..work.count).map(|n| work.pod(n)).collect::<BTreeSet<_>>();
-        let mut ready = 0;
-        for (n, name) in wanted.iter().enumerate() {
-            let generation = work.generation.to_string();
-            let current = pods.get_opt(name).await?;
-            let is_old = |pod: &Pod| {
-                pod.annotations().get("generation") != Some(&generation)
-                    || pod.owner_references().iter().all(|owner| owner.uid != work.controller.1)
-            };
-            if current.as_ref().is_some_and(is_old) {
-                pods.delete(name, &DeleteParams::default().grace_period(0)).await?;
+        let mut all: BTreeMap<String, Pod> =
+            pods.list(&ListParams::default()).await?.into_iter().map(|pod| (pod.name_any(), pod)).collect();
+        let mut made = Made::default();
+        let wanted: BTreeSet<String> =
+            work.pods.iter().flat_map(|n| [work.pod(*n), work.substitute(*n)]).collect();
+        let over = |pod: &&Pod| !wanted.contains(&pod.name_any()) && work.made(pod);
+        for name in all.values().filter(over).map(Pod::name_any).collect::<Vec<_>>() {
+            pods.delete(&name, &DeleteParams::default().grace_period(0)).await?;
+            all.remove(&name);
+        }
+        for n in work.pods.iter().copied() {
+            let mut name = work.pod(n);
+            let mut node = self.place(work, n, &name, &all);
+            if let Some(pod) = all.get(&name)
+                && work.is_over(pod, node.as_deref())
+            {
+                // On a node that is lost nobody is there to end it.
+                let lost = node_of(pod).is_some_and(|node| self.is_lost(node));
+                let seconds = if lost { 30 } else { 0 };
+                pods.delete(&name, &DeleteParams::default().grace_period(seconds)).await?;
+                match pods.get_opt(&name).await? {
+                    Some(pod) => all.insert(name.clone(), pod),
+                    None => all.remove(&name),
+                };
             }
-            if pods.get_opt(name).await?.is_none() {
-                pods.create(&PostParams::default(), &work.made(name, n)?).await?;
+            // What cannot end is replaced elsewhere, but on a node of its own.
+            let ends = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
+            if work.kind == "ReplicaSet" && all.get(&name).is_some_and(ends) {
+                name = work.substitute(n);
+                node = self.place(work, n, &name, &all);
             }
-            let status = held.clone().unwrap_or_else(|| {
-                json!({"conditions": [{"type": "Ready", "status": "True"}, {"type": "PodScheduled", "status": "True"}]})
-            });
-            ready += usize::from(held.is_none());
-            let mut status = status;
-            status["phase"] = json!("Running");
+            if !all.contains_key(&name) {
+                let pod = self.made(work, &name, n, node.as_deref())?;
+                match pods.create(&PostParams::default(), &pod).await {
+                    Ok(pod) => all.insert(name.clone(), pod),
+                    Err(kube::Error::Api(status)) if status.code == 403 => {
+                        made.refused = Some(status.message);
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                };
+            }
+            let pod = &all[&name];
+            made.there += 1;
+            made.updated += usize::from(!work.is_old(pod));
+            let held = held.as_ref().filter(|_| !is_ready(pod));
+            let status = self.status(&name, n, node.as_deref(), held);
+            let first = &status["conditions"][0];
+            made.ready += usize::from(first["type"] == "Ready" && first["status"] == "True");
+            pods.patch_status(&name, &PatchParams::default(), &merge(&status)).await?;
+        }
+        Ok(made)
+    }
+
+    /// The node that a pod is on or may run on: one where nobody else has its ports.
+    fn place(&self, work: &Work<'_>, n: usize, name: &str, all: &BTreeMap<String, Pod>) -> Option<String> {
+        if let Some(placed) = all.get(name).and_then(node_of) {
+            return Some(placed.to_owned());
+        }
+        let ports = host_ports(work.template.spec.as_ref());
+        let is_free = |node: &String| {
+            let mut there = all.values().filter(|pod| node_of(pod) == Some(node) && pod.name_any() != name);
+            there.all(|pod| host_ports(pod.spec.as_ref()).is_disjoint(&ports))
+        };
+        let nodes = if work.kind == "DaemonSet" { vec![n] } else { vec![n, n + 1] };
+        let mut nodes = nodes.into_iter().map(|n| self.node(n));
+        nodes.find(|node| is_free(node) && (work.kind == "DaemonSet" || !self.is_lost(node)))
+    }
+
+    /// What the kubelet, or the scheduler, says of a pod.
+    fn status(&self, name: &str, n: usize, node: Option<&str>, held: Option<&Value>) -> Value {
+        let ready = |word: &str| json!({"conditions": [{"type": "Ready", "status": word}, {"type": "PodScheduled", "status": "True"}]});
+        let mut status = match (held, node) {
+            (Some(held), _) => held.clone(),
+            (None, None) => json!({"conditions": [{
+                "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+                "message": "0/2 nodes are available: 2 node(s) didn't have free ports for the requested pod ports.",
+            }]}),
+            // What only the kubelet could say of its containers stays as it was said last.
+            (None, Some(node)) => ready(if self.is_lost(node) { "False" } else { "True" }),
+        };
+        status["phase"] = json!("Running");
+        if node.is_some() {
             status["hostIP"] = json!(NODES[n % NODES.len()]);
             status["hostIPs"] = json!([{"ip": NODES[n % NODES.len()]}]);
             status["podIP"] = json!(self.address(name));
-            pods.patch_status(name, &PatchParams::default(), &merge(&status)).await?;
         }
-        Ok(ready)
+        status
+    }
+
+    /// The pod, as the workload's controller and the scheduler would make it.
+    fn made(&self, work: &Work<'_>, name: &str, n: usize, node: Option<&str>) -> Result<Pod> {
+        let metadata = work.template.metadata.clone().context("a pod template has metadata")?;
+        let mut spec = serde_json::to_value(&work.template.spec)?;
+        if let Some(node) = node {
+            spec["nodeName"] = json!(node);
+        }
+        if work.kind == "DaemonSet" {
+            let its = json!({"key": "metadata.name", "operator": "In", "values": [self.node(n)]});
+            spec["affinity"]["nodeAffinity"] = json!({"requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchFields": [its]}],
+            }});
+        }
+        let mut labels = metadata.labels.unwrap_or_default();
+        labels.extend(
+            work.template_generation
+                .iter()
+                .map(|generation| ("pod-template-generation".to_owned(), generation.clone())),
+        );
+        let mut annotations = metadata.annotations.unwrap_or_default();
+        annotations.insert("generation".to_owned(), work.generation.clone());
+        annotations.insert("workload".to_owned(), work.name.clone());
+        Ok(serde_json::from_value(json!({
+            "metadata": {
+                "name": name, "labels": labels, "annotations": annotations,
+                "ownerReferences": [{
+                    "apiVersion": "apps/v1", "kind": work.kind, "name": work.controller.0, "uid": work.controller.1,
+                    "controller": true,
+                }],
+            },
+            "spec": spec,
+        }))?)
     }
 
     /// An address of loopback that no other pod of any test has.
@@ -242,51 +416,90 @@ impl Work<'_> {
         format!("{}-{}-{n}", self.name, self.kind.to_lowercase())
     }
 
-    /// The pod, as the workload's controller and the scheduler would make it.
-    fn made(&self, name: &str, n: usize) -> Result<Pod> {
-        let metadata = self.template.metadata.clone().context("a pod template has metadata")?;
-        let mut spec = serde_json::to_value(&self.template.spec)?;
-        spec["nodeName"] = json!(format!("node-{}", n % NODES.len()));
-        let mut annotations = metadata.annotations.unwrap_or_default();
-        annotations.insert("generation".to_owned(), self.generation.to_string());
-        annotations.insert("workload".to_owned(), self.name.clone());
-        Ok(serde_json::from_value(json!({
-            "metadata": {
-                "name": name, "labels": metadata.labels, "annotations": annotations,
-                "ownerReferences": [{
-                    "apiVersion": "apps/v1", "kind": self.kind, "name": self.controller.0, "uid": self.controller.1,
-                    "controller": true,
-                }],
-            },
-            "spec": spec,
-        }))?)
+    /// Whether a pod is one of its own.
+    fn made(&self, pod: &Pod) -> bool {
+        pod.owner_references().iter().any(|owner| owner.uid == self.controller.1)
     }
+
+    /// Whether a pod is to be replaced; `node` is where it is or may be now.
+    fn is_over(&self, pod: &Pod, node: Option<&str>) -> bool {
+        let bound = node_of(pod).is_none() && node.is_some();
+        !self.made(pod) || bound || (self.is_old(pod) && !self.by_hand)
+    }
+
+    /// The name of a pod in the place of one that cannot end.
+    fn substitute(&self, n: usize) -> String {
+        format!("{}-{}", self.pod(n), self.generation)
+    }
+
+    fn is_old(&self, pod: &Pod) -> bool {
+        pod.annotations().get("generation") != Some(&self.generation)
+    }
+}
+
+/// The nodes that a `DaemonSet` is told to leave.
+fn left(set: &DaemonSet) -> BTreeSet<String> {
+    let template = serde_json::to_value(&set.spec.template).unwrap_or_default();
+    let terms = template
+        .pointer("/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchFields")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    let not = terms.iter().filter(|field| field["operator"] == "NotIn");
+    not.filter_map(|field| field["values"][0].as_str().map(str::to_owned)).collect()
+}
+
+fn node_of(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref()
+}
+
+fn host_ports(spec: Option<&PodSpec>) -> BTreeSet<i32> {
+    let containers =
+        spec.into_iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+    containers
+        .flat_map(|container| container.ports.iter().flatten())
+        .filter_map(|port| port.host_port)
+        .collect()
 }
 
 fn work<'a>(
     kind: &'static str,
     object: &impl Resource<DynamicType = ()>,
     template: &'a PodTemplateSpec,
-    count: usize,
+    pods: Vec<usize>,
 ) -> Work<'a> {
     let meta = object.meta();
     Work {
         kind,
         name: meta.name.clone().unwrap_or_default(),
         controller: (meta.name.clone().unwrap_or_default(), meta.uid.clone().unwrap_or_default()),
-        generation: meta.generation.unwrap_or(0),
+        generation: hash(template),
         template,
-        count,
+        pods,
+        template_generation: meta
+            .annotations
+            .as_ref()
+            .and_then(|annotations| annotations.get("deprecated.daemonset.template.generation").cloned()),
+        by_hand: false,
     }
+}
+
+/// What a template says, in short. A change of their number replaces no pods.
+fn hash(template: &PodTemplateSpec) -> String {
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_string(template).unwrap_or_default().hash(&mut hasher);
+    format!("{:x}", hasher.finish())
 }
 
 fn merge(status: &Value) -> Patch<Value> {
     Patch::Merge(json!({ "status": status }))
 }
 
-fn touched<K: Resource>(event: Event<K>) -> Option<String> {
+fn touched<K: Resource>(event: WatchEvent<K>) -> Option<String> {
     match event {
-        Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) => object.meta().name.clone(),
-        Event::Init | Event::InitDone => None,
+        WatchEvent::Apply(object) | WatchEvent::InitApply(object) | WatchEvent::Delete(object) => {
+            object.meta().name.clone()
+        }
+        WatchEvent::Init | WatchEvent::InitDone => None,
     }
 }

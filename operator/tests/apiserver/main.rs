@@ -3,11 +3,14 @@
 mod adversary;
 mod bad;
 mod binary;
+mod cannot;
 mod deletion;
 mod healing;
 mod hung;
+mod independent;
 mod kubelet;
 mod lifecycle;
+mod nodes;
 mod policy;
 mod quiet;
 mod rights;

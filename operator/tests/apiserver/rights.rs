@@ -5,11 +5,13 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use contour_e2e::apiserver;
 use contour_e2e::wait::{SOON, eventually};
+use contour_operator::status::condition;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
+use crate::cannot::enforce;
 use crate::lifecycle::told;
 use crate::support::{Operator, World, defaults};
 
@@ -54,9 +56,14 @@ async fn the_rights_of_the_manifest_are_enough() -> Result<()> {
             "autoscaling": {"maxReplicas": 3}, "watchNamespaces": [world.namespace, other],
         },
     });
+    // That Envoy's pods cannot be made is told in Events, which are read then.
+    enforce(&world, json!("baseline")).await?;
     world.create("edge", everything).await?;
+    world.condition("edge", condition::DEGRADED, true, "FailedCreate").await?;
+    enforce(&world, json!(null)).await?;
+    world.kubelet.release("envoy-edge").await?;
     world.complete("edge").await?;
-    told(&world, "edge", &["Complete"]).await?;
+    told(&world, "edge", &["FailedCreate", "Recovered"]).await?;
     // To the whole cluster, from two namespaces, and from one kind to the other.
     world
         .change(

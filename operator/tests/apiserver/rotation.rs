@@ -10,17 +10,22 @@ use anyhow::{Context as _, Result};
 use axum::routing::get;
 use axum::{Json, Router};
 use contour_certs::{Authority, Certificate, Credentials, KeyAlgorithm, LeafRequest, Party};
-use contour_crds::contour_deployment::CertificatesStatus;
+use contour_crds::contour_deployment::{CertificatesStatus, ContourDeploymentStatus};
 use contour_e2e::apiserver;
 use contour_e2e::wait::{SOON, eventually};
 use contour_k8s::always_leading;
 use contour_operator::build::COMPONENT;
-use contour_operator::child::ChildKind;
+use contour_operator::child::{Child, ChildKind};
+use contour_operator::metrics::Metrics;
+use contour_operator::names::Names;
+use contour_operator::ownership::Owner;
 use contour_operator::status::condition;
+use contour_operator::writer::Writer;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -236,7 +241,7 @@ async fn a_pod_that_only_has_our_labels_is_not_asked_and_holds_nothing_up() -> R
 }
 
 /// The user's Secret for one side.
-fn own(authority: &Authority, party: Party, namespace: &str) -> Result<Value> {
+pub(crate) fn own(authority: &Authority, party: Party, namespace: &str) -> Result<Value> {
     let request = LeafRequest::for_party(party, namespace, "cluster.local");
     let leaf =
         authority.issue(&request, Timestamp::now(), Duration::from_hours(1), KeyAlgorithm::default())?;
@@ -309,5 +314,36 @@ async fn certificates_live_on_when_their_object_becomes_impossible() -> Result<(
     assert!(after[1] != before[1] && after[2] != before[2]);
     assert_eq!(world.api(&workload).get("envoy-edge").await?, running);
     world.condition("edge", condition::DEGRADED, true, "Invalid").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_former_leader_that_wakes_up_puts_no_old_secret_back() -> Result<()> {
+    let Some(api) = apiserver::require().await else { return Ok(()) };
+    let world = World::new(api, "former").await?;
+    let operator = world.operator();
+    let deployment = world.create("edge", json!({})).await?;
+    world.settled(&operator, "edge").await?;
+    operator.stop().await?;
+
+    let reference = world.child(ChildKind::Secret, "contour-ca-edge");
+    let secrets = world.api(&reference);
+    let old = secrets.get(&reference.name).await?;
+    // It was about to write this when it was stopped; the next leader wrote meanwhile.
+    let mut wanted = old.clone();
+    wanted.metadata.resource_version = None;
+    wanted.metadata.managed_fields = None;
+    wanted.metadata.labels.get_or_insert_default().insert("old".to_owned(), "true".to_owned());
+    let next = json!({"metadata": {"labels": {"next": "true"}}});
+    secrets.patch(&reference.name, &PatchParams::default(), &Patch::Merge(next)).await?;
+
+    let names = Names::of(&deployment).map_err(|problem| anyhow::anyhow!("{problem}"))?;
+    let owner = Owner::of(&deployment, &names, &ContourDeploymentStatus::default());
+    let metrics = Metrics::register(&mut Registry::default());
+    let writer = Writer::new(world.client.clone(), always_leading(), metrics);
+    let child = Child { kind: ChildKind::Secret, object: wanted };
+    let error = writer.apply(&child, Some(Arc::new(old)), &owner).await.err().context("it was written")?;
+    assert_eq!(error.category(), "Conflict", "{error}");
+    assert!(!secrets.get(&reference.name).await?.labels().contains_key("old"));
     Ok(())
 }
