@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
 use contour_e2e::wait::{SOON, eventually};
+use contour_operator::reconcile::rollout::is_ready;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
@@ -183,13 +184,16 @@ impl Hands {
             if current.as_ref().is_some_and(is_old) {
                 pods.delete(name, &DeleteParams::default().grace_period(0)).await?;
             }
-            if pods.get_opt(name).await?.is_none() {
-                pods.create(&PostParams::default(), &work.made(name, n)?).await?;
-            }
-            let status = held.clone().unwrap_or_else(|| {
+            let pod = match pods.get_opt(name).await? {
+                Some(pod) => pod,
+                None => pods.create(&PostParams::default(), &work.made(name, n)?).await?,
+            };
+            // What was made before is ready, and stays so.
+            let held = held.clone().filter(|_| !is_ready(&pod));
+            ready += usize::from(held.is_none());
+            let status = held.unwrap_or_else(|| {
                 json!({"conditions": [{"type": "Ready", "status": "True"}, {"type": "PodScheduled", "status": "True"}]})
             });
-            ready += usize::from(held.is_none());
             let mut status = status;
             status["phase"] = json!("Running");
             status["hostIP"] = json!(NODES[n % NODES.len()]);
