@@ -121,7 +121,8 @@ impl Delivery {
 /// Where responses are put.
 #[derive(Clone)]
 pub(crate) struct Outbound {
-    sender: mpsc::Sender<Result<Encoded, Status>>,
+    /// A channel has room for 32 of these, whatever waits in it.
+    sender: mpsc::Sender<Result<Box<Encoded>, Status>>,
     delivery: Arc<Delivery>,
 }
 
@@ -129,7 +130,7 @@ impl Outbound {
     /// Waits for room and puts a response there. Returns false if the connection is gone.
     pub(crate) async fn send(&self, response: Encoded) -> bool {
         self.delivery.outstanding.fetch_add(1, Ordering::AcqRel);
-        self.sender.send(Ok(response)).await.is_ok()
+        self.sender.send(Ok(Box::new(response))).await.is_ok()
     }
 
     /// Ends the stream with a status, if there is room to say so.
@@ -150,7 +151,7 @@ impl Outbound {
 
 /// The body of a response: messages, and a status at the end.
 pub(crate) struct Responses {
-    inbound: mpsc::Receiver<Result<Encoded, Status>>,
+    inbound: mpsc::Receiver<Result<Box<Encoded>, Status>>,
     delivery: Arc<Delivery>,
     current: VecDeque<Bytes>,
     ended: bool,
@@ -195,7 +196,7 @@ impl Body for Responses {
         if self.current.is_empty() {
             let end = match std::task::ready!(self.inbound.poll_recv(cx)) {
                 Some(Ok(message)) => {
-                    self.current = framed(message);
+                    self.current = framed(*message);
                     None
                 }
                 Some(Err(status)) => Some(status),

@@ -95,10 +95,10 @@ pub(crate) struct Lane {
     pub(crate) leaving: BTreeSet<Arc<str>>,
     /// An answer is owed even if there is nothing to say.
     pub(crate) greet: bool,
-    pub(crate) in_flight: Option<InFlight>,
+    pub(crate) in_flight: Option<Box<InFlight>>,
     /// Responses whose answers are no longer waited for, the oldest first.
     pub(crate) overdue: VecDeque<InFlight>,
-    pub(crate) isolation: Option<Isolation>,
+    pub(crate) isolation: Option<Box<Isolation>>,
     pub(crate) rejections: Rejections,
     /// Whose changes are held back as a whole.
     pub(crate) probation: Probation,
@@ -644,7 +644,7 @@ impl Lane {
         if self.overdue.len() == MOST_OVERDUE {
             self.overdue.pop_front();
         }
-        self.overdue.push_back(in_flight);
+        self.overdue.push_back(*in_flight);
     }
 
     /// Takes the overdue response with this nonce. What was taken for accepted and is now refused is undone.
@@ -756,7 +756,7 @@ impl Lane {
     /// What the peer uses because it lives on with parts that the cache no longer has.
     pub(crate) fn kept_in_use<'l>(&'l self, table: &'l Table) -> BTreeSet<&'l (ResourceType, Arc<str>)> {
         let mut uses = BTreeSet::new();
-        let on_trial = self.isolation.iter().flat_map(Isolation::names);
+        let on_trial = self.isolation.as_deref().into_iter().flat_map(Isolation::names);
         for name in self.behind.iter().chain(self.rejections.resources()).chain(on_trial) {
             let Some(has) = self.known.sent(name) else { continue };
             let current = table.get(name);

@@ -251,7 +251,7 @@ impl Session {
         let mode = self.mode;
         let lane = self.lane_mut(kind);
         let (in_flight, overdue) = match lane.in_flight.take_if(|f| f.nonce == nonce) {
-            Some(in_flight) => (in_flight, false),
+            Some(in_flight) => (*in_flight, false),
             None => match lane.take_overdue(nonce, error.is_some()) {
                 Some(in_flight) => (in_flight, true),
                 None => return,
@@ -552,7 +552,7 @@ impl Session {
         let slow = kind == Cluster && (stalled || self.is_slow(&draft));
         let lane = self.lane_mut(kind);
         lane.last_sent.clone_from(&version);
-        lane.in_flight = Some(InFlight::new(nonce.clone(), version.clone(), draft, committed));
+        lane.in_flight = Some(Box::new(InFlight::new(nonce.clone(), version.clone(), draft, committed)));
         if slow {
             self.wait_no_longer(false);
         } else if kind == Cluster {

@@ -75,7 +75,7 @@ impl Session {
             return &mut self.warming;
         };
         let endpoints = &self.lanes[Endpoints as usize];
-        let in_flight = endpoints.in_flight.iter().chain(&endpoints.overdue);
+        let in_flight = endpoints.in_flight.as_deref().into_iter().chain(&endpoints.overdue);
         let sent: HashSet<&Arc<str>> = in_flight.flat_map(|response| response.draft.names()).collect();
         for cluster in clusters.iter() {
             let delivery = match cluster.needs() {
