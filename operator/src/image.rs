@@ -83,12 +83,17 @@ impl fmt::Display for ImageReference<'_> {
     }
 }
 
-fn is_name(name: &str) -> bool {
-    let (registry, path) = match name.split_once('/') {
+/// The registry that a name begins with, if it does, and the path.
+pub(crate) fn registry_and_path(name: &str) -> (Option<&str>, &str) {
+    match name.split_once('/') {
         // Only what cannot be a word of a path is a registry.
         Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (Some(first), rest),
         _ => (None, name),
-    };
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let (registry, path) = registry_and_path(name);
     registry.is_none_or(is_registry) && path.split('/').all(is_word)
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
-use std::hash::{Hash, Hasher as _};
+use std::hash::Hash;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -188,7 +188,7 @@ impl Watches {
         running.spawn(policies.keep(telling.clone(), token.clone()));
         let namespaces = Source {
             trim: |namespace: &mut Namespace| (namespace.spec, namespace.status) = <_>::default(),
-            shared: Some(|namespace| hash(namespace.labels().get(WATCHED_BY))),
+            shared: Some(|namespace| namespace.labels().get(WATCHED_BY).cloned().unwrap_or_default()),
             ..Source::of(NAMESPACE, &client, labelled(WATCHED_BY), namespaces)
         };
         running.spawn(namespaces.keep(telling.clone(), token.clone()));
@@ -232,7 +232,7 @@ where
     /// Whom a change of this object concerns.
     whose: fn(&K) -> Option<Trigger>,
     /// What of an object concerns everyone when it becomes another one.
-    shared: Option<fn(&K) -> i64>,
+    shared: Option<fn(&K) -> String>,
 }
 
 impl<K: Resource<DynamicType = ()> + Clone + 'static> Source<K> {
@@ -325,7 +325,7 @@ struct Telling {
     triggers: mpsc::Sender<Trigger>,
     deployments: Store<ContourDeployment>,
     /// Per object, what everyone was told of it.
-    told: HashMap<String, i64>,
+    told: HashMap<String, String>,
     filling: watch::Sender<BTreeSet<String>>,
     metrics: Metrics,
 }
@@ -345,9 +345,11 @@ impl Telling {
     }
 
     /// Whether this was not told to everyone yet of the object.
-    fn is_new(&mut self, object: &impl Resource, told: i64) -> bool {
+    fn is_new(&mut self, object: &impl Resource, told: String) -> bool {
         let Some(uid) = object.meta().uid.clone() else { return false };
-        self.told.insert(uid, told) != Some(told)
+        let is_new = self.told.get(&uid) != Some(&told);
+        self.told.insert(uid, told);
+        is_new
     }
 
     fn forget(&mut self, object: &impl Resource) {
@@ -376,21 +378,14 @@ impl Telling {
 fn watched_nodes(client: &Client, cache: Writer<Node>) -> Source<Node> {
     Source {
         trim: only_readiness,
-        shared: Some(|node| i64::from(is_lost(node))),
+        shared: Some(|node| is_lost(node).to_string()),
         ..Source::of(NODE, client, watcher::Config::default(), cache)
     }
 }
 
 /// Each change of what an object asks for has another one.
-fn generation(object: &impl Resource) -> i64 {
-    object.meta().generation.unwrap_or(0)
-}
-
-/// Another number for another text.
-fn hash(text: Option<&String>) -> i64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish().cast_signed()
+fn generation(object: &impl Resource) -> String {
+    object.meta().generation.unwrap_or(0).to_string()
 }
 
 /// Whether a node says that it is not ready, or nobody heard of it for long. One that says nothing yet is new.

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Volume;
 
 use crate::build::watched_namespaces;
 use crate::defaults::Defaults;
-use crate::image::ImageReference;
+use crate::image::{ImageReference, registry_and_path};
 use crate::names::{DEFAULT_CLASS, WATCHED_BY};
 use crate::problem::Problem;
 use crate::settings::{host_network, ports};
@@ -65,7 +65,8 @@ impl Policy<'_> {
         let rules: Vec<&PolicyRule> =
             self.rules.iter().filter(|rule| has(&rule.namespaces, namespace)).collect();
         if rules.is_empty() {
-            let message = format!("{} is for namespace {namespace}; {}", self.no_rule(), self.way_out());
+            let message =
+                format!("no rule of {} is for namespace {namespace}; {}", self.told(), self.way_out());
             return vec![Problem::forbidden("metadata.namespace", message)];
         }
         let request = Request { deployment, namespace, rules: &rules, policy: self };
@@ -76,10 +77,6 @@ impl Policy<'_> {
         problems.extend(request.watched(consents));
         problems.sort();
         problems
-    }
-
-    fn no_rule(&self) -> String {
-        format!("no rule of {}", self.told())
     }
 
     fn told(&self) -> String {
@@ -237,28 +234,22 @@ fn repository(image: &str) -> Option<String> {
 
 /// Docker's registry is left out by habit, and `library/` with it.
 fn complete(name: &str) -> String {
-    match (has_registry(name), name.contains('/')) {
-        (true, _) => name.to_owned(),
-        (false, true) => format!("docker.io/{name}"),
-        (false, false) => format!("docker.io/library/{name}"),
+    match registry_and_path(name) {
+        (Some(_), _) => name.to_owned(),
+        (None, path) if path.contains('/') => format!("docker.io/{path}"),
+        (None, path) => format!("docker.io/library/{path}"),
     }
-}
-
-/// Whether a name begins with a registry: what cannot be a word of a path.
-fn has_registry(name: &str) -> bool {
-    name.split_once('/').is_some_and(|(first, _)| first.contains(['.', ':']) || first == "localhost")
 }
 
 /// Whether a complete repository is this one, or below it where it ends with a slash.
 fn is_of(repository: &str, allowed: &str) -> bool {
-    match allowed.strip_suffix('/') {
-        _ if allowed == ALL => true,
-        Some(above) => {
-            let above = if has_registry(allowed) { above.to_owned() } else { format!("docker.io/{above}") };
-            repository.strip_prefix(&above).is_some_and(|rest| rest.starts_with('/'))
+    // With its slash it is no image of Docker's library.
+    allowed == ALL
+        || if allowed.ends_with('/') {
+            repository.starts_with(&complete(allowed))
+        } else {
+            repository == complete(allowed)
         }
-        None => repository == complete(allowed),
-    }
 }
 
 fn is_in(port: u16, range: &str) -> bool {

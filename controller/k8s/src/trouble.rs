@@ -104,7 +104,7 @@ impl fmt::Display for Trouble<'_> {
 }
 
 /// The server's answer, where there was one.
-fn status(error: &Error) -> Option<&Status> {
+pub(crate) fn status(error: &Error) -> Option<&Status> {
     match error {
         Error::InitialListFailed(kube::Error::Api(status))
         | Error::WatchStartFailed(kube::Error::Api(status))

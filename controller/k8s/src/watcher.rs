@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 
 use crate::hung::WATCH_SECONDS;
+use crate::trouble::status;
 
 /// With jitter, which adds up to as much again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
@@ -52,13 +53,7 @@ fn growing() -> ExponentialBackoff {
 
 /// The code of the server's answer, where there was one.
 fn code(error: &Error) -> Option<u16> {
-    match error {
-        Error::InitialListFailed(kube::Error::Api(status))
-        | Error::WatchStartFailed(kube::Error::Api(status))
-        | Error::WatchFailed(kube::Error::Api(status))
-        | Error::WatchError(status) => Some(status.code),
-        _ => None,
-    }
+    status(error).map(|status| status.code)
 }
 
 /// Whether the point at which the watch was to go on is gone, and the server told so before it began: kube-runtime would ask for it for ever.

@@ -93,12 +93,8 @@ async fn run_until(
     let mut registry = Registry::default();
     register_process_metrics(&mut registry, &BuildInfo::current());
     hung.register(registry.sub_registry_with_prefix("contour"));
-    // Probes, metrics and the lease have a thread and connections of their own, whatever the rest is busy with; so has the engine.
-    let (control, building) = (dedicated("control")?, dedicated("engine")?);
-    let addresses = settings.admin.clone();
-    let admin = control.run(async move { AdminServers::bind(&addresses).await }).await?;
-    let source = client_source(settings.kubernetes.kubeconfig.as_ref());
-    let own_client = control.run(async move { connect(&source, &hung).await }).await?;
+    let building = dedicated("engine")?;
+    let (control, admin, own_client) = control(&settings, hung).await?;
 
     let cache = Cache::new();
     let tls = settings.xds.tls.clone().map(tls_files);
@@ -153,6 +149,19 @@ async fn run_until(
     tasks.join(GRACE).await?;
     info!("stopped");
     Ok(())
+}
+
+/// Probes, metrics and the lease have a thread and connections of their own, whatever the rest is busy with.
+async fn control(
+    settings: &Settings,
+    hung: HungRequests,
+) -> anyhow::Result<(Dedicated, AdminServers, Client)> {
+    let control = dedicated("control")?;
+    let addresses = settings.admin.clone();
+    let admin = control.run(async move { AdminServers::bind(&addresses).await }).await?;
+    let source = client_source(settings.kubernetes.kubeconfig.as_ref());
+    let client = control.run(async move { connect(&source, &hung).await }).await?;
+    Ok((control, admin, client))
 }
 
 /// An open xDS port means "has configuration": the stock manifests probe it for readiness.

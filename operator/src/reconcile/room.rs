@@ -81,9 +81,8 @@ fn wanting<'a>(old: &[&Pod], new: &[&'a Pod]) -> Option<Vec<&'a Pod>> {
 /// Has a `DaemonSet` leave one more node.
 fn leave(set: &DaemonSet, pods: &[&Pod], pinned: &BTreeSet<&str>, ready: usize) -> Option<Value> {
     let left = left(set);
-    let occupied = |node: &&str| left.contains(*node);
     let served = |pod: &&&Pod| node_of(pod).is_some_and(|node| pinned.is_empty() || pinned.contains(node));
-    let still_there = pods.iter().filter_map(|pod| node_of(pod)).any(|node| occupied(&node));
+    let still_there = pods.iter().filter_map(|pod| node_of(pod)).any(|node| left.contains(node));
     if !is_seen(set.metadata.generation, set.status.as_ref()?.observed_generation)
         || still_there
         || (pinned.is_empty() && left.len() > ready)
@@ -170,20 +169,19 @@ fn is_without(requirement: &NodeSelectorRequirement) -> bool {
 }
 
 fn terms(set: &DaemonSet) -> Vec<NodeSelectorTerm> {
-    set.spec.template.spec.as_ref().and_then(required_terms).unwrap_or_default()
+    set.spec.template.spec.as_ref().and_then(required_terms).unwrap_or_default().to_vec()
 }
 
-fn required_terms(spec: &PodSpec) -> Option<Vec<NodeSelectorTerm>> {
+fn required_terms(spec: &PodSpec) -> Option<&[NodeSelectorTerm]> {
     let affinity = spec.affinity.as_ref()?.node_affinity.as_ref()?;
     let required = affinity.required_during_scheduling_ignored_during_execution.as_ref()?;
-    Some(required.node_selector_terms.clone())
+    Some(&required.node_selector_terms)
 }
 
 /// The node that a `DaemonSet` made a pod for.
 fn pinned(pod: &Pod) -> Option<&str> {
-    let affinity = pod.spec.as_ref()?.affinity.as_ref()?.node_affinity.as_ref()?;
-    let required = affinity.required_during_scheduling_ignored_during_execution.as_ref()?;
-    let fields = required.node_selector_terms.iter().flat_map(|term| term.match_fields.iter().flatten());
+    let terms = required_terms(pod.spec.as_ref()?)?;
+    let fields = terms.iter().flat_map(|term| term.match_fields.iter().flatten());
     let name = fields.into_iter().find(|field| field.key == NODE_NAME && field.operator == "In")?;
     name.values.as_ref()?.first().map(String::as_str)
 }
