@@ -7,7 +7,8 @@ use k8s_openapi::api::autoscaling::v2::{
     MetricTarget, ResourceMetricSource,
 };
 use k8s_openapi::api::core::v1::{
-    Container, HTTPGetAction, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, TCPSocketAction,
+    Container, HTTPGetAction, Lifecycle, LifecycleHandler, PodSecurityContext, PodSpec, PodTemplateSpec,
+    Probe, SleepAction, TCPSocketAction,
 };
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -18,6 +19,10 @@ use crate::settings::{CONTOUR_ADMIN_PORT, XDS_PORT};
 
 /// Pods, unless told otherwise.
 const REPLICAS: i32 = 2;
+
+/// How long a controller that has to leave serves on, in seconds: until no node sends new connections to it any more. An Envoy whose stream
+/// ended before could be sent back to it, and wait for a connection to nobody while the endpoints of applications change.
+const SERVES_ON: i64 = 5;
 
 /// The controller. A changed configuration has another `hash`, and makes new pods.
 pub(super) fn deployment(inputs: &Inputs<'_>, hash: &str) -> Deployment {
@@ -79,12 +84,15 @@ fn container(inputs: &Inputs<'_>) -> Container {
     // Envoy without the configuration that this controller has.
     let ready = HTTPGetAction { path: Some("/readyz".to_owned()), port: port(), ..HTTPGetAction::default() };
     let alive = TCPSocketAction { port: port(), host: None };
+    let serve_on =
+        LifecycleHandler { sleep: Some(SleepAction { seconds: SERVES_ON }), ..LifecycleHandler::default() };
     let arguments = arguments(inputs);
     Container {
         env: Some(vec![
             pods::field("CONTOUR_NAMESPACE", "metadata.namespace"),
             pods::field("POD_NAME", "metadata.name"),
         ]),
+        lifecycle: Some(Lifecycle { pre_stop: Some(serve_on), ..Lifecycle::default() }),
         liveness_probe: Some(Probe { tcp_socket: Some(alive), period_seconds: Some(10), ..Probe::default() }),
         ports: Some(vec![pods::port("xds", XDS_PORT), pods::port("metrics", CONTOUR_ADMIN_PORT)]),
         readiness_probe: Some(Probe { http_get: Some(ready), period_seconds: Some(3), ..Probe::default() }),
