@@ -10,7 +10,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 
 use crate::live::Stranger;
 use crate::names::{FIELD_MANAGER, OWNER_NAME, OWNER_NAMESPACE};
-use crate::status::{DELETING, condition, cut, find};
+use crate::status::{DELETING, PAUSED, condition, cut, find};
 
 /// Most bytes of an Event's note that the API server takes.
 const NOTE: usize = 1024;
@@ -66,6 +66,9 @@ pub fn notices(before: &ContourDeploymentStatus, now: &ContourDeploymentStatus) 
             }
             (condition::PROGRESSING, true) if changed || other_reason => Notice::normal(reason, note),
             (condition::PROGRESSING, false) if changed && reason == "Complete" => {
+                Notice::normal(reason, note)
+            }
+            (condition::PROGRESSING, false) if other_reason && reason == PAUSED => {
                 Notice::normal(reason, note)
             }
             (condition::CERTIFICATES_READY, false) if changed && was.is_some() => {

@@ -26,6 +26,8 @@ pub struct Live {
     /// Pods whose controller is called like one of ours and was not seen: watches have no order among each other. They count for nothing,
     /// but a rotation gives them the time that it gives to pods that do not answer.
     pub unproven: Vec<(Component, Arc<Pod>)>,
+    /// A workload of ours has lost its owner reference.
+    pub orphaned: bool,
     /// The nodes that are not ready.
     pub lost: BTreeSet<String>,
     /// What has our labels and is not ours: never trusted, never changed, never deleted.
@@ -107,13 +109,16 @@ impl Live {
                 None => {
                     live.children.insert(child, object);
                 }
-                Some(why) => live.strangers.push(Stranger {
-                    kind: kind.to_string(),
-                    api_version: kind.resource().api_version,
-                    namespace: child.namespace,
-                    name: child.name,
-                    why,
-                }),
+                Some(why) => {
+                    live.orphaned |= owner.is_orphaned_workload(&child, &object.metadata);
+                    live.strangers.push(Stranger {
+                        kind: kind.to_string(),
+                        api_version: kind.resource().api_version,
+                        namespace: child.namespace,
+                        name: child.name,
+                        why,
+                    });
+                }
             }
         }
         let steering = live.steering(owner, replica_sets);

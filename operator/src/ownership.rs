@@ -9,7 +9,10 @@
 //! | anywhere else, where Kubernetes has no owner references | it is one of the objects that the operator makes there, and [`OWNER_UID`] has that UID |
 //! | a pod | its controller is a child, or a `ReplicaSet` whose controller is a child: compared by UID |
 //!
-//! Two forms that were written before [`OWNER_UID`] was are taken over: see [`Owner::foreign`].
+//! What was orphaned, that is, made by the operator and left by a `ContourDeployment` of the same name that is gone, belongs to nobody until
+//! `spec.adopt` takes it over.
+//!
+//! What was written elsewhere before [`OWNER_UID`] was is taken over: see [`Owner::foreign`].
 
 use std::collections::BTreeSet;
 
@@ -17,9 +20,15 @@ use contour_crds::ContourDeployment;
 use contour_crds::contour_deployment::{ChildReference, ContourDeploymentStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+use serde_json::json;
+
 use crate::build::{Component, watched_namespaces};
 use crate::child::{ChildKind, ChildRef};
 use crate::names::{APPLIED, Names, OWNER_NAME, OWNER_NAMESPACE, OWNER_UID};
+
+/// Why what was orphaned is not a child.
+const ORPHANED: &str =
+    "was left by an earlier ContourDeployment of this name, whose children spec.adopt takes over";
 
 /// A `ContourDeployment`, as the owner of its children.
 #[derive(Clone, Debug)]
@@ -29,8 +38,10 @@ pub struct Owner {
     uid: Option<String>,
     /// The Roles and `RoleBindings` for what is served, by their name.
     resources_role: String,
-    /// The names of each component's workload: with names of its own, and with the stock ones, as one may follow the other.
-    workloads: [(Component, [String; 2]); 2],
+    /// The name of each component's workload.
+    workloads: [(Component, String); 2],
+    /// What was orphaned is taken over.
+    adopts: bool,
     /// What it has, or is to have, where owner references do not reach.
     elsewhere: BTreeSet<ChildRef>,
     /// What of that its status records: made before.
@@ -42,16 +53,13 @@ impl Owner {
     pub fn of(deployment: &ContourDeployment, names: &Names, status: &ContourDeploymentStatus) -> Self {
         let recorded: BTreeSet<ChildRef> =
             status.inventory.iter().filter_map(|told| recorded(told, names)).collect();
-        let both = |component: Component| {
-            let stock = component.to_string();
-            (component, [format!("{stock}-{}", names.instance), stock])
-        };
         Self {
             namespace: names.namespace.clone(),
             instance: names.instance.clone(),
             uid: deployment.metadata.uid.clone().filter(|uid| !uid.is_empty()),
             resources_role: names.resources_role.clone(),
-            workloads: [both(Component::Contour), both(Component::Envoy)],
+            workloads: [(Component::Contour, names.contour.clone()), (Component::Envoy, names.envoy.clone())],
+            adopts: deployment.spec.adopt,
             elsewhere: beyond(deployment, names).into_iter().chain(recorded.clone()).collect(),
             recorded,
         }
@@ -75,11 +83,10 @@ impl Owner {
 
     /// Why an object is not a child; `None`: it is one.
     ///
-    /// Earlier versions noted no UID. What they made elsewhere is known by the status, which told of it, and by what they wrote on it; and their
-    /// Role and `RoleBinding` for what is served in the namespace itself, which had no owner reference, by their name and the same.
+    /// Earlier versions noted no UID. What they made elsewhere is known by the status, which told of it, and by what they wrote on it.
     pub fn foreign(&self, child: &ChildRef, metadata: &ObjectMeta) -> Option<String> {
         if child.namespace.as_deref() == Some(&self.namespace) {
-            return self.foreign_here(child, metadata);
+            return self.foreign_here(metadata);
         }
         if !self.elsewhere.contains(child) {
             return Some(
@@ -90,20 +97,39 @@ impl Owner {
         match noted {
             Some(uid) if self.is(uid) => None,
             Some(uid) => Some(format!("was made for another ContourDeployment, of UID {uid}")),
-            None if self.recorded.contains(child) && self.was_applied(metadata) => None,
+            None if (self.adopts || self.recorded.contains(child)) && self.was_applied(metadata) => None,
+            None if self.was_applied(metadata) => Some(ORPHANED.to_owned()),
             None => Some(format!("was not made by this operator: it has no annotation {OWNER_UID}")),
         }
     }
 
-    fn foreign_here(&self, child: &ChildRef, metadata: &ObjectMeta) -> Option<String> {
+    fn foreign_here(&self, metadata: &ObjectMeta) -> Option<String> {
         match controller(metadata) {
             Some(controller) if self.is(&controller.uid) => None,
             Some(controller) => {
                 Some(format!("belongs to {} {} of UID {}", controller.kind, controller.name, controller.uid))
             }
-            None if self.is_for_served(child) && self.was_applied(metadata) => None,
+            None if self.adopts && self.was_applied(metadata) => None,
+            None if self.was_applied(metadata) => Some(ORPHANED.to_owned()),
             None => Some("was not made by this operator: it has no controller reference".to_owned()),
         }
+    }
+
+    /// Whether this is a workload of ours without its owner reference: those who delete a `ContourDeployment` had it removed, to keep what runs.
+    pub(crate) fn is_orphaned_workload(&self, child: &ChildRef, metadata: &ObjectMeta) -> bool {
+        let here = child.namespace.as_deref() == Some(&self.namespace);
+        let workload = matches!(child.kind, ChildKind::Deployment | ChildKind::DaemonSet);
+        let named = self.component(&child.name).is_some();
+        here && workload && named && controller(metadata).is_none() && self.was_applied(metadata)
+    }
+
+    /// What a child is to say once nobody owns it any more, as a merge patch.
+    pub(crate) fn released(&self, child: &ChildRef, metadata: &ObjectMeta) -> serde_json::Value {
+        if child.namespace.as_deref() != Some(&self.namespace) {
+            return json!({"metadata": {"annotations": {OWNER_UID: null}}});
+        }
+        let others = metadata.owner_references.iter().flatten().filter(|owner| !self.is(&owner.uid));
+        json!({"metadata": {"ownerReferences": others.collect::<Vec<_>>()}})
     }
 
     /// Whether an object has all that earlier versions wrote on each child.
@@ -124,7 +150,7 @@ impl Owner {
 
     /// Which component a workload of this name is the one of.
     pub fn component(&self, workload: &str) -> Option<Component> {
-        let found = self.workloads.iter().find(|(_, names)| names.iter().any(|name| name == workload));
+        let found = self.workloads.iter().find(|(_, name)| name == workload);
         found.map(|(component, _)| *component)
     }
 
@@ -266,7 +292,8 @@ mod tests {
                 Some("belongs to ContourDeployment edge of UID before"),
             ),
             (child(DaemonSet, "n", "envoy-edge"), not_controller, Some("has no controller reference")),
-            (child(Secret, "n", "contourcert-edge"), noted(None), Some("has no controller reference")),
+            (child(Secret, "n", "contourcert-edge"), only_labels(), Some("has no controller reference")),
+            (child(Secret, "n", "contourcert-edge"), noted(None), Some("spec.adopt")),
             (child(Secret, "n", "contourcert-edge"), noted(Some("own")), Some("has no controller reference")),
             // Elsewhere: by name and the UID that is noted; a reference means nothing there.
             (child(ClusterRole, "", cluster), noted(Some("own")), None),
@@ -292,13 +319,13 @@ mod tests {
             (child(ClusterRole, "", cluster), of_others, Some("has no annotation")),
             (child(ClusterRole, "", cluster), only_labels(), Some("has no annotation")),
             (child(Role, "n", resources), only_labels(), Some("has no controller reference")),
-            (child(ClusterRoleBinding, "", cluster), noted(None), Some("has no annotation")),
+            (child(ClusterRoleBinding, "", cluster), noted(None), Some("spec.adopt")),
             (child(Role, "w", resources), noted(None), None),
-            (child(Role, "v", resources), noted(None), Some("has no annotation")),
-            (child(Role, "n", resources), noted(None), None),
+            (child(Role, "v", resources), noted(None), Some("spec.adopt")),
+            (child(Role, "n", resources), noted(None), Some("spec.adopt")),
             (child(Role, "n", resources), json!({}), Some("has no controller reference")),
             (child(Role, "n", resources), controlled("before"), Some("of UID before")),
-            (child(Role, "n", "contour-edge"), noted(None), Some("has no controller reference")),
+            (child(Role, "n", "contour-edge"), noted(None), Some("spec.adopt")),
         ] {
             let found = owner().foreign(&of, &metadata(metadata_.clone()));
             let as_expected = match (&found, why) {
@@ -306,6 +333,28 @@ mod tests {
                 (found, why) => found.is_none() && why.is_none(),
             };
             assert!(as_expected, "{of} {metadata_}: {found:?}, not {why:?}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_owns_any_more_is_adopted_if_the_operator_made_it() {
+        use ChildKind::{ClusterRole, IngressClass, Role, Secret};
+        let deployment = deployment(&json!({"adopt": true, "ingressClassName": "c"}));
+        let names = Names::of(&deployment).unwrap();
+        let owner = Owner::of(&deployment, &names, &ContourDeploymentStatus::default());
+        for (of, metadata_, adopted) in [
+            (child(Secret, "n", "contourcert-edge"), noted(None), true),
+            (child(ClusterRole, "", "contour-n.edge"), noted(None), true),
+            (child(IngressClass, "", "c"), noted(None), true),
+            (child(Secret, "n", "contourcert-edge"), controlled("another"), false),
+            (child(Secret, "n", "contourcert-edge"), json!({"labels": labels("edge")}), false),
+            (child(Secret, "n", "contourcert-edge"), json!({"annotations": {APPLIED: "hash"}}), false),
+            (child(ClusterRole, "", "contour-n.edge"), noted(Some("another")), false),
+            (child(ClusterRole, "", "cluster-admin"), noted(None), false),
+            (child(Role, "w", "contour-resources-n.edge"), noted(None), false),
+        ] {
+            let found = owner.foreign(&of, &metadata(metadata_.clone()));
+            assert_eq!(found.is_none(), adopted, "{of} {metadata_}: {found:?}");
         }
     }
 

@@ -27,6 +27,9 @@ pub mod condition {
 /// The reason of conditions while an object is being deleted.
 pub const DELETING: &str = "Deleting";
 
+/// The reason of conditions while an object is paused.
+pub const PAUSED: &str = "Paused";
+
 /// The pods of a component, and what they should run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Component {
@@ -60,6 +63,8 @@ pub struct Report {
     pub accepted: Option<String>,
     /// It is being deleted.
     pub deleting: bool,
+    /// Nothing is written but certificates, as its owner asked.
+    pub paused: bool,
     /// What failed.
     pub error: Option<Because>,
     /// A rollout that fails.
@@ -106,6 +111,8 @@ impl Report {
             "contested"
         } else if self.deleting {
             "deleting"
+        } else if self.paused {
+            "paused"
         } else if self.waiting.is_some() {
             "waiting"
         } else {
@@ -233,7 +240,17 @@ fn lacking(report: &Report) -> Option<Because> {
     })
 }
 
+/// Why nothing is on its way, if its owner wants it so.
+fn paused(report: &Report) -> Option<Because> {
+    let told =
+        "spec.paused is true: nothing is changed but certificates, and what is edited or deleted stays so";
+    report.paused.then(|| Because::new(PAUSED, told))
+}
+
 fn progressing(report: &Report) -> Made {
+    if let Some(because) = paused(report) {
+        return Made::new(condition::PROGRESSING, false, because);
+    }
     let (holds, because) = match (&report.waiting, report.degraded()) {
         (_, Some(_)) if !report.problems.is_empty() => {
             (false, Because::new("Refused", "nothing is changed while the object is as it is: see Degraded"))
@@ -291,7 +308,8 @@ fn certificates(report: &Report, before: Option<&DetailedCondition>) -> Made {
 
 fn upgradeable(report: &Report) -> Made {
     let rotating = || report.certificates.as_ref().and_then(|certificates| certificates.rotating.clone());
-    let reason = report.degraded().or_else(|| report.waiting.clone()).or_else(rotating);
+    let reason =
+        paused(report).or_else(|| report.degraded()).or_else(|| report.waiting.clone()).or_else(rotating);
     let reason = reason.or_else(|| lacking(report));
     let holds = reason.is_none();
     let well = || Because::new("AtRest", "versions can be changed");
@@ -302,7 +320,8 @@ fn upgradeable(report: &Report) -> Made {
 fn reason(conditions: &[Made]) -> String {
     let holding =
         |kind: &str| conditions.iter().find(|made| made.kind == kind && made.status == ConditionStatus::True);
-    let found = holding(condition::DEGRADED).or_else(|| holding(condition::PROGRESSING));
+    let paused = || conditions.iter().find(|made| made.because.reason == PAUSED);
+    let found = holding(condition::DEGRADED).or_else(|| holding(condition::PROGRESSING)).or_else(paused);
     let found = found.or_else(|| conditions.iter().find(|made| made.kind == condition::AVAILABLE));
     found.map(|made| word(&made.because.reason)).unwrap_or_default()
 }

@@ -61,14 +61,19 @@ fn way_out(error: &kube::Error) -> &'static str {
             ": its namespace is being deleted, and nothing can be made there; if it is one that Contour watches, take it out of \
              spec.contour.watchNamespaces, or make it again once it is gone"
         }
-        kube::Error::Api(status) if status.message.contains("immutable") => {
-            ": a field cannot be changed in place; delete the object, and it is made anew"
+        kube::Error::Api(status) if is_about_immutable(status) => {
+            ": a field cannot be changed in place; set it back, or delete the object, and it is made anew"
         }
         kube::Error::Api(status) if status.code == 403 => {
             ": give the operator's service account every right of bundle/install.yaml"
         }
         _ => "",
     }
+}
+
+/// The ways in which the API server says that a field cannot change.
+fn is_about_immutable(status: &kube::core::Status) -> bool {
+    ["immutable", "may not change once set"].iter().any(|words| status.message.contains(words))
 }
 
 impl WriteError {
@@ -259,7 +264,7 @@ impl Writer {
             .map_err(|error| WriteError::of(reference.clone(), "applied", error))
     }
 
-    /// Changes fields of an object that nobody wants as a whole, unless somebody else did meanwhile.
+    /// Changes fields of an object that is not applied as a whole, unless somebody else did meanwhile.
     pub async fn change(
         &self,
         reference: &ChildRef,
@@ -275,7 +280,7 @@ impl Writer {
         let api = self.api(reference.kind, reference.namespace.as_deref());
         match api.patch(&reference.name, &params, &Patch::Merge(&patch)).await {
             Ok(_) => {
-                tracing::info!(child = %reference, "made room, or took it back");
+                tracing::info!(child = %reference, "changed");
                 Ok(())
             }
             Err(error) => Err(WriteError::of(reference.clone(), "changed", error)),

@@ -98,6 +98,9 @@ use serde::{Deserialize, Serialize};
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "!has(self.envoy) || !has(self.envoy.hostNetwork) || self.envoy.hostNetwork || (has(self.publishing) && has(self.publishing.type) && self.publishing.type != 'HostNetwork')",
     "message": "publishing of type HostNetwork, which is the default, needs envoy.hostNetwork"
+}, {
+    "rule": "(has(self.names) ? self.names : 'Derived') == (has(oldSelf.names) ? oldSelf.names : 'Derived')",
+    "message": "names cannot change: all children would have to be made anew beside those that serve; create another ContourDeployment"
 }]))]
 pub struct ContourDeploymentSpec {
     /// The ingress class that is served. Without it: class `contour`, and objects without a class.
@@ -106,9 +109,17 @@ pub struct ContourDeploymentSpec {
     pub ingress_class_name: Option<String>,
     /// How children are called: `Derived` from the name of this object (`contour-<name>`, `envoy-<name>`), or
     /// by the `Stock` names (`contour`, `envoy`) that existing tools, dashboards and annotations look for;
-    /// `Derived` by default.
+    /// `Derived` by default. It cannot be changed.
     #[serde(default, skip_serializing_if = "unset")]
     pub names: Option<NameScheme>,
+    /// Changes nothing while it is true, but for certificates between Envoy and the controller, which are renewed. What is
+    /// edited or deleted meanwhile stays so.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub paused: bool,
+    /// Takes over the children that a ContourDeployment of this name and namespace left when it was deleted with
+    /// `--cascade=orphan`, as they run. Without it, nothing is done to them.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub adopt: bool,
     /// The controller.
     #[serde(default, skip_serializing_if = "unset")]
     pub contour: ContourSettings,

@@ -2,6 +2,8 @@
 //!
 //! What is left is read from the API server, not from the caches: they may not know yet what was made a moment ago. What only has our labels
 //! is neither removed nor waited for.
+//!
+//! A deletion with `--cascade=orphan` removes nothing: what runs goes on, and belongs to nobody until another one adopts it.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -22,13 +24,17 @@ use super::rollout::Because;
 use super::steps::set_finalizers;
 use super::{Context, Error, Look, few};
 use crate::child::{ChildKind, ChildRef};
+use crate::events::Notice;
 use crate::live::{Live, Stranger};
 use crate::names::{FINALIZER, Names};
-use crate::ownership::Owner;
+use crate::ownership::{Owner, controller};
 use crate::status::{DELETING, Report};
 
 /// When to look again while something is left.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// The finalizer that asks for `--cascade=orphan`.
+const ORPHAN: &str = "orphan";
 
 /// How long after its time a pod may be there before we say that it is stuck.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(30);
@@ -67,6 +73,11 @@ async fn remove(
     if let Ok(names) = Names::of(deployment) {
         let owner = Owner::of(deployment, &names, before);
         let (live, _) = left(deployment, context, &names, &owner).await?;
+        if is_orphaning(deployment, &live) {
+            release(deployment, context, &owner, &live).await?;
+            set_finalizers(context, deployment, &others).await?;
+            return Ok(true);
+        }
         // The workloads first; nothing needs what comes before them in the order in which they were made.
         for (child, object) in live.children.iter().rev() {
             if object.metadata.deletion_timestamp.is_none() {
@@ -83,6 +94,32 @@ async fn remove(
     }
     set_finalizers(context, deployment, &others).await?;
     Ok(true)
+}
+
+/// Whether what runs is to stay. The garbage collector may have done its part before we looked: it takes owner references away, and then the
+/// finalizer that asked for it.
+fn is_orphaning(deployment: &ContourDeployment, live: &Live) -> bool {
+    let owned = |object: &Arc<DynamicObject>| controller(&object.metadata).is_some();
+    deployment.finalizers().iter().any(|held| held == ORPHAN)
+        || (live.orphaned && !live.children.values().any(owned))
+}
+
+/// Takes from all children what makes them children. The garbage collector does so where owner references are, but not for what it does not
+/// know yet, which it would delete for the lack of its owner.
+async fn release(
+    deployment: &ContourDeployment,
+    context: &Context,
+    owner: &Owner,
+    live: &Live,
+) -> Result<(), Error> {
+    for (child, object) in &live.children {
+        context.writer.change(child, object, owner.released(child, &object.metadata)).await?;
+    }
+    let note = "what it made runs on and belongs to nobody; a ContourDeployment of the same name takes it over with spec.adopt";
+    let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
+    tracing::info!(%namespace, name, reason = "Orphaned", "{note}");
+    context.teller.tell(&deployment.object_ref(&()), vec![Notice::normal("Orphaned", note)]).await;
+    Ok(())
 }
 
 fn labelled(names: &Names) -> ListParams {

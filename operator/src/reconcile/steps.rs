@@ -34,14 +34,16 @@ const CONTOUR_CONTAINER: &str = "contour";
 
 /// Looks at a `ContourDeployment` that is to be there.
 ///
-/// While something is wrong with it, nothing that runs is changed, but all of it is kept as it was last accepted.
+/// While something is wrong with it, nothing that runs is changed, but all of it is kept as it was last accepted. While it is paused, nothing
+/// is written but certificates.
 pub(super) async fn look(
     deployment: &ContourDeployment,
     before: &ContourDeploymentStatus,
     context: &Context,
 ) -> Look {
     let mut refusal = refusal(deployment, context).await;
-    let accepted = if refusal.problems.is_empty() {
+    let paused = deployment.spec.paused;
+    let accepted = if refusal.problems.is_empty() && !paused {
         Some(deployment.clone())
     } else {
         last_accepted(deployment, before, context)
@@ -60,6 +62,7 @@ pub(super) async fn look(
         ingress_class: Some(names.ingress_class.clone()),
         certificates: refusal.certificates.take(),
         looked: accepted.is_some(),
+        paused,
         ..Report::default()
     };
     let mut walk = Walk {
@@ -75,11 +78,11 @@ pub(super) async fn look(
         failures: Vec::new(),
     };
     let end = match &accepted {
-        Some(_) => walk.run().await,
-        None => walk.keep_certificates().await,
+        Some(_) if !paused => walk.run().await,
+        _ => walk.keep_certificates().await,
     };
     walk.tried(end);
-    if accepted.is_some() {
+    if accepted.is_some() && !paused {
         walk.tell_inventory().await;
         walk.report.accepted = serde_json::to_string(&walked.spec).ok();
     }
@@ -196,7 +199,8 @@ impl Walk<'_> {
         Ok(certificates)
     }
 
-    /// Where it is not known what was accepted last, as an earlier version made what runs, certificates are kept at least.
+    /// Where nothing else is to be written, certificates are kept at least: while it is paused, or where it is not known what was accepted last,
+    /// as an earlier version made what runs.
     async fn keep_certificates(&mut self) -> Result<(), Error> {
         let own = self.deployment.spec.certificates.secret_refs.is_some();
         if own || !certificates::are_there(self.names, &self.live) {

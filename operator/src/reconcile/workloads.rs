@@ -101,7 +101,6 @@ pub(super) fn live_envoys<'a>(
     owner: &'a Owner,
 ) -> impl Iterator<Item = (&'a ChildRef, &'a DynamicObject)> {
     let all = live.children.iter().map(|(reference, object)| (reference, &**object));
-    // With either names, since those may just have been changed to the stock ones, or back.
     all.filter(|(reference, _)| {
         is_envoy_workload(reference.kind) && owner.component(&reference.name) == Some(Part::Envoy)
     })

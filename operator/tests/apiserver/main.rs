@@ -11,6 +11,8 @@ mod independent;
 mod kubelet;
 mod lifecycle;
 mod nodes;
+mod orphaned;
+mod paused;
 mod policy;
 mod quiet;
 mod rights;

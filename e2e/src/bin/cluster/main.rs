@@ -17,7 +17,7 @@ use clap::Parser;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
-use steps::{install, nodes, others, removal, rotation, serve, upgrade};
+use steps::{install, nodes, orphaned, others, removal, rotation, serve, upgrade};
 use world::{Images, World};
 
 /// Proves an installation in the cluster that KUBECONFIG names.
@@ -58,7 +58,7 @@ impl Arguments {
 /// A step of the story.
 type Step = (&'static str, fn(&World) -> BoxFuture<'_, Result<()>>);
 
-const STORY: [Step; 14] = [
+const STORY: [Step; 15] = [
     ("the cluster is clean", |world| install::clean_cluster(world).boxed()),
     ("install.yaml: the operator is available", |world| install::operator(world).boxed()),
     ("examples/contourdeployment.yaml: all is well", |world| install::deployment(world).boxed()),
@@ -70,6 +70,7 @@ const STORY: [Step; 14] = [
     ("a node is cordoned and drained", |world| nodes::drain(world).boxed()),
     ("its Envoy leaves as well", |world| nodes::away(world).boxed()),
     ("the node returns", |world| nodes::returned(world).boxed()),
+    ("its object is deleted with --cascade=orphan, and adopts", |world| orphaned::adopted(world).boxed()),
     ("the authority is replaced twice under traffic", |world| rotation::authority(world).boxed()),
     ("the deployments are deleted, nothing stays", |world| removal::deployments(world).boxed()),
     ("the operator is removed", |world| removal::operator(world).boxed()),

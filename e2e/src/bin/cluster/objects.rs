@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use contour_e2e::wait::{SOON, eventually};
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PropagationPolicy,
+};
 use kube::core::GroupVersionKind;
 use kube::discovery::{self, Scope};
 use kube::{Client, ResourceExt as _};
@@ -98,9 +100,26 @@ impl Objects {
 
     /// Asks for an object's deletion, and does not wait for it.
     pub(crate) async fn begin_delete(&self, kind: Kind, namespace: &str, name: &str) -> Result<()> {
+        self.ask_to_delete(kind, namespace, name, &DeleteParams::background()).await
+    }
+
+    /// Asks for an object's deletion that leaves what belongs to it, as `kubectl delete --cascade=orphan` does.
+    pub(crate) async fn begin_orphaning(&self, kind: Kind, namespace: &str, name: &str) -> Result<()> {
+        let orphan = Some(PropagationPolicy::Orphan);
+        let params = DeleteParams { propagation_policy: orphan, ..DeleteParams::default() };
+        self.ask_to_delete(kind, namespace, name, &params).await
+    }
+
+    async fn ask_to_delete(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        params: &DeleteParams,
+    ) -> Result<()> {
         let (resource, scope) = self.kind(&gvk(kind)?).await?;
         let api = self.api(&resource, &scope, Some(namespace));
-        absent_is_fine(api.delete(name, &DeleteParams::background()).await)
+        absent_is_fine(api.delete(name, params).await)
     }
 
     /// The objects of a kind in all namespaces that have these labels; none of a kind that the cluster does not know.

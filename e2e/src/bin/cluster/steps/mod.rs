@@ -2,6 +2,7 @@
 
 pub(crate) mod install;
 pub(crate) mod nodes;
+pub(crate) mod orphaned;
 pub(crate) mod others;
 pub(crate) mod removal;
 pub(crate) mod rotation;

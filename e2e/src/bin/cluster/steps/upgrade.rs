@@ -36,9 +36,20 @@ pub(crate) async fn contour(world: &World) -> Result<()> {
 /// What must not change: the template, and which pods and containers run.
 async fn envoy_state(objects: &Objects) -> Result<Value> {
     let daemon_set = objects.get(DAEMON_SET, EDGE.0, "envoy-edge").await?;
-    let labels = "app.kubernetes.io/component=envoy,operator.projectcontour.io/contourdeployment-name=edge";
+    let pods = pods(objects, "envoy").await?;
+    Ok(
+        json!({"template": daemon_set["spec"]["template"], "generation": daemon_set["metadata"]["generation"], "pods": pods}),
+    )
+}
+
+/// The pods of a component with their containers, by which one sees whether any was replaced or restarted.
+pub(crate) async fn pods(objects: &Objects, component: &str) -> Result<Vec<Value>> {
+    let labels = format!(
+        "app.kubernetes.io/component={component},operator.projectcontour.io/contourdeployment-name={}",
+        EDGE.1
+    );
     let mut pods = Vec::new();
-    for pod in objects.list(POD, labels).await? {
+    for pod in objects.list(POD, &labels).await? {
         let containers: Vec<&Value> = ["containerStatuses", "initContainerStatuses"]
             .iter()
             .flat_map(|kind| pod.data["status"][kind].as_array().into_iter().flatten())
@@ -48,7 +59,5 @@ async fn envoy_state(objects: &Objects) -> Result<Value> {
     }
     anyhow::ensure!(!pods.is_empty(), "no pods have the labels {labels} in {APPS}");
     pods.sort_by_key(ToString::to_string);
-    Ok(
-        json!({"template": daemon_set["spec"]["template"], "generation": daemon_set["metadata"]["generation"], "pods": pods}),
-    )
+    Ok(pods)
 }
