@@ -173,6 +173,13 @@ impl Live {
         }
     }
 
+    /// The `ConfigMap`s of the namespace that pods of Envoy are made with: those that end as well, and those that may turn out to be ours.
+    pub fn maps_in_use(&self) -> BTreeSet<&str> {
+        let pods = self.envoy.iter().chain(self.unproven.iter().map(|(_, pod)| pod));
+        let volumes = pods.filter_map(|pod| pod.spec.as_ref()?.volumes.as_ref()).flatten();
+        volumes.filter_map(|volume| Some(volume.config_map.as_ref()?.name.as_str())).collect()
+    }
+
     /// All pods.
     pub fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
         self.contour.iter().chain(&self.envoy)

@@ -53,7 +53,7 @@ pub struct Names {
     pub contour: String,
     /// Envoy: DaemonSet or Deployment, Service, ServiceAccount, PodDisruptionBudget.
     pub envoy: String,
-    /// ConfigMap with Envoy's bootstrap.
+    /// `ConfigMap`s with Envoy's bootstraps: what their names begin with.
     pub bootstrap: String,
     /// Secret with the controller's certificate.
     pub contour_secret: String,

@@ -1,12 +1,15 @@
 //! Envoy's bootstrap, by the same code as `contour bootstrap`, in a ConfigMap: no container of another version has to write it.
+//!
+//! The ConfigMap is named by its content, and cannot be changed: a container that is started again finds the bootstrap that its pod was made
+//! with, whatever has been asked for since.
 
 use std::collections::BTreeMap;
 
 use contour_envoy::bootstrap::{Bootstrap, TlsFiles};
 use k8s_openapi::api::core::v1::{ConfigMap, ConfigMapVolumeSource, KeyToPath, Volume};
 
-use super::Inputs;
 use super::meta::{self, Component};
+use super::{Inputs, hash};
 use crate::settings::XDS_PORT;
 
 /// Where the bootstrap is mounted.
@@ -23,22 +26,29 @@ pub(super) const ADMIN_SOCKET: &str = "/admin/admin.sock";
 
 /// The ConfigMap with the bootstrap and the files that it refers to, each by its file name.
 pub(super) fn bootstrap(inputs: &Inputs<'_>) -> ConfigMap {
-    let data = files(inputs).into_iter().map(|(path, content)| (key(&path).to_owned(), content)).collect();
+    let files = files(inputs).into_iter();
+    let data: BTreeMap<_, _> = files.map(|(path, content)| (key(&path).to_owned(), content)).collect();
     ConfigMap {
-        metadata: meta::namespaced(inputs, Component::Envoy, &inputs.names.bootstrap),
+        metadata: meta::namespaced(inputs, Component::Envoy, &name(inputs, &hash(&data))),
         data: Some(data),
+        immutable: Some(true),
         ..ConfigMap::default()
     }
 }
 
-/// The volume with each file at the path that the bootstrap has for it.
-pub(super) fn volume(inputs: &Inputs<'_>, name: &str) -> Volume {
+/// The name of the ConfigMap whose content has this hash.
+fn name(inputs: &Inputs<'_>, hash: &str) -> String {
+    format!("{}-{hash}", inputs.names.bootstrap)
+}
+
+/// The volume with each file of the ConfigMap whose content has this hash, at the path that the bootstrap has for it.
+pub(super) fn volume(inputs: &Inputs<'_>, volume: &str, content: &str) -> Volume {
     let item =
         |path: &String| KeyToPath { key: key(path).to_owned(), path: path.clone(), ..KeyToPath::default() };
     Volume {
-        name: name.to_owned(),
+        name: volume.to_owned(),
         config_map: Some(ConfigMapVolumeSource {
-            name: inputs.names.bootstrap.clone(),
+            name: name(inputs, content),
             items: Some(files(inputs).keys().map(item).collect()),
             ..ConfigMapVolumeSource::default()
         }),

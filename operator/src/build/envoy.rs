@@ -110,7 +110,7 @@ fn template(inputs: &Inputs<'_>, hash: &str) -> PodTemplateSpec {
         init_containers: Some(vec![agent(inputs)]),
         security_context: Some(security(&settings)),
         termination_grace_period_seconds: Some(grace_seconds(inputs)),
-        volumes: Some(volumes(inputs)),
+        volumes: Some(volumes(inputs, hash)),
         ..pods::placed(inputs, Component::Envoy, &spec.placement, &inputs.names.envoy)
     };
     if settings.host_network {
@@ -277,12 +277,12 @@ fn security(settings: &Settings<'_>) -> PodSecurityContext {
     }
 }
 
-fn volumes(inputs: &Inputs<'_>) -> Vec<Volume> {
+fn volumes(inputs: &Inputs<'_>, hash: &str) -> Vec<Volume> {
     let spec = &inputs.deployment.spec;
     let own = spec.certificates.secret_refs.as_ref().map(|secrets| &secrets.envoy);
     let [(config, _), (certificates, _), (admin, _)] = VOLUMES;
     let mut volumes = vec![
-        bootstrap::volume(inputs, config),
+        bootstrap::volume(inputs, config, hash),
         pods::secret(certificates, own.unwrap_or(&inputs.names.envoy_secret)),
         Volume {
             name: admin.to_owned(),

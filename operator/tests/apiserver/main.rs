@@ -3,6 +3,7 @@
 mod adversary;
 mod bad;
 mod binary;
+mod bootstrap;
 mod cannot;
 mod deletion;
 mod healing;
