@@ -107,7 +107,7 @@ impl Caches {
         (caches, watches)
     }
 
-    /// Returns when every cache was filled once.
+    /// Returns when every cache was filled once, or its kind has no definition, so that there is nothing to fill it with.
     pub async fn filled(&self) {
         // Not by the stores' own futures: of those who wait for one store, only the last is woken (kube-runtime 5.0.0). The queue is the one
         // that waits for the store of `ContourDeployment`s.
@@ -276,7 +276,7 @@ where
                 Some(Ok(Event::Init)) => {}
                 Some(Ok(Event::InitDone)) => {
                     trouble = None;
-                    telling.filling.send_if_modified(|awaited| awaited.remove(&kind));
+                    telling.filled(&kind);
                     telling.everyone().await;
                 }
                 Some(Ok(Event::InitApply(object))) => {
@@ -301,12 +301,21 @@ where
                         telling.everyone().await;
                     }
                 }
-                Some(Err(error)) => telling.failed(&kind, error, &mut trouble),
+                Some(Err(error)) => {
+                    if cause(&error) == UNDEFINED {
+                        // There are none, which what does not need them goes on with, and a deletion ends with.
+                        telling.filled(&kind);
+                    }
+                    telling.failed(&kind, error, &mut trouble);
+                }
                 None => return,
             }
         }
     }
 }
+
+/// The [cause](category) where a kind has no definition.
+const UNDEFINED: &str = "NotFound";
 
 fn cause(error: &watcher::Error) -> &'static str {
     match error {
@@ -344,6 +353,10 @@ impl Telling {
         }
     }
 
+    fn filled(&self, kind: &str) {
+        self.filling.send_if_modified(|awaited| awaited.remove(kind));
+    }
+
     /// Whether this was not told to everyone yet of the object.
     fn is_new(&mut self, object: &impl Resource, told: String) -> bool {
         let Some(uid) = object.meta().uid.clone() else { return false };
@@ -364,7 +377,7 @@ impl Telling {
             return;
         }
         let way_out = match cause {
-            "NotFound" => {
+            UNDEFINED => {
                 "; install the definitions: contour-operator crds | kubectl apply --server-side -f -"
             }
             "Forbidden" => "; give the operator's service account every right of bundle/install.yaml",

@@ -44,7 +44,7 @@ pub enum WriteError {
         source: Box<kube::Error>,
     },
     /// The request failed.
-    #[error("{child} cannot be {verb}")]
+    #[error("{child} cannot be {verb}{}", undefined(child, source))]
     Failed {
         /// Which object.
         child: ChildRef,
@@ -66,6 +66,16 @@ fn way_out(error: &kube::Error) -> &'static str {
         }
         kube::Error::Api(status) if status.code == 403 => {
             ": give the operator's service account every right of bundle/install.yaml"
+        }
+        _ => "",
+    }
+}
+
+/// The way out where the definition of one of our own kinds is missing.
+fn undefined(child: &ChildRef, error: &kube::Error) -> &'static str {
+    match error {
+        kube::Error::Api(status) if status.code == 404 && child.kind == ChildKind::ContourConfiguration => {
+            " (if its definition is missing: contour-operator crds | kubectl apply --server-side -f -)"
         }
         _ => "",
     }

@@ -137,9 +137,12 @@ async fn left(
 ) -> Result<(Live, Vec<Arc<Pod>>), Error> {
     let mut objects = Vec::new();
     for kind in ChildKind::ALL {
-        let found = context.writer.api(kind, None).list(&labelled(names)).await;
-        let found = found.map_err(|error| unread(&format!("what is left of kind {kind}"), error))?;
-        objects.extend(found.into_iter().map(|object| (kind, Arc::new(object))));
+        match context.writer.api(kind, None).list(&labelled(names)).await {
+            Ok(found) => objects.extend(found.into_iter().map(|object| (kind, Arc::new(object)))),
+            // Its definition is gone, and with it all there was of it.
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(unread(&format!("what is left of kind {kind}"), error)),
+        }
     }
     // The pods first: what is the controller of one was there before it.
     let pods = list::<Pod>(context, names, "the pods that are left").await?;

@@ -20,3 +20,4 @@ mod rights;
 mod rotation;
 mod support;
 mod switches;
+mod undefined;
