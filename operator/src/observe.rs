@@ -179,7 +179,11 @@ impl Watches {
         let mut running = tokio::task::JoinSet::new();
         let deployments = Source {
             whose: |deployment: &ContourDeployment| Some(ObjectRef::from_obj(deployment)),
-            shared: Some(generation),
+            // What it serves with is nobody else's, and what it wants may have to wait for another one.
+            shared: Some(|deployment| {
+                let accepted = deployment.status.as_ref().and_then(|status| status.accepted.as_deref());
+                format!("{} {}", generation(deployment), accepted.unwrap_or_default())
+            }),
             ..Source::of(DEPLOYMENT, &client, all(), deployments)
         };
         running.spawn(deployments.keep(telling.clone(), token.clone()));

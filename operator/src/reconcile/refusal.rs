@@ -1,12 +1,13 @@
 //! What is wrong with a `ContourDeployment`, and what it was before that.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use contour_crds::{ContourDeployment, ContourDeploymentStatus};
 use kube::ResourceExt as _;
 
 use super::{Context, REGULAR, certificates};
-use crate::clash::clashes;
+use crate::clash::{clashes, serving};
 use crate::names::Names;
 use crate::problem::Problem;
 use crate::status::Certificates;
@@ -36,10 +37,14 @@ pub(super) async fn refusal(deployment: &ContourDeployment, context: &Context) -
         refusal.problems = context.forbids(deployment);
     }
     if refusal.problems.is_empty() {
-        // What may not be made is in nobody's way.
+        // What may not be made is in nobody's way, but for what was made before and serves.
         let others = context.caches.deployments.state();
-        let others = others.iter().filter(|other| context.forbids(other).is_empty());
-        refusal.problems = clashes(deployment, others.map(|other| &**other));
+        let allowed = |other: &Arc<ContourDeployment>| match context.forbids(other) {
+            problems if problems.is_empty() => Some((**other).clone()),
+            _ => serving(other),
+        };
+        let others: Vec<ContourDeployment> = others.iter().filter_map(allowed).collect();
+        refusal.problems = clashes(deployment, &others);
     }
     // That they cannot be read is found again, and told, where they are needed.
     let namespace = deployment.namespace().unwrap_or_default();
