@@ -5,6 +5,7 @@ mod bad;
 mod binary;
 mod cannot;
 mod deletion;
+mod diff;
 mod healing;
 mod hung;
 mod independent;
