@@ -27,9 +27,51 @@ Examples:
   contour-operator run                       # in a pod, or with the current context of a kubeconfig
   contour-operator run --kubeconfig ~/.kube/config --disable-leader-election --log-level=debug
   contour-operator policy > policy.yaml      # what ContourDeployments may ask for: edit it, and kubectl apply it
+  contour-operator render edge.yaml          # what would be made of it
+  contour-operator diff edge.yaml            # what that would change in the cluster
   contour-operator completion bash > /etc/bash_completion.d/contour-operator
 
-`contour-operator help run` explains every flag. Exit status: 0 success, 1 failure, 2 wrong usage.";
+`contour-operator help run` explains every flag. Exit status: 0 success, 1 failure, 2 wrong usage; that of diff: `help diff`.";
+
+const RENDER_EXAMPLES: &str = "\
+Examples:
+  contour-operator render edge.yaml
+  contour-operator render edge.yaml | kubectl apply --dry-run=server -f -
+  (contour-operator policy; echo ---; cat edge.yaml) | contour-operator render -
+  kubectl get contourop edge -o yaml | contour-operator render -
+
+The file may have a ContourPolicy of the name of --policy, which is obeyed, and Namespaces, whose
+label operator.projectcontour.io/watched-by consents to be watched. Other kinds are ignored, with a
+note on standard error. Give the flags that the operator runs with.
+
+Secrets are not printed: the operator makes them, and their keys. Owner references are there only
+if the file tells the UID of the ContourDeployment.
+
+Exit status: 0 printed; 1 the file is wrong, or the operator would refuse it: every problem is
+named, and nothing is printed; 2 wrong usage.";
+
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  contour-operator diff edge.yaml               # what applying this file would change
+  contour-operator diff -n projectcontour edge  # what would be set right in this installation
+  contour-operator diff                         # the same, for all of the cluster
+  contour-operator diff -o json edge.yaml
+
+A line for each child that is not as it should be, by kind, namespace and name:
+  missing            it would be made
+  changed            it would be applied: what was applied last was something else
+  edited (PATH)      somebody changed what was applied, which would be set right
+  not ours: WHY      an object of this name is in the way, and would be left as it is
+  would be deleted   once what replaces it runs
+  is being deleted, and would be made again
+and for a ContourDeployment, of which nothing would be changed:
+  refused: FIELD: WHY
+
+Give the flags that the operator runs with. Of the operator's Secrets only the metadata is read.
+The rights to get and list ContourDeployments, ContourPolicies, Namespaces, pods, ReplicaSets and
+all kinds that an installation is made of are needed, and no others.
+
+Exit status: 0 nothing would change; 1 something would, or is refused; 2 it cannot be told.";
 
 /// Operator of Contour and Envoy: makes each ContourDeployment a whole installation, and keeps it so
 #[derive(Debug, Parser)]
@@ -49,6 +91,10 @@ pub enum Command {
     Crds,
     /// Print the built-in policy as a ContourPolicy, to be edited: contour-operator policy > policy.yaml
     Policy,
+    /// Print what the operator would make of the ContourDeployments of a file, without a cluster
+    Render(Box<RenderArgs>),
+    /// Print what the operator would change in the cluster; nothing is written
+    Diff(Box<DiffArgs>),
     /// Print the version
     Version,
     /// Print a completion script for a shell
@@ -99,14 +145,9 @@ pub struct RunArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Kubernetes")]
 pub struct KubernetesFlags {
-    /// Use the service account of this pod
-    ///
-    /// Without this and --kubeconfig: $KUBECONFIG, else ~/.kube/config, else the service account.
-    #[arg(long, conflicts_with = "kubeconfig")]
-    pub incluster: bool,
-    /// Use the current context of this file
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
+    /// Where the API server is.
+    #[command(flatten)]
+    pub connection: ConnectionFlags,
     /// Only look at ContourDeployments in these namespaces, separated by commas; all by default
     #[arg(long, value_name = "NAMESPACES", value_delimiter = ',', env = "CONTOUR_OPERATOR_WATCH_NAMESPACES")]
     pub watch_namespaces: Vec<String>,
@@ -118,6 +159,86 @@ pub struct KubernetesFlags {
     /// Namespace of this pod, whose ContourDeployments the built-in policy trusts
     #[arg(long, value_name = "NAMESPACE", default_value = NAMESPACE, env = "POD_NAMESPACE")]
     pub namespace: String,
+}
+
+/// Where the API server is.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Kubernetes")]
+pub struct ConnectionFlags {
+    /// Use the service account of this pod
+    ///
+    /// Without this and --kubeconfig: $KUBECONFIG, else ~/.kube/config, else the service account.
+    #[arg(long, conflicts_with = "kubeconfig")]
+    pub incluster: bool,
+    /// Use the current context of this file
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// What the operator that is asked about obeys.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Policy")]
+pub struct PolicyFlags {
+    /// Name of the ContourPolicy that the operator obeys; without one of this name, the built-in policy holds
+    #[arg(long, value_name = "NAME", default_value = POLICY, env = "CONTOUR_OPERATOR_POLICY")]
+    pub policy: String,
+    /// Namespace of the operator, whose ContourDeployments the built-in policy trusts
+    #[arg(long, value_name = "NAMESPACE", default_value = NAMESPACE)]
+    pub operator_namespace: String,
+}
+
+/// What to render.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = RENDER_EXAMPLES)]
+pub struct RenderArgs {
+    /// File with ContourDeployments, as YAML or JSON; -: standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Namespace of ContourDeployments that name none
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "default")]
+    pub namespace: String,
+    /// What children are made of.
+    #[command(flatten)]
+    pub images: ImageFlags,
+    /// What is refused.
+    #[command(flatten)]
+    pub policy: PolicyFlags,
+}
+
+/// What to compare.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = DIFF_EXAMPLES)]
+pub struct DiffArgs {
+    /// File with ContourDeployments, as YAML or JSON (-: standard input); with -n, the name of one that is in the cluster
+    ///
+    /// Without it: all of the namespace, or of the cluster.
+    #[arg(value_name = "FILE|NAME")]
+    pub target: Option<String>,
+    /// Compare what is in this namespace of the cluster, not a file
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// How differences are printed
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: DiffOutput,
+    /// Where the API server is.
+    #[command(flatten)]
+    pub connection: ConnectionFlags,
+    /// What children are made of.
+    #[command(flatten)]
+    pub images: ImageFlags,
+    /// What is refused.
+    #[command(flatten)]
+    pub policy: PolicyFlags,
+}
+
+/// `--output` of `diff`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DiffOutput {
+    /// A line for each child that differs.
+    #[default]
+    Text,
+    /// An object, with all of it.
+    Json,
 }
 
 /// What children are made of, unless a ContourDeployment names another image.

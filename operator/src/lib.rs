@@ -11,6 +11,7 @@
 //! | [`build`] | the children, as typed objects |
 //! | [`certificates`] | the Secrets with certificates, step by step |
 //! | [`ownership`] | which objects are children, and which only say so |
+//! | [`render`], [`diff`] | all of that for somebody who wants to see it before |
 
 pub mod apply;
 pub mod build;
@@ -20,6 +21,8 @@ pub mod clash;
 pub mod cli;
 pub mod controller;
 pub mod defaults;
+pub mod diff;
+pub mod documents;
 pub mod events;
 pub mod image;
 pub mod live;
@@ -31,6 +34,8 @@ pub mod policy;
 pub mod problem;
 pub mod prune;
 pub mod reconcile;
+pub mod render;
+pub mod rules;
 pub mod run;
 pub mod settings;
 pub mod status;

@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use contour_crds::{ContourPolicy, ContourPolicySpec};
 use contour_operator::cli::{Cli, Command, NAMESPACE, POLICY};
 use contour_operator::policy::built_in;
-use contour_operator::run;
+use contour_operator::{diff, render, run};
 use contour_runtime::BuildInfo;
 
 #[tokio::main]
@@ -17,6 +17,8 @@ async fn main() -> ExitCode {
         Command::Run(args) => run::run(*args).await,
         Command::Crds => crds(),
         Command::Policy => policy(),
+        Command::Render(args) => render::run(*args),
+        Command::Diff(args) => return diff::run(*args).await,
         Command::Version => write!(io::stdout(), "{}", BuildInfo::current()).map_err(Into::into),
         Command::Completion { shell } => completion(shell),
     };

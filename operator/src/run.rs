@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::cli::{ImageFlags, KubernetesFlags, LeaderElectionFlags, LogLevel, RunArgs};
+use crate::cli::{ConnectionFlags, ImageFlags, LeaderElectionFlags, LogLevel, RunArgs};
 use crate::controller::{Controller, Settings};
 use crate::defaults::Defaults;
 use crate::metrics::Metrics;
@@ -45,7 +45,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let admin = AdminServers::bind(&args.admin.addresses()).await?;
     let hung = HungRequests::default();
     hung.register(registry.sub_registry_with_prefix("contour_operator"));
-    let client = connect(&client_source(&args.kubernetes), &hung).await?;
+    let client = connect(&client_source(&args.kubernetes.connection), &hung).await?;
     let mut tasks = Tasks::new(token.clone());
     let name = identity();
     let leading = elect(&mut tasks, &client, args.leader_election, &name, &token)?;
@@ -106,7 +106,7 @@ async fn never_fails(task: impl Future<Output = ()>) -> Result<(), Infallible> {
     Ok(())
 }
 
-fn client_source(flags: &KubernetesFlags) -> ClientSource {
+pub(crate) fn client_source(flags: &ConnectionFlags) -> ClientSource {
     match &flags.kubeconfig {
         Some(path) => ClientSource::Kubeconfig(path.clone()),
         None if flags.incluster => ClientSource::InCluster,
@@ -114,7 +114,7 @@ fn client_source(flags: &KubernetesFlags) -> ClientSource {
     }
 }
 
-fn defaults(images: ImageFlags, build: &BuildInfo) -> Defaults {
+pub(crate) fn defaults(images: ImageFlags, build: &BuildInfo) -> Defaults {
     Defaults {
         agent_image: images.agent_image.unwrap_or_else(|| images.contour_image.clone()),
         contour_image: images.contour_image,

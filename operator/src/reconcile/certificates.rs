@@ -203,7 +203,7 @@ async fn read(api: &Api<Secret>, name: &str) -> Result<Option<Secret>, Error> {
 }
 
 /// The operator's Secrets that pods from before the user's own still work with.
-fn still_mounted(names: &Names, live: &Live) -> Vec<ChildRef> {
+pub(crate) fn still_mounted(names: &Names, live: &Live) -> Vec<ChildRef> {
     let volumes = live.pods().filter_map(|pod| pod.spec.as_ref()?.volumes.as_ref()).flatten();
     let mounted: Vec<&str> =
         volumes.filter_map(|volume| volume.secret.as_ref()?.secret_name.as_deref()).collect();

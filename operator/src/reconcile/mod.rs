@@ -16,7 +16,9 @@ mod room;
 mod steps;
 mod workloads;
 
+pub(crate) use certificates::still_mounted;
 pub(crate) use room::taken_back;
+pub(crate) use workloads::{envoy_template, live_envoys};
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -66,7 +66,7 @@ pub(super) fn template(object: &DynamicObject) -> Option<PodTemplateSpec> {
 }
 
 /// What the pods of a workload of Envoy are made with.
-pub(super) fn envoy_template(workload: &DynamicObject) -> Option<EnvoyTemplateStatus> {
+pub(crate) fn envoy_template(workload: &DynamicObject) -> Option<EnvoyTemplateStatus> {
     let template = template(workload)?;
     Some(EnvoyTemplateStatus {
         agent_image: image(&template, AGENT_CONTAINER)?,
@@ -96,7 +96,7 @@ pub(super) fn is_envoy_workload(kind: ChildKind) -> bool {
 }
 
 /// The live workloads of Envoy: two while one takes over from the other.
-pub(super) fn live_envoys<'a>(
+pub(crate) fn live_envoys<'a>(
     live: &'a Live,
     owner: &'a Owner,
 ) -> impl Iterator<Item = (&'a ChildRef, &'a DynamicObject)> {

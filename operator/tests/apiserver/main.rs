@@ -6,6 +6,7 @@ mod binary;
 mod bootstrap;
 mod cannot;
 mod deletion;
+mod diff;
 mod healing;
 mod hung;
 mod independent;

@@ -242,7 +242,7 @@ pub(crate) fn clock() -> (Clock, Arc<AtomicI64>) {
 }
 
 /// Puts the fields of one object over those of another.
-fn merge(under: &mut Value, over: Value) {
+pub(crate) fn merge(under: &mut Value, over: Value) {
     match (under, over) {
         (Value::Object(under), Value::Object(over)) => {
             for (key, value) in over {
