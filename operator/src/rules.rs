@@ -1,17 +1,47 @@
-//! Whether the operator would accept a `ContourDeployment`: what it says of one that is only looked at, not applied. Pure.
+//! Whether a `ContourDeployment` is accepted: by the operator, and by those who only look at one and apply nothing. Pure.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use contour_crds::{ContourDeployment, ContourPolicy, PolicyRule};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt as _;
 
-use crate::clash::clashes;
+use crate::clash::{clashes, serving};
 use crate::defaults::Defaults;
 use crate::names::{Names, WATCHED_BY};
 use crate::policy::{Policy, built_in};
 use crate::problem::Problem;
 use crate::validate::validate;
+
+/// What is wrong with a `ContourDeployment`, alone or beside others, given what policy forbids.
+pub(crate) fn judge<'a>(
+    deployment: &ContourDeployment,
+    others: impl IntoIterator<Item = &'a ContourDeployment>,
+    defaults: &Defaults,
+    forbids: impl Fn(&ContourDeployment) -> Vec<Problem>,
+) -> Vec<Problem> {
+    if let Err(problem) = Names::of(deployment) {
+        return vec![problem];
+    }
+    let mut problems = validate(deployment, defaults);
+    if problems.is_empty() {
+        problems = forbids(deployment);
+    }
+    if problems.is_empty() {
+        // What may not be made is in nobody's way, but for what was made before and serves.
+        let allowed = |other: &'a ContourDeployment| {
+            if forbids(other).is_empty() {
+                Some(Cow::Borrowed(other))
+            } else {
+                serving(other).map(Cow::Owned)
+            }
+        };
+        let others: Vec<_> = others.into_iter().filter_map(allowed).collect();
+        problems = clashes(deployment, others.iter().map(|other| &**other));
+    }
+    problems
+}
 
 /// What a `ContourDeployment` is judged by.
 #[derive(Clone, Debug)]
@@ -74,19 +104,7 @@ impl Rules {
         deployment: &ContourDeployment,
         others: impl IntoIterator<Item = &'a ContourDeployment>,
     ) -> Vec<Problem> {
-        if let Err(problem) = Names::of(deployment) {
-            return vec![problem];
-        }
-        let mut problems = validate(deployment, &self.defaults);
-        if problems.is_empty() {
-            problems = self.forbids(deployment);
-        }
-        if problems.is_empty() {
-            // What may not be made is in nobody's way.
-            let others = others.into_iter().filter(|other| self.forbids(other).is_empty());
-            problems = clashes(deployment, others);
-        }
-        problems
+        judge(deployment, others, &self.defaults, |deployment| self.forbids(deployment))
     }
 
     fn forbids(&self, deployment: &ContourDeployment) -> Vec<Problem> {

@@ -150,6 +150,10 @@ async fn look(
     others: &[ContourDeployment],
 ) -> anyhow::Result<Comparison> {
     let mut comparison = Comparison::of(deployment);
+    if deployment.spec.paused {
+        let note = "is paused: until it is not, nothing of this is done";
+        comparison.notes.push(format!("{} {note}", documents::told(deployment)));
+    }
     let ending = deployment.metadata.deletion_timestamp.is_some();
     if !ending {
         comparison.refused = rules.problems(deployment, others);

@@ -1,15 +1,13 @@
 //! What is wrong with a `ContourDeployment`, and what it was before that.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use contour_crds::{ContourDeployment, ContourDeploymentStatus};
 use kube::ResourceExt as _;
 
 use super::{Context, REGULAR, certificates};
-use crate::clash::{clashes, serving};
-use crate::names::Names;
 use crate::problem::Problem;
+use crate::rules::judge;
 use crate::status::Certificates;
 use crate::validate::validate;
 
@@ -28,24 +26,9 @@ pub(super) struct Refusal {
 /// What is wrong with a `ContourDeployment`: alone, beside others, or with the Secrets that it names.
 pub(super) async fn refusal(deployment: &ContourDeployment, context: &Context) -> Refusal {
     let mut refusal = Refusal { problems: Vec::new(), certificates: None, again: REGULAR };
-    if let Err(problem) = Names::of(deployment) {
-        refusal.problems.push(problem);
-        return refusal;
-    }
-    refusal.problems = validate(deployment, &context.defaults);
-    if refusal.problems.is_empty() {
-        refusal.problems = context.forbids(deployment);
-    }
-    if refusal.problems.is_empty() {
-        // What may not be made is in nobody's way, but for what was made before and serves.
-        let others = context.caches.deployments.state();
-        let allowed = |other: &Arc<ContourDeployment>| match context.forbids(other) {
-            problems if problems.is_empty() => Some((**other).clone()),
-            _ => serving(other),
-        };
-        let others: Vec<ContourDeployment> = others.iter().filter_map(allowed).collect();
-        refusal.problems = clashes(deployment, &others);
-    }
+    let others = context.caches.deployments.state();
+    let others = others.iter().map(|other| &**other);
+    refusal.problems = judge(deployment, others, &context.defaults, |deployment| context.forbids(deployment));
     // That they cannot be read is found again, and told, where they are needed.
     let namespace = deployment.namespace().unwrap_or_default();
     if refusal.problems.is_empty()
