@@ -101,7 +101,8 @@ fn each_state_has_its_line_in_the_order_of_the_operator() {
     world.edit(ChildKind::Deployment, "contour-site", |contour| {
         contour["metadata"]["annotations"]["operator.projectcontour.io/applied"] = json!("before");
     });
-    world.edit(ChildKind::ConfigMap, "envoy-bootstrap-site", |map| {
+    let bootstrap = world.found.keys().find(|child| child.kind == ChildKind::ConfigMap).cloned().unwrap();
+    world.edit(ChildKind::ConfigMap, &bootstrap.name, |map| {
         map["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     });
     world.edit(ChildKind::Service, "envoy-site", |service| service["spec"]["type"] = json!("LoadBalancer"));
@@ -114,17 +115,19 @@ fn each_state_has_its_line_in_the_order_of_the_operator() {
     world.found.insert(world.child(ChildKind::DaemonSet, "silent"), Arc::new(silent));
     old.metadata.owner_references = None;
     world.found.insert(world.child(ChildKind::DaemonSet, "theirs"), Arc::new(old));
-    let expected = "\
+    let expected = format!(
+        "\
 ServiceAccount edge/contour-site: edited (metadata.labels.app.kubernetes.io/component)
 Role edge/contour-site: missing
 ClusterRole contour-edge.site: not ours: was made for another ContourDeployment, of UID other
 Secret edge/contourcert-site: not ours: was not made by this operator: it has no controller reference
 Secret edge/envoycert-site: missing
 Deployment edge/contour-site: changed
-ConfigMap edge/envoy-bootstrap-site: is being deleted, and would be made again
+{bootstrap}: is being deleted, and would be made again
 Service edge/envoy-site: edited (spec.type)
 DaemonSet edge/envoy: would be deleted
-";
+"
+    );
     assert_eq!(world.lines(), expected);
     let (differences, _) = world.compared();
     assert_eq!(

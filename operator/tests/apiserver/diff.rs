@@ -86,7 +86,8 @@ async fn disturb(world: &World) -> Result<String> {
     merge(&world.child(ChildKind::ServiceAccount, "envoy-edge"), unlabelled).await?;
     delete(&world.child(ChildKind::Role, "contour-edge")).await?;
     delete(&world.child(ChildKind::Secret, "envoycert-edge")).await?;
-    let map = world.child(ChildKind::ConfigMap, "envoy-bootstrap-edge");
+    let children = world.children("edge").await?.into_keys();
+    let map = children.into_iter().find(|child| child.kind == ChildKind::ConfigMap).context("a bootstrap")?;
     delete(&map).await?;
     let theirs = DynamicObject::new(&map.name, &map.kind.resource()).data(json!({"data": {"a": "b"}}));
     world.api(&map).create(&PostParams::default(), &theirs).await?;
@@ -100,7 +101,7 @@ ServiceAccount {namespace}/envoy-edge: edited (metadata.labels.{OWNER_NAME})
 Role {namespace}/contour-edge: missing
 Service {namespace}/contour-edge: edited (spec.selector.app.kubernetes.io/name)
 Secret {namespace}/envoycert-edge: missing
-ConfigMap {namespace}/envoy-bootstrap-edge: not ours: was not made by this operator: it has no controller reference
+{map}: not ours: was not made by this operator: it has no controller reference
 DaemonSet {namespace}/envoy-edge: edited (metadata.labels.app.kubernetes.io/component)
 "
     ))

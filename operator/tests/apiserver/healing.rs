@@ -76,8 +76,8 @@ fn edit(kind: ChildKind) -> (Value, &'static str) {
             (json!({"metadata": {"annotations": {APPLIED: "x"}}}), "/metadata/annotations")
         }
         ChildKind::ContourConfiguration => (json!({"spec": {"xdsServer": {"port": 1}}}), "/spec/xdsServer"),
-        ChildKind::ConfigMap => (json!({"data": {"envoy.json": "{}"}}), "/data"),
-        ChildKind::Secret => {
+        // The content of the one cannot be edited, nor that of the other without harm.
+        ChildKind::ConfigMap | ChildKind::Secret => {
             (json!({"metadata": {"labels": {"app.kubernetes.io/component": "x"}}}), "/metadata/labels")
         }
         ChildKind::Service => {
