@@ -372,7 +372,9 @@ impl Walk<'_> {
             component(reference, &self.live, &self.live.envoy, ENVOY_CONTAINER, self.view())
         });
         self.report.envoy = envoys.max_by_key(|envoy| envoy.workload.available);
-        let (given, nodes) = (&self.deployment.spec.publishing.addresses, &self.nodes.addresses);
+        // What is refused is not published.
+        let given = &self.deployment.spec.publishing.addresses[..];
+        let (given, nodes) = (if self.report.looked { given } else { &[] }, &self.nodes.addresses);
         let (service, on_host) = (self.envoy_service(), host_network(self.deployment));
         let addresses = publishing::addresses(given, service.as_ref(), nodes, on_host);
         self.report.addresses_cut = self.nodes.cut && addresses == *nodes;

@@ -116,7 +116,7 @@ fn publishing(deployment: &ContourDeployment) -> Vec<Problem> {
         let field = |index: usize| format!("spec.publishing.addresses[{index}]");
         let message = match Address::parse(text) {
             None => format!(
-                "\"{text}\" is neither an IP address of its own, such as 192.0.2.1 or 2001:db8::1, nor a host name of lower-case letters, \
+                "\"{text}\" is neither an IP address that can be reached, such as 192.0.2.1 or 2001:db8::1, nor a host name of lower-case letters, \
                  digits, dashes and dots, such as edge.example.com"
             ),
             Some(address) => match earlier.entry(address) {
