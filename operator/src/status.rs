@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::image::ImageReference;
 use crate::problem::Problem;
+use crate::reconcile::addresses::MOST;
 use crate::reconcile::rollout::{Because, Rollout, Workload};
 
 /// What the conditions are called.
@@ -85,6 +86,8 @@ pub struct Report {
     pub certificates: Option<Certificates>,
     /// Where the proxies are reached.
     pub addresses: Option<Vec<String>>,
+    /// What should be known of how it serves, though it serves.
+    pub warnings: Vec<SubCondition>,
     /// The children without an owner reference.
     pub inventory: Option<Vec<ChildReference>>,
 }
@@ -178,12 +181,13 @@ struct Made {
     status: ConditionStatus,
     because: Because,
     errors: Vec<SubCondition>,
+    warnings: Vec<SubCondition>,
 }
 
 impl Made {
     fn new(kind: &'static str, holds: bool, because: Because) -> Self {
         let status = if holds { ConditionStatus::True } else { ConditionStatus::False };
-        Self { kind, status, because, errors: Vec::new() }
+        Self { kind, status, because, errors: Vec::new(), warnings: Vec::new() }
     }
 
     fn since(self, before: &ContourDeploymentStatus, generation: i64, now: Timestamp) -> DetailedCondition {
@@ -198,7 +202,7 @@ impl Made {
             reason: word(&self.because.reason),
             message: cut(self.because.message, 32_768),
             errors: self.errors,
-            warnings: Vec::new(),
+            warnings: self.warnings,
         }
     }
 }
@@ -207,7 +211,19 @@ fn available(report: &Report) -> Made {
     let lacking = lacking(report);
     let holds = lacking.is_none();
     let well = || Because::new("Serving", "Contour and Envoy are available");
-    Made::new(condition::AVAILABLE, holds, lacking.unwrap_or_else(well))
+    let mut made = Made::new(condition::AVAILABLE, holds, lacking.unwrap_or_else(well));
+    made.warnings.clone_from(&report.warnings);
+    made
+}
+
+/// That not all addresses are published. Not how many there are, which changes with every node.
+pub(crate) fn addresses_cut() -> SubCondition {
+    let message = format!(
+        "Envoy serves on more nodes than are published: statuses name {MOST} addresses at most; run Envoy on fewer nodes, or name a load \
+         balancer or a DNS name in spec.publishing.addresses"
+    );
+    let (type_, reason) = ("Addresses".to_owned(), "TooManyAddresses".to_owned());
+    SubCondition { type_, status: ConditionStatus::True, reason, message }
 }
 
 /// Why traffic is not served as it should be.
@@ -300,6 +316,7 @@ fn certificates(report: &Report, before: Option<&DetailedCondition>) -> Made {
                 status: before.status,
                 because: Because::new(before.reason.clone(), before.message.clone()),
                 errors: Vec::new(),
+                warnings: Vec::new(),
             },
             None => Made::new(KIND, false, Because::new("NotCreated", "there are no certificates yet")),
         },
@@ -444,6 +461,20 @@ mod tests {
         ] {
             assert_eq!(shown(&report), expected, "{report:?}");
         }
+    }
+
+    #[test]
+    fn that_addresses_are_left_out_is_a_warning() {
+        let cut = Report { warnings: vec![addresses_cut()], ..well() };
+        assert_eq!(shown(&cut), shown(&well()));
+        let first = status(&ContourDeploymentStatus::default(), 1, &cut, at(10));
+        let warnings = |told: &ContourDeploymentStatus| {
+            let all = told.conditions.iter().flat_map(|condition| &condition.warnings);
+            all.map(|warning| warning.reason.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(warnings(&first), ["TooManyAddresses"]);
+        assert_eq!(status(&first, 1, &cut, at(20)), first);
+        assert_eq!(warnings(&status(&first, 1, &well(), at(20))).len(), 0);
     }
 
     #[test]

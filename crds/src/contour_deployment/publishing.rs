@@ -23,6 +23,15 @@ pub struct Publishing {
     /// How the proxies are reached; `HostNetwork` by default.
     #[serde(rename = "type", default, skip_serializing_if = "unset")]
     pub type_: Option<PublishingType>,
+    /// What the statuses of all objects, and so DNS, name instead of the nodes that Envoy runs on or the load balancer
+    /// of its Service: IP addresses and host names, such as those of a balancer outside of the cluster.
+    #[serde(default, skip_serializing_if = "unset")]
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 1, max = 253)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub addresses: Vec<String>,
     /// Annotations of Envoy's Service, such as a load balancer looks for.
     #[serde(default, skip_serializing_if = "unset")]
     #[schemars(schema_with = "annotation_map")]

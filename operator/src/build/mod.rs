@@ -52,7 +52,7 @@ pub struct Inputs<'a> {
     pub defaults: &'a Defaults,
     /// What Envoy's pods were last made with, as the status records it.
     pub kept: Option<&'a EnvoyTemplateStatus>,
-    /// Addresses of nodes with a ready Envoy, for statuses; only used where Envoy is published on the host network.
+    /// Addresses of nodes that serve, for statuses; only used where Envoy is published on the host network and no others are given.
     pub addresses: &'a [String],
 }
 

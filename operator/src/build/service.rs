@@ -30,8 +30,13 @@ pub(super) fn envoy(inputs: &Inputs<'_>) -> Service {
     let publishing = inputs.settings().publishing;
     let mut metadata = meta::namespaced(inputs, Component::Envoy, &inputs.names.envoy);
     let mut annotations = given.annotations.clone();
-    if publishing == PublishingType::HostNetwork && !inputs.addresses.is_empty() {
-        annotations.insert(ADDRESSES.to_owned(), inputs.addresses.join(","));
+    let addresses = match publishing {
+        _ if !given.addresses.is_empty() => &given.addresses,
+        PublishingType::HostNetwork => inputs.addresses,
+        _ => &[][..],
+    };
+    if !addresses.is_empty() {
+        annotations.insert(ADDRESSES.to_owned(), addresses.join(","));
     }
     metadata.annotations = Some(annotations).filter(|annotations| !annotations.is_empty());
 

@@ -20,8 +20,7 @@ use crate::documents::{self, Documents};
 use crate::live::Live;
 use crate::names::Names;
 use crate::ownership::Owner;
-use crate::reconcile::publishing::node_addresses;
-use crate::reconcile::{envoy_template, live_envoys, still_mounted};
+use crate::reconcile::{envoy_template, live_envoys, published_nodes, still_mounted};
 use crate::render::all;
 use crate::rules::Rules;
 use crate::run::{client_source, defaults};
@@ -200,6 +199,7 @@ fn stages(
     owner: &Owner,
     live: &Live,
 ) -> Stages {
+    let told = deployment.status.as_ref().map(|status| status.addresses.clone()).unwrap_or_default();
     let recorded = deployment.status.as_ref().and_then(|status| status.envoy_template.clone());
     let unrecorded = || live_envoys(live, owner).find_map(|(_, object)| envoy_template(object));
     build(&Inputs {
@@ -207,6 +207,6 @@ fn stages(
         names,
         defaults: &rules.defaults,
         kept: recorded.or_else(unrecorded).as_ref(),
-        addresses: &node_addresses(&live.envoy),
+        addresses: &published_nodes(live, &told, Timestamp::now()),
     })
 }

@@ -3,6 +3,7 @@
 //! Everything that was learned or went wrong is a [`Report`]; the status is made of it, whatever happened. Only then an error is
 //! returned, so that it is tried again later.
 
+pub mod addresses;
 mod certificates;
 mod contest;
 mod deadlines;
@@ -16,6 +17,7 @@ mod room;
 mod steps;
 mod workloads;
 
+pub(crate) use addresses::published_nodes;
 pub(crate) use certificates::still_mounted;
 pub(crate) use room::taken_back;
 pub(crate) use workloads::{envoy_template, live_envoys};
@@ -45,6 +47,7 @@ use crate::policy::Policy;
 use crate::problem::Problem;
 use crate::status::{Report, status};
 use crate::writer::{WriteError, Writer, category};
+use addresses::Addresses;
 use contest::Contests;
 use deadlines::Deadlines;
 use rollout::Because;
@@ -210,6 +213,8 @@ pub struct Memory {
     contests: Contests,
     /// When something last came of what is rolled out.
     deadlines: Deadlines,
+    /// Which addresses of nodes are published.
+    addresses: Addresses,
     /// When the last look asked to look again.
     again: Option<Duration>,
     /// The UIDs of its pods. When they end, what proves that they are its own may be gone before them.

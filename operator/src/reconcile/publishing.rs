@@ -1,8 +1,6 @@
 //! When Envoy's Service may change, so that a switch of publishing makes the new way before it takes the old one away. Pure.
 
-use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec, Service};
-
-use super::rollout::is_ready;
+use k8s_openapi::api::core::v1::{PodTemplateSpec, Service};
 
 /// When Envoy's Service is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,26 +53,15 @@ fn load_balancer_addresses(service: &Service) -> Vec<String> {
     ingress.iter().filter_map(|one| one.ip.clone().or_else(|| one.hostname.clone())).collect()
 }
 
-/// The addresses of nodes with a ready Envoy, in order.
-pub fn node_addresses(pods: &[impl AsRef<Pod>]) -> Vec<String> {
-    let mut addresses: Vec<String> = pods
-        .iter()
-        .map(AsRef::as_ref)
-        .filter(|pod| is_ready(pod))
-        .filter_map(|pod| pod.status.as_ref())
-        .flat_map(|status| match status.host_ips.as_deref() {
-            Some(all) if !all.is_empty() => all.iter().map(|one| one.ip.clone()).collect(),
-            _ => Vec::from_iter(status.host_ip.clone()),
-        })
-        .collect();
-    addresses.sort();
-    addresses.dedup();
-    addresses
-}
-
-/// Where Envoy is reached: at its load balancer, at nodes, or within the cluster.
-pub fn addresses(service: Option<&Service>, nodes: &[String], on_host: bool) -> Vec<String> {
+/// Where Envoy is reached: where `given` says, at its load balancer, at nodes, or within the cluster.
+pub fn addresses(
+    given: &[String],
+    service: Option<&Service>,
+    nodes: &[String],
+    on_host: bool,
+) -> Vec<String> {
     match service {
+        _ if !given.is_empty() => given.to_vec(),
         Some(service) if reach(service) == 2 => load_balancer_addresses(service),
         Some(service) if reach(service) == 0 && !on_host => {
             let ips = service.spec.as_ref().and_then(|spec| spec.cluster_ips.clone());
@@ -86,8 +73,6 @@ pub fn addresses(service: Option<&Service>, nodes: &[String], on_host: bool) -> 
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::{Value, json};
 
     use super::*;
@@ -139,24 +124,14 @@ mod tests {
 
     #[test]
     fn addresses_are_those_of_the_way_in() {
-        let pod = |ready: &str, status: Value| {
-            let mut status = status;
-            status["conditions"] = json!([{"type": "Ready", "status": ready}]);
-            Arc::new(object::<Pod>(json!({"status": status})))
-        };
-        let pods = [
-            pod("True", json!({"hostIP": "10.1.0.2", "hostIPs": [{"ip": "10.1.0.2"}, {"ip": "fd00::2"}]})),
-            pod("True", json!({"hostIP": "10.1.0.1"})),
-            pod("True", json!({"hostIP": "10.1.0.1"})),
-            pod("False", json!({"hostIP": "10.1.0.3"})),
-        ];
-        let nodes = node_addresses(&pods);
-        assert_eq!(nodes, ["10.1.0.1", "10.1.0.2", "fd00::2"]);
+        let nodes = ["10.1.0.1".to_owned(), "fd00::2".to_owned()];
         let balanced = service("LoadBalancer", &json!([{"ip": "192.0.2.1"}, {"hostname": "lb.example.com"}]));
-        assert_eq!(addresses(Some(&balanced), &nodes, false), ["192.0.2.1", "lb.example.com"]);
-        assert_eq!(addresses(Some(&service("NodePort", &json!([]))), &nodes, false), nodes);
-        assert_eq!(addresses(Some(&service("ClusterIP", &json!([]))), &nodes, true), nodes);
-        assert_eq!(addresses(Some(&service("ClusterIP", &json!([]))), &nodes, false), ["10.0.0.7"]);
-        assert_eq!(addresses(None, &nodes, true), nodes);
+        assert_eq!(addresses(&[], Some(&balanced), &nodes, false), ["192.0.2.1", "lb.example.com"]);
+        assert_eq!(addresses(&[], Some(&service("NodePort", &json!([]))), &nodes, false), nodes);
+        assert_eq!(addresses(&[], Some(&service("ClusterIP", &json!([]))), &nodes, true), nodes);
+        assert_eq!(addresses(&[], Some(&service("ClusterIP", &json!([]))), &nodes, false), ["10.0.0.7"]);
+        assert_eq!(addresses(&[], None, &nodes, true), nodes);
+        let given = ["edge.example.com".to_owned()];
+        assert_eq!(addresses(&given, Some(&balanced), &nodes, true), given);
     }
 }

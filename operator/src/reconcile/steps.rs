@@ -10,10 +10,11 @@ use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::json;
 
+use super::addresses::{self, Published};
 use super::certificates::{self, Looked};
 use super::envoy::envoy_ref;
 use super::judge::Progress;
-use super::publishing::{Turn, addresses, node_addresses};
+use super::publishing::{self, Turn};
 use super::refusal::{last_accepted, refusal};
 use super::rollout::Because;
 use super::workloads::{component, envoy_template, is_envoy_workload, live_envoys};
@@ -26,7 +27,7 @@ use crate::names::{FINALIZER, Names};
 use crate::ownership::Owner;
 use crate::prune::{Situation, obsolete};
 use crate::settings::host_network;
-use crate::status::Report;
+use crate::status::{Report, addresses_cut};
 use crate::writer::last_other;
 
 /// Name of the controller's container.
@@ -58,6 +59,9 @@ pub(super) async fn look(
     let live = context.caches.of(&owner);
     context.remember(deployment, |memory| memory.pods = live.pods().filter_map(|pod| pod.uid()).collect());
     let strangers = live.strangers.clone();
+    let (nodes, now) = (addresses::nodes(&live), (context.clock)());
+    let nodes = context.remember(deployment, |memory| memory.addresses.pass(&nodes, &before.addresses, now));
+    let again = nodes.again.map_or(refusal.again, |again| refusal.again.min(again.unsigned_abs()));
     let report = Report {
         ingress_class: Some(names.ingress_class.clone()),
         certificates: refusal.certificates.take(),
@@ -72,8 +76,9 @@ pub(super) async fn look(
         owner: &owner,
         before,
         live,
+        nodes,
         report,
-        again: refusal.again,
+        again,
         refused: !refusal.problems.is_empty(),
         failures: Vec::new(),
     };
@@ -104,6 +109,8 @@ pub(super) struct Walk<'a> {
     pub(super) before: &'a ContourDeploymentStatus,
     /// What is there; what was written is put in.
     pub(super) live: Live,
+    /// The addresses of nodes that are published.
+    nodes: Published,
     pub(super) report: Report,
     pub(super) again: Duration,
     /// What runs is kept, and not changed.
@@ -246,7 +253,7 @@ impl Walk<'_> {
             names: self.names,
             defaults: &self.context.defaults,
             kept: kept.as_ref(),
-            addresses: &node_addresses(&self.live.envoy),
+            addresses: &self.nodes.addresses,
         })
     }
 
@@ -374,9 +381,15 @@ impl Walk<'_> {
             component(reference, &self.live, &self.live.envoy, ENVOY_CONTAINER, self.view())
         });
         self.report.envoy = envoys.max_by_key(|envoy| envoy.workload.available);
-        let nodes = node_addresses(&self.live.envoy);
-        let service = self.envoy_service();
-        self.report.addresses = Some(addresses(service.as_ref(), &nodes, host_network(self.deployment)));
+        // What is refused is not published.
+        let given = &self.deployment.spec.publishing.addresses[..];
+        let (given, nodes) = (if self.report.looked { given } else { &[] }, &self.nodes.addresses);
+        let (service, on_host) = (self.envoy_service(), host_network(self.deployment));
+        let addresses = publishing::addresses(given, service.as_ref(), nodes, on_host);
+        if self.nodes.cut && addresses == *nodes {
+            self.report.warnings.push(addresses_cut());
+        }
+        self.report.addresses = Some(addresses);
     }
 }
 

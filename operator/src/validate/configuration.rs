@@ -22,12 +22,16 @@ pub(super) fn not_served(deployment: &ContourDeployment, names: &Names, defaults
 pub(super) fn decided_elsewhere(deployment: &ContourDeployment) -> Vec<Problem> {
     let Some(given) = deployment.spec.configuration.as_deref() else { return Vec::new() };
     let envoy = given.envoy.as_deref().cloned().unwrap_or_default();
+    let published = !deployment.spec.publishing.addresses.is_empty();
+    let addresses =
+        published && given.ingress.as_ref().is_some_and(|ingress| ingress.status_address.is_some());
     let classes = given.ingress.as_ref().is_some_and(|ingress| !ingress.class_names.is_empty());
     // Zero switches the admin interface off, which no other field can say.
     let admin = envoy.network.and_then(|network| network.admin_port).is_some_and(|port| port != 0);
     let fields = [
         ("xdsServer", given.xds_server.is_some(), "the operator decides where Envoy finds the controller"),
         ("ingress.classNames", classes, "spec.ingressClassName decides"),
+        ("ingress.statusAddress", addresses, "spec.publishing.addresses decides"),
         ("health", given.health.is_some(), "the operator decides where it probes the controller"),
         ("metrics", given.metrics.is_some(), "the operator decides where it probes the controller"),
         ("envoy.service", envoy.service.is_some(), "the operator names Envoy's Service, see spec.names"),

@@ -4,6 +4,8 @@ mod arguments;
 mod configuration;
 mod pods;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 
 use contour_crds::ContourDeployment;
@@ -108,6 +110,50 @@ fn network(deployment: &ContourDeployment) -> Vec<Problem> {
 }
 
 fn publishing(deployment: &ContourDeployment) -> Vec<Problem> {
+    let mut problems = source_ranges(deployment);
+    let mut earlier: BTreeMap<Address<'_>, usize> = BTreeMap::new();
+    for (index, text) in deployment.spec.publishing.addresses.iter().enumerate() {
+        let field = |index: usize| format!("spec.publishing.addresses[{index}]");
+        let message = match Address::parse(text) {
+            None => format!(
+                "\"{text}\" is neither an IP address that can be reached, such as 192.0.2.1 or 2001:db8::1, nor a host name of lower-case letters, \
+                 digits, dashes and dots, such as edge.example.com"
+            ),
+            Some(address) => match earlier.entry(address) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(index);
+                    continue;
+                }
+                Entry::Occupied(first) => {
+                    format!("\"{text}\" is {} too; name each address once", field(*first.get()))
+                }
+            },
+        };
+        problems.push(Problem::invalid(field(index), message));
+    }
+    problems
+}
+
+/// What statuses can name.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Address<'a> {
+    Ip(IpAddr),
+    Name(&'a str),
+}
+
+impl<'a> Address<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            return (!ip.is_unspecified()).then_some(Self::Ip(ip));
+        }
+        // What has no letter was meant to be an IP address.
+        let named = text.len() <= 253 && text.bytes().any(|c| c.is_ascii_lowercase());
+        let is_name = named && text.split('.').all(|label| label.len() <= 63 && is_label(label));
+        is_name.then_some(Self::Name(text))
+    }
+}
+
+fn source_ranges(deployment: &ContourDeployment) -> Vec<Problem> {
     let ranges = deployment.spec.publishing.load_balancer_source_ranges.iter().enumerate();
     let wrong = ranges.filter(|(_, range)| !is_network(range));
     wrong

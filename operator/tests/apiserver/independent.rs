@@ -9,6 +9,7 @@ use contour_e2e::wait::{SOON, eventually};
 use contour_k8s::always_leading;
 use contour_operator::child::{ChildKind, ChildRef};
 use contour_operator::names::ADDRESSES;
+use contour_operator::reconcile::addresses::HOLD;
 use contour_operator::status::condition;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::ResourceExt as _;
@@ -98,6 +99,9 @@ async fn a_watched_namespace_that_is_being_deleted_stops_nothing_else() -> Resul
     world.kubelet.lose(1).await?;
     let service = world.child(ChildKind::Service, "envoy-edge");
     eventually(SOON, || async {
+        // A node that is not ready is held for a while.
+        second.fetch_add(HOLD.as_secs(), Ordering::SeqCst);
+        world.poke("edge").await?;
         let service = world.api(&service).get(&service.name).await?;
         let told = service.annotations().get(ADDRESSES).cloned();
         anyhow::ensure!(told.as_deref() == Some(NODES[0]), "the Service tells {told:?}");

@@ -36,6 +36,9 @@ struct Hands {
     held: Arc<Mutex<BTreeMap<String, Value>>>,
     /// The nodes whose kubelet does not answer any more.
     lost: Arc<Mutex<BTreeSet<String>>>,
+    /// The pods that are not ready for now, and the nodes that a `DaemonSet`'s pods have to leave.
+    ailing: Arc<Mutex<BTreeSet<String>>>,
+    left: Arc<Mutex<BTreeSet<String>>>,
     /// The address of each pod.
     addresses: Arc<Mutex<BTreeMap<String, String>>>,
     /// One thing at a time.
@@ -49,6 +52,8 @@ impl Kubelet {
             namespace: namespace.to_owned(),
             held: Arc::default(),
             lost: Arc::default(),
+            ailing: Arc::default(),
+            left: Arc::default(),
             addresses: Arc::default(),
             busy: Arc::default(),
         };
@@ -82,6 +87,19 @@ impl Kubelet {
         self.hands.node(n)
     }
 
+    /// The pod of a `DaemonSet` on a node is ready or is not.
+    pub(crate) async fn is_ready(&self, workload: &str, n: usize, ready: bool) -> Result<()> {
+        let pod = format!("{workload}-daemonset-{n}");
+        put(&self.hands.ailing, pod, !ready);
+        eventually(SOON, || self.hands.renew(workload)).await
+    }
+
+    /// The pods of a `DaemonSet` have to leave a node, as by a taint, or may come back.
+    pub(crate) async fn may_stay(&self, workload: &str, n: usize, may: bool) -> Result<()> {
+        put(&self.hands.left, self.node(n), !may);
+        eventually(SOON, || self.hands.renew(workload)).await
+    }
+
     /// The kubelet of a node does not answer any more: it is not ready, and nothing starts or ends there.
     pub(crate) async fn lose(&self, n: usize) -> Result<()> {
         let name = self.node(n);
@@ -97,6 +115,15 @@ impl Kubelet {
         }
         Ok(())
     }
+}
+
+fn put(set: &Mutex<BTreeSet<String>>, name: String, is: bool) {
+    let mut set = set.lock().expect("nobody panics with it");
+    if is {
+        set.insert(name)
+    } else {
+        set.remove(&name)
+    };
 }
 
 /// The pods of a workload that is looked at.
@@ -181,7 +208,8 @@ impl Hands {
             self.api::<Deployment>().patch_status(name, &PatchParams::default(), &merge(&status)).await?;
         }
         if let Some(set) = &set {
-            let without = left(set);
+            let mut without = left(set);
+            without.extend(self.left.lock().expect("nobody panics with it").iter().cloned());
             let pods: Vec<usize> = (0..NODES.len()).filter(|n| !without.contains(&self.node(*n))).collect();
             let count = pods.len();
             let mut work = work("DaemonSet", set, &set.spec.template, pods);
@@ -329,7 +357,10 @@ impl Hands {
                 "message": "0/2 nodes are available: 2 node(s) didn't have free ports for the requested pod ports.",
             }]}),
             // What only the kubelet could say of its containers stays as it was said last.
-            (None, Some(node)) => ready(if self.is_lost(node) { "False" } else { "True" }),
+            (None, Some(node)) => {
+                let ailing = self.ailing.lock().expect("nobody panics with it").contains(name);
+                ready(if ailing || self.is_lost(node) { "False" } else { "True" })
+            }
         };
         status["phase"] = json!("Running");
         if node.is_some() {

@@ -1,5 +1,6 @@
 //! The operator against a real kube-apiserver. The tests play what is not there: the controllers of workloads, and the nodes.
 
+mod addresses;
 mod adversary;
 mod bad;
 mod binary;
