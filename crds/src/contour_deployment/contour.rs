@@ -1,6 +1,6 @@
 //! The controller.
 
-use super::pods::{ImagePullPolicy, Placement, annotation_map, label_map};
+use super::pods::{DisruptionBudget, ImagePullPolicy, Placement, annotation_map, label_map};
 use crate::patterns::DNS_LABEL;
 use crate::schema::brief;
 use crate::serde_rules::{non_empty, unset};
@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "!has(self.replicas) || !has(self.autoscaling)",
     "message": "replicas and autoscaling exclude each other"
+}, {
+    "rule": "!has(self.externalReplicas) || !self.externalReplicas || (!has(self.replicas) && !has(self.autoscaling))",
+    "message": "externalReplicas excludes replicas and autoscaling"
 }]))]
 pub struct ContourSettings {
     /// The image; by default that of the operator, which contains this controller too.
@@ -31,6 +34,12 @@ pub struct ContourSettings {
     /// Chooses the number of pods by their load.
     #[serde(default, skip_serializing_if = "unset")]
     pub autoscaling: Option<Autoscaling>,
+    /// Leaves the number of pods to somebody else, such as KEDA or an autoscaler of your own.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub external_replicas: bool,
+    /// How many pods may be evicted at a time; 1 by default.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub disruption_budget: DisruptionBudget,
     /// What a pod needs and gets; requests of 100m and 128Mi, and no limits, by default.
     #[serde(default, skip_serializing_if = "unset")]
     #[schemars(schema_with = "brief::<ResourceRequirements>")]

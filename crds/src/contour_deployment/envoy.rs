@@ -1,6 +1,7 @@
 //! The proxies.
 
-use super::pods::{ImagePullPolicy, Placement, annotation_map, label_map};
+use super::contour::Autoscaling;
+use super::pods::{DisruptionBudget, ImagePullPolicy, Placement, annotation_map, label_map};
 use crate::patterns::{ABSOLUTE_PATH, GO_DURATION, IP_ADDRESS_CHARACTERS};
 use crate::schema::{brief, brief_list, count_or_percentage};
 use crate::serde_rules::{non_empty, unset};
@@ -17,6 +18,18 @@ use std::collections::BTreeMap;
     "rule": "!has(self.replicas) || (has(self.workload) && self.workload == 'Deployment')",
     "message": "replicas needs workload Deployment: a DaemonSet has one pod per node"
 }, {
+    "rule": "!has(self.autoscaling) || (has(self.workload) && self.workload == 'Deployment')",
+    "message": "autoscaling needs workload Deployment: a DaemonSet has one pod per node"
+}, {
+    "rule": "!has(self.externalReplicas) || !self.externalReplicas || (has(self.workload) && self.workload == 'Deployment')",
+    "message": "externalReplicas needs workload Deployment: a DaemonSet has one pod per node"
+}, {
+    "rule": "!has(self.replicas) || !has(self.autoscaling)",
+    "message": "replicas and autoscaling exclude each other"
+}, {
+    "rule": "!has(self.externalReplicas) || !self.externalReplicas || (!has(self.replicas) && !has(self.autoscaling))",
+    "message": "externalReplicas excludes replicas and autoscaling"
+}, {
     "rule": "!has(self.updateStrategy) || !has(self.updateStrategy.maxSurge) || (has(self.workload) && self.workload == 'Deployment')",
     "message": "updateStrategy.maxSurge needs workload Deployment"
 }]))]
@@ -28,6 +41,15 @@ pub struct EnvoySettings {
     #[serde(default, skip_serializing_if = "unset")]
     #[schemars(range(min = 1, max = 1000))]
     pub replicas: Option<i32>,
+    /// Chooses the number of pods of a `Deployment` by their load.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub autoscaling: Option<Autoscaling>,
+    /// Leaves the number of pods to somebody else, such as KEDA or an autoscaler of your own.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub external_replicas: bool,
+    /// How many pods may be evicted at a time; 1 by default. Pods of a `DaemonSet` are not evicted.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub disruption_budget: DisruptionBudget,
     /// Uses the network of the node; by default if publishing is of type `HostNetwork`.
     #[serde(default, skip_serializing_if = "unset")]
     pub host_network: Option<bool>,

@@ -1,9 +1,10 @@
 //! What pods of both components can be told.
 
 use crate::patterns::QUALIFIED_NAME;
-use crate::schema::{brief, brief_list};
+use crate::schema::{brief, brief_list, count_or_percentage};
 use crate::serde_rules::unset;
 use k8s_openapi::api::core::v1::{Affinity, Toleration, TopologySpreadConstraint};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -46,6 +47,16 @@ pub struct Placement {
     #[serde(default, skip_serializing_if = "unset")]
     #[schemars(length(min = 1, max = 253))]
     pub priority_class_name: Option<String>,
+}
+
+/// How many pods may be evicted at a time, as when nodes are drained.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DisruptionBudget {
+    /// A number, or a percentage such as `25%`; not none, since no node could be drained then.
+    #[serde(default, skip_serializing_if = "unset")]
+    #[schemars(schema_with = "count_or_percentage")]
+    pub max_unavailable: Option<IntOrString>,
 }
 
 /// Labels: what is not valid as one could not be put on a pod.

@@ -1,10 +1,10 @@
 //! The controller's workload.
 
-use contour_crds::contour_deployment::ContourLogLevel;
+use contour_crds::contour_deployment::{Autoscaling, ContourLogLevel, DisruptionBudget};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::autoscaling::v2::{
-    CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, MetricSpec,
-    MetricTarget, ResourceMetricSource,
+    ContainerResourceMetricSource, CrossVersionObjectReference, HorizontalPodAutoscaler,
+    HorizontalPodAutoscalerSpec, MetricSpec, MetricTarget,
 };
 use k8s_openapi::api::core::v1::{
     Container, HTTPGetAction, Lifecycle, LifecycleHandler, PodSecurityContext, PodSpec, PodTemplateSpec,
@@ -17,6 +17,9 @@ use super::meta::{self, Component};
 use super::{CONFIGURATION_HASH, Inputs, pods, rbac};
 use crate::settings::{CONTOUR_ADMIN_PORT, XDS_PORT};
 
+/// The container of the controller.
+pub(crate) const CONTAINER: &str = "contour";
+
 /// Pods, unless told otherwise.
 const REPLICAS: i32 = 2;
 
@@ -28,7 +31,8 @@ const SERVES_ON: i64 = 5;
 pub(super) fn deployment(inputs: &Inputs<'_>, hash: &str) -> Deployment {
     let spec = &inputs.deployment.spec.contour;
     // The number is the autoscaler's to choose.
-    let replicas = spec.autoscaling.is_none().then(|| spec.replicas.unwrap_or(REPLICAS));
+    let own = spec.autoscaling.is_none() && !spec.external_replicas;
+    let replicas = own.then(|| spec.replicas.unwrap_or(REPLICAS));
     let percentage = |text: &str| Some(IntOrString::String(text.to_owned()));
     let rolling =
         RollingUpdateDeployment { max_surge: percentage("50%"), max_unavailable: percentage("25%") };
@@ -99,7 +103,7 @@ fn container(inputs: &Inputs<'_>) -> Container {
         resources: Some(pods::resources(spec.resources.as_ref(), "100m", "128Mi")),
         volume_mounts: Some(vec![pods::mount("certs", "/certs", true)]),
         ..pods::container(
-            "contour",
+            CONTAINER,
             inputs.settings().contour_image,
             spec.image_pull_policy,
             "contour",
@@ -144,15 +148,21 @@ fn decides_ownership(argument: &str) -> bool {
 
 /// One pod at a time may be evicted. It never forbids all evictions, as a least number would for a single pod.
 pub(super) fn disruption_budget(inputs: &Inputs<'_>) -> PodDisruptionBudget {
-    budget(inputs, Component::Contour, &inputs.names.contour)
+    let asked = &inputs.deployment.spec.contour.disruption_budget;
+    budget(inputs, Component::Contour, &inputs.names.contour, asked)
 }
 
-/// A budget of one pod for a component.
-pub(super) fn budget(inputs: &Inputs<'_>, component: Component, name: &str) -> PodDisruptionBudget {
+/// A budget for a component, of one pod unless another one is asked for.
+pub(super) fn budget(
+    inputs: &Inputs<'_>,
+    component: Component,
+    name: &str,
+    asked: &DisruptionBudget,
+) -> PodDisruptionBudget {
     PodDisruptionBudget {
         metadata: meta::namespaced(inputs, component, name),
         spec: Some(PodDisruptionBudgetSpec {
-            max_unavailable: Some(IntOrString::Int(1)),
+            max_unavailable: asked.max_unavailable.clone().or(Some(IntOrString::Int(1))),
             selector: Some(meta::selector(inputs, component)),
             ..PodDisruptionBudgetSpec::default()
         }),
@@ -163,18 +173,31 @@ pub(super) fn budget(inputs: &Inputs<'_>, component: Component, name: &str) -> P
 /// Chooses the number of pods, if that was asked for.
 pub(super) fn autoscaler(inputs: &Inputs<'_>) -> Option<HorizontalPodAutoscaler> {
     let asked = inputs.deployment.spec.contour.autoscaling?;
+    Some(scaled(inputs, Component::Contour, &inputs.names.contour, CONTAINER, asked))
+}
+
+/// Chooses the number of pods of a component's Deployment, by what this container uses: others beside it may ask for nothing.
+pub(super) fn scaled(
+    inputs: &Inputs<'_>,
+    component: Component,
+    name: &str,
+    container: &str,
+    asked: Autoscaling,
+) -> HorizontalPodAutoscaler {
     let target = MetricTarget {
         type_: "Utilization".to_owned(),
         average_utilization: Some(asked.target_cpu),
         ..MetricTarget::default()
     };
+    let used =
+        ContainerResourceMetricSource { container: container.to_owned(), name: "cpu".to_owned(), target };
     let cpu = MetricSpec {
-        type_: "Resource".to_owned(),
-        resource: Some(ResourceMetricSource { name: "cpu".to_owned(), target }),
+        type_: "ContainerResource".to_owned(),
+        container_resource: Some(used),
         ..MetricSpec::default()
     };
-    Some(HorizontalPodAutoscaler {
-        metadata: meta::namespaced(inputs, Component::Contour, &inputs.names.contour),
+    HorizontalPodAutoscaler {
+        metadata: meta::namespaced(inputs, component, name),
         spec: HorizontalPodAutoscalerSpec {
             max_replicas: asked.max_replicas,
             metrics: Some(vec![cpu]),
@@ -182,10 +205,10 @@ pub(super) fn autoscaler(inputs: &Inputs<'_>) -> Option<HorizontalPodAutoscaler>
             scale_target_ref: CrossVersionObjectReference {
                 api_version: Some("apps/v1".to_owned()),
                 kind: "Deployment".to_owned(),
-                name: inputs.names.contour.clone(),
+                name: name.to_owned(),
             },
             ..HorizontalPodAutoscalerSpec::default()
         },
         status: None,
-    })
+    }
 }

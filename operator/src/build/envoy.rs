@@ -7,6 +7,7 @@ use k8s_openapi::api::apps::v1::{
     DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, Deployment, DeploymentSpec, DeploymentStrategy,
     RollingUpdateDaemonSet, RollingUpdateDeployment,
 };
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{
     Container, EmptyDirVolumeSource, HTTPGetAction, Lifecycle, LifecycleHandler, PodSecurityContext, PodSpec,
     PodTemplateSpec, Probe, Sysctl, Volume,
@@ -81,10 +82,12 @@ pub(super) fn deployment(inputs: &Inputs<'_>, hash: &str) -> Deployment {
         max_unavailable: spec.update_strategy.max_unavailable.clone().or(Some(unavailable)),
         max_surge: spec.update_strategy.max_surge.clone().or(Some(surge)),
     };
+    // The number is the autoscaler's to choose.
+    let own = spec.autoscaling.is_none() && !spec.external_replicas;
     Deployment {
         metadata: meta::namespaced(inputs, Component::Envoy, &inputs.names.envoy),
         spec: DeploymentSpec {
-            replicas: Some(spec.replicas.unwrap_or(REPLICAS)),
+            replicas: own.then(|| spec.replicas.unwrap_or(REPLICAS)),
             selector: meta::selector(inputs, Component::Envoy),
             strategy: Some(DeploymentStrategy {
                 type_: Some("RollingUpdate".to_owned()),
@@ -97,9 +100,16 @@ pub(super) fn deployment(inputs: &Inputs<'_>, hash: &str) -> Deployment {
     }
 }
 
-/// One pod of a Deployment at a time may be evicted. Pods of a DaemonSet are not evicted.
+/// How many pods of a Deployment may be evicted at a time. Pods of a DaemonSet are not evicted.
 pub(super) fn disruption_budget(inputs: &Inputs<'_>) -> PodDisruptionBudget {
-    contour::budget(inputs, Component::Envoy, &inputs.names.envoy)
+    let asked = &inputs.deployment.spec.envoy.disruption_budget;
+    contour::budget(inputs, Component::Envoy, &inputs.names.envoy, asked)
+}
+
+/// What chooses the number of pods of a Deployment, if that is asked for.
+pub(super) fn autoscaler(inputs: &Inputs<'_>) -> Option<HorizontalPodAutoscaler> {
+    let asked = inputs.deployment.spec.envoy.autoscaling?;
+    Some(contour::scaled(inputs, Component::Envoy, &inputs.names.envoy, ENVOY_CONTAINER, asked))
 }
 
 fn template(inputs: &Inputs<'_>, hash: &str) -> PodTemplateSpec {

@@ -25,7 +25,7 @@ use crate::names::Names;
 use crate::settings::Settings;
 
 pub(crate) use configuration::configuration;
-pub(crate) use contour::arguments as contour_arguments;
+pub(crate) use contour::{CONTAINER as CONTOUR_CONTAINER, arguments as contour_arguments};
 pub(crate) use envoy::VOLUMES;
 pub use envoy::{AGENT_CONTAINER, ENVOY_CONTAINER, agent_image};
 pub use meta::{COMPONENT, Component, INSTANCE};
@@ -104,10 +104,11 @@ pub fn build(inputs: &Inputs<'_>) -> Stages {
     let mut envoy = vec![Child::of(&bootstrap)];
     match inputs.settings().workload {
         EnvoyWorkload::DaemonSet => envoy.push(Child::of(&envoy::daemon_set(inputs, &template_hash))),
-        EnvoyWorkload::Deployment => envoy.extend([
-            Child::of(&envoy::deployment(inputs, &template_hash)),
-            Child::of(&envoy::disruption_budget(inputs)),
-        ]),
+        EnvoyWorkload::Deployment => {
+            envoy.push(Child::of(&envoy::deployment(inputs, &template_hash)));
+            envoy.push(Child::of(&envoy::disruption_budget(inputs)));
+            envoy.extend(envoy::autoscaler(inputs).as_ref().map(Child::of));
+        }
     }
     Stages { foundation, contour, envoy, publishing: vec![Child::of(&service::envoy(inputs))] }
 }

@@ -20,7 +20,7 @@ use super::rollout::Because;
 use super::workloads::{component, envoy_template, is_envoy_workload, live_envoys};
 use super::{Context, Error, Look, REGULAR, without_owner};
 use crate::apply::{Difference, difference, stamped};
-use crate::build::{self, ENVOY_CONTAINER, Inputs, Stages};
+use crate::build::{self, CONTOUR_CONTAINER, ENVOY_CONTAINER, Inputs, Stages};
 use crate::child::{Child, ChildKind, ChildRef};
 use crate::live::Live;
 use crate::names::{FINALIZER, Names};
@@ -29,9 +29,6 @@ use crate::prune::{Situation, obsolete};
 use crate::settings::host_network;
 use crate::status::{Report, addresses_cut};
 use crate::writer::last_other;
-
-/// Name of the controller's container.
-const CONTOUR_CONTAINER: &str = "contour";
 
 /// Looks at a `ContourDeployment` that is to be there.
 ///

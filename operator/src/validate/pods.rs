@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contour_crds::ContourDeployment;
-use contour_crds::contour_deployment::{ContourSettings, EnvoySettings, EnvoyWorkload};
+use contour_crds::contour_deployment::{Autoscaling, DisruptionBudget, EnvoySettings, EnvoyWorkload};
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::build::VOLUMES;
@@ -34,7 +35,10 @@ pub(super) fn pods(deployment: &ContourDeployment) -> Vec<Problem> {
     ] {
         problems.extend(reserved(field, keys));
     }
-    problems.extend(autoscaling(contour));
+    problems.extend(autoscaling("contour", contour.autoscaling, contour.resources.as_ref()));
+    problems.extend(autoscaling("envoy", envoy.autoscaling, envoy.resources.as_ref()));
+    problems.extend(eviction("contour", &contour.disruption_budget));
+    problems.extend(eviction("envoy", &envoy.disruption_budget));
     problems.extend(replacement(envoy, host_network(deployment)));
     problems.extend(volumes(envoy));
     problems.extend(mounts(envoy));
@@ -54,15 +58,27 @@ fn reserved(field: &str, keys: &BTreeMap<String, String>) -> Vec<Problem> {
 }
 
 /// A share of nothing cannot be measured.
-fn autoscaling(contour: &ContourSettings) -> Option<Problem> {
-    contour.autoscaling?;
-    let resources = contour.resources.as_ref()?;
+fn autoscaling(
+    component: &str,
+    asked: Option<Autoscaling>,
+    resources: Option<&ResourceRequirements>,
+) -> Option<Problem> {
+    asked?;
+    let resources = resources?;
     let says =
         |list: &Option<BTreeMap<String, _>>| list.as_ref().is_some_and(|list| list.contains_key("cpu"));
     let known = says(&resources.requests) || says(&resources.limits);
     (!known).then(|| {
         let message = "autoscaling measures the requested processor time, so requests need cpu, such as 100m";
-        Problem::invalid("spec.contour.resources", message)
+        Problem::invalid(format!("spec.{component}.resources"), message)
+    })
+}
+
+/// Somewhere a pod has to go.
+fn eviction(component: &str, budget: &DisruptionBudget) -> Option<Problem> {
+    budget.max_unavailable.as_ref().is_some_and(is_zero).then(|| {
+        let message = "no pod could ever be evicted, and no node be drained; allow 1 at least";
+        Problem::invalid(format!("spec.{component}.disruptionBudget.maxUnavailable"), message)
     })
 }
 
