@@ -8,13 +8,29 @@ use serde_json::Value;
 use super::Check;
 
 /// The rules as the definition has them, each with what it means.
-pub(super) const RULES: [(&str, Check); 20] = [
+pub(super) const RULES: [(&str, Check); 24] = [
     (
         "!has(self.envoy) || !has(self.envoy.hostNetwork) || self.envoy.hostNetwork || (has(self.publishing) && has(self.publishing.type) && self.publishing.type != 'HostNetwork')",
         on_nodes_or_published,
     ),
     ("!has(self.replicas) || !has(self.autoscaling)", |contour| {
         !(has(contour, "/replicas") && has(contour, "/autoscaling"))
+    }),
+    // Of a change: a file says nothing of what was before.
+    (
+        "(has(self.names) ? self.names : 'Derived') == (has(oldSelf.names) ? oldSelf.names : 'Derived')",
+        |_| true,
+    ),
+    (
+        "!has(self.externalReplicas) || !self.externalReplicas || (!has(self.replicas) && !has(self.autoscaling))",
+        |component| !external(component) || !(has(component, "/replicas") || has(component, "/autoscaling")),
+    ),
+    (
+        "!has(self.externalReplicas) || !self.externalReplicas || (has(self.workload) && self.workload == 'Deployment')",
+        |envoy| !external(envoy) || is(envoy, "/workload", &["Deployment"]),
+    ),
+    ("!has(self.autoscaling) || (has(self.workload) && self.workload == 'Deployment')", |envoy| {
+        !has(envoy, "/autoscaling") || is(envoy, "/workload", &["Deployment"])
     }),
     ("self.minReplicas <= self.maxReplicas", |autoscaling| {
         autoscaling["minReplicas"].as_i64() <= autoscaling["maxReplicas"].as_i64()
@@ -99,6 +115,11 @@ fn has(value: &Value, pointer: &str) -> bool {
 
 fn is(value: &Value, pointer: &str, texts: &[&str]) -> bool {
     value.pointer(pointer).and_then(Value::as_str).is_some_and(|text| texts.contains(&text))
+}
+
+/// Whether the number of pods is somebody else's.
+fn external(component: &Value) -> bool {
+    component.get("externalReplicas") == Some(&Value::Bool(true))
 }
 
 /// True if no two of these fields, as far as they are there, are the same.
