@@ -75,3 +75,18 @@ async fn names_cannot_change() -> Result<()> {
     assert!(format!("{refused:#}").contains("names cannot change"), "{refused:#}");
     Ok(())
 }
+
+#[tokio::test]
+async fn what_cannot_change_is_told_with_the_way_out() -> Result<()> {
+    let Some(api) = apiserver::require().await else { return Ok(()) };
+    let world = World::new(api, "immutable").await?;
+    let _operator = world.operator();
+    let class =
+        |name: &str| json!({"publishing": {"type": "LoadBalancerService", "loadBalancerClass": name}});
+    world.create("edge", class("example.com/one")).await?;
+    world.complete("edge").await?;
+    world.change("edge", class("example.com/two")).await?;
+    let degraded = world.condition("edge", condition::DEGRADED, true, "Invalid").await?;
+    assert!(degraded.message.contains("set it back, or delete the object"), "{}", degraded.message);
+    Ok(())
+}
