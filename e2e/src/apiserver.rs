@@ -159,15 +159,23 @@ impl ApiServer {
         self.connect(Some(user)).await
     }
 
+    /// What [`Self::client_as`] is made from, for a client with layers of its own.
+    pub async fn config_as(&self, user: &str) -> Result<kube::Config> {
+        self.config(Some(user)).await
+    }
+
     async fn connect(&self, user: Option<&str>) -> Result<kube::Client> {
+        Ok(kube::Client::try_from(self.config(user).await?)?)
+    }
+
+    async fn config(&self, user: Option<&str>) -> Result<kube::Config> {
         // Fails only where the process has a provider already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut kubeconfig = Kubeconfig::read_from(self.kubeconfig())?;
         for auth in kubeconfig.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
             auth.impersonate = user.map(str::to_owned);
         }
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        Ok(kube::Client::try_from(config)?)
+        Ok(kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
     }
 
     /// Creates a namespace whose name begins with `prefix` and that no other test has; returns its name.

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use contour_crds::ContourDeployment;
 use contour_crds::contour_deployment::EnvoySettings;
+use contour_crds::{ContourDeployment, ContourDeploymentStatus};
 
 use crate::names::{DEFAULT_CLASS, Names};
 use crate::problem::Problem;
@@ -29,8 +29,16 @@ pub fn clashes<'a>(
 
 /// A `ContourDeployment` as it serves: as it was when nothing was wrong with it, which is what runs.
 pub fn serving(deployment: &ContourDeployment) -> Option<ContourDeployment> {
-    let accepted = deployment.status.as_ref()?.accepted.as_ref()?;
-    Some(ContourDeployment { spec: serde_json::from_str(accepted).ok()?, ..deployment.clone() })
+    accepted(deployment, deployment.status.as_ref()?)
+}
+
+/// A `ContourDeployment` as this status of it says that it was last accepted.
+pub(crate) fn accepted(
+    deployment: &ContourDeployment,
+    status: &ContourDeploymentStatus,
+) -> Option<ContourDeployment> {
+    let spec = serde_json::from_str(status.accepted.as_ref()?).ok()?;
+    Some(ContourDeployment { spec, ..deployment.clone() })
 }
 
 /// What of a `ContourDeployment` another one has.

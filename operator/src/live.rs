@@ -173,11 +173,11 @@ impl Live {
         }
     }
 
-    /// The `ConfigMap`s of the namespace that pods of Envoy are made with: those that end as well, and those that may turn out to be ours.
-    pub fn maps_in_use(&self) -> BTreeSet<&str> {
+    /// Whether a pod of Envoy is made with this `ConfigMap`: one that ends counts as well, and one that may turn out to be ours.
+    pub fn uses_map(&self, name: &str) -> bool {
         let pods = self.envoy.iter().chain(self.unproven.iter().map(|(_, pod)| pod));
-        let volumes = pods.filter_map(|pod| pod.spec.as_ref()?.volumes.as_ref()).flatten();
-        volumes.filter_map(|volume| Some(volume.config_map.as_ref()?.name.as_str())).collect()
+        let mut volumes = pods.filter_map(|pod| pod.spec.as_ref()?.volumes.as_ref()).flatten();
+        volumes.any(|volume| volume.config_map.as_ref().is_some_and(|map| map.name == name))
     }
 
     /// All pods.

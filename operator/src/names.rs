@@ -113,6 +113,12 @@ impl Names {
         ChildRef { kind, namespace: Some(self.namespace.clone()), name: name.to_owned() }
     }
 
+    /// The selector of [`Self::owner_labels`].
+    pub fn owner_selector(&self) -> String {
+        let labels = self.owner_labels();
+        labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+    }
+
     /// The labels that every child has. Objects of others may have them too: see [`crate::ownership`].
     pub fn owner_labels(&self) -> BTreeMap<String, String> {
         [(OWNER_NAME, &self.instance), (OWNER_NAMESPACE, &self.namespace)]

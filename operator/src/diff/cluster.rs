@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use crate::certificates::examine;
 use crate::child::{ChildKind, ChildRef};
 use crate::live::Live;
-use crate::names::{OWNER_NAME, OWNER_NAMESPACE, WATCHED_BY};
+use crate::names::{Names, WATCHED_BY};
 use crate::observe::reference;
 use crate::ownership::Owner;
 use crate::problem::Problem;
@@ -99,10 +99,9 @@ impl Cluster {
     }
 
     /// What has the labels of a child, or of a pod of one, in the namespace of its owner.
-    pub(super) async fn labelled(&self, owner: &Owner, instance: &str) -> Result<Found> {
-        let namespace = owner.namespace();
-        let labels =
-            ListParams::default().labels(&format!("{OWNER_NAME}={instance},{OWNER_NAMESPACE}={namespace}"));
+    pub(super) async fn labelled(&self, names: &Names) -> Result<Found> {
+        let namespace = names.namespace.as_str();
+        let labels = ListParams::default().labels(&names.owner_selector());
         let mut objects = BTreeMap::new();
         for kind in ChildKind::ALL.into_iter().filter(|kind| kind.namespaced()) {
             let api = self.api(kind, Some(namespace));

@@ -166,7 +166,7 @@ async fn look(
     let Ok(names) = Names::of(deployment) else { return Ok(comparison) };
     let status = deployment.status.clone().unwrap_or_default();
     let owner = Owner::of(deployment, &names, &status);
-    let mut found = cluster.labelled(&owner, &deployment.name_any()).await?;
+    let mut found = cluster.labelled(&names).await?;
     let live = found.live(&owner);
     let stages = if ending { Stages::default() } else { stages(rules, deployment, &names, &owner, &live) };
     let own = deployment.spec.certificates.secret_refs.is_some();

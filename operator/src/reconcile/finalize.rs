@@ -123,9 +123,7 @@ async fn release(
 }
 
 fn labelled(names: &Names) -> ListParams {
-    let labels: Vec<String> =
-        names.owner_labels().iter().map(|(key, value)| format!("{key}={value}")).collect();
-    ListParams::default().labels(&labels.join(","))
+    ListParams::default().labels(&names.owner_selector())
 }
 
 /// What is left, and the pods of it: those that were proven to be ours once, as what proved it may be gone before them.

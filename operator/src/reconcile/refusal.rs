@@ -6,6 +6,7 @@ use contour_crds::{ContourDeployment, ContourDeploymentStatus};
 use kube::ResourceExt as _;
 
 use super::{Context, REGULAR, certificates};
+use crate::clash::accepted;
 use crate::problem::Problem;
 use crate::rules::judge;
 use crate::status::Certificates;
@@ -50,8 +51,7 @@ pub(super) fn last_accepted(
     before: &ContourDeploymentStatus,
     context: &Context,
 ) -> Option<ContourDeployment> {
-    let spec = serde_json::from_str(before.accepted.as_ref()?).ok()?;
-    let last = ContourDeployment { spec, ..deployment.clone() };
+    let last = accepted(deployment, before)?;
     // Another version of us may have accepted it.
     validate(&last, &context.defaults).is_empty().then_some(last)
 }

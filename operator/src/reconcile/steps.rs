@@ -352,10 +352,9 @@ impl Walk<'_> {
     async fn prune(&mut self, wanted: &BTreeSet<ChildRef>, situation: Situation) {
         let owner = self.owner;
         let is_right = |child: &ChildRef| owner.is_for_served(child);
-        let used: BTreeSet<String> = self.live.maps_in_use().into_iter().map(str::to_owned).collect();
         for child in obsolete(self.live.children.keys(), wanted, situation, is_right).now {
             // Rolled out is what serves: a pod may be left on a node that is not ready, and is to start again as it was.
-            if child.kind == ChildKind::ConfigMap && used.contains(&child.name) {
+            if child.kind == ChildKind::ConfigMap && self.live.uses_map(&child.name) {
                 continue;
             }
             let Some(object) = self.live.children.get(&child).cloned() else { continue };

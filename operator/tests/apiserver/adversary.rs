@@ -145,12 +145,7 @@ async fn unchanged(world: &World, before: &BTreeMap<String, String>) -> Result<(
 
 async fn gone(world: &World) -> Result<()> {
     world.deployments().delete("edge", &DeleteParams::default()).await?;
-    eventually(SOON, || async {
-        let left = world.deployments().get_opt("edge").await?;
-        anyhow::ensure!(left.is_none(), "{:?}", left.and_then(|left| left.status));
-        Ok(())
-    })
-    .await
+    world.gone("edge").await
 }
 
 #[tokio::test]

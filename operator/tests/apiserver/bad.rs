@@ -134,11 +134,7 @@ async fn an_ingress_class_of_the_user_is_used_as_it_is() -> Result<()> {
     world.create("edge", json!({})).await?;
     world.complete("edge").await?;
     world.deployments().delete("edge", &DeleteParams::default()).await?;
-    eventually(SOON, || async {
-        anyhow::ensure!(world.deployments().get_opt("edge").await?.is_none(), "it is still there");
-        Ok(())
-    })
-    .await?;
+    world.gone("edge").await?;
     assert_eq!(world.api(&class).get(&class.name).await?, made);
     Ok(())
 }

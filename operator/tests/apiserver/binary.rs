@@ -56,11 +56,7 @@ async fn the_program_leads_works_tells_and_ends() -> Result<()> {
     assert!(!certificates.contains("PRIVATE KEY"));
 
     world.deployments().delete("edge", &DeleteParams::default()).await?;
-    eventually(SOON, || async {
-        anyhow::ensure!(world.deployments().get_opt("edge").await?.is_none(), "it is still there");
-        Ok(())
-    })
-    .await?;
+    world.gone("edge").await?;
     operator.signal(Signal::SIGTERM)?;
     let ended = eventually(SOON, || async { operator.exited().context("it does not end") }).await?;
     assert!(ended.success(), "{ended}: {}", operator.log_tail());

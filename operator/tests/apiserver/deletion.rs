@@ -35,12 +35,7 @@ async fn nothing_is_left_and_nothing_else_is_touched() -> Result<()> {
     let kept = world.settled(&operator, "kept").await?;
 
     world.deployments().delete("edge", &DeleteParams::default()).await?;
-    eventually(SOON, || async {
-        let left = world.deployments().get_opt("edge").await?;
-        anyhow::ensure!(left.is_none(), "{:?}", left.and_then(|left| left.status));
-        Ok(())
-    })
-    .await?;
+    world.gone("edge").await?;
     assert_eq!(world.children("edge").await?.keys().collect::<Vec<_>>(), Vec::<&_>::new());
     let pods: Api<Pod> = Api::namespaced(world.client.clone(), &world.namespace);
     let ours = ListParams::default().labels("app.kubernetes.io/instance=edge");
@@ -63,11 +58,7 @@ async fn what_was_made_a_moment_ago_goes_as_well() -> Result<()> {
         world.create("edge", json!({})).await?;
         world.until(&world.child(ChildKind::ServiceAccount, "contour-edge"), true).await?;
         world.deployments().delete("edge", &DeleteParams::default()).await?;
-        eventually(SOON, || async {
-            anyhow::ensure!(world.deployments().get_opt("edge").await?.is_none(), "it is still there");
-            Ok(())
-        })
-        .await?;
+        world.gone("edge").await?;
         assert_eq!(world.children("edge").await?.keys().collect::<Vec<_>>(), Vec::<&_>::new());
     }
     Ok(())
@@ -100,9 +91,5 @@ async fn a_stuck_deletion_says_why() -> Result<()> {
     .await?;
     let unhold = json!({"metadata": {"finalizers": null}});
     world.api(&service).patch("envoy-edge", &PatchParams::default(), &Patch::Merge(unhold)).await?;
-    eventually(SOON, || async {
-        anyhow::ensure!(world.deployments().get_opt("edge").await?.is_none(), "it is still there");
-        Ok(())
-    })
-    .await
+    world.gone("edge").await
 }

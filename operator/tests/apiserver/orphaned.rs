@@ -33,15 +33,6 @@ async fn end_orphaning(world: &World, name: &str) -> Result<()> {
     Ok(())
 }
 
-async fn until_gone(world: &World, name: &str) -> Result<()> {
-    eventually(SOON, || async {
-        let left = world.deployments().get_opt(name).await?;
-        anyhow::ensure!(left.is_none(), "{:?}", left.map(|left| left.metadata));
-        Ok(())
-    })
-    .await
-}
-
 /// UIDs, and hashes of what is held and asked for: by these one sees that an object is the one of before and says what it said.
 fn identities(children: &BTreeMap<ChildRef, DynamicObject>) -> BTreeMap<String, Value> {
     let identity = |object: &DynamicObject| {
@@ -82,7 +73,7 @@ async fn what_runs_stays_and_is_adopted_as_it_is() -> Result<()> {
     .await?;
     told(&world, "edge", &["Orphaned"]).await?;
     end_orphaning(&world, "edge").await?;
-    until_gone(&world, "edge").await?;
+    world.gone("edge").await?;
     let left = world.children("edge").await?;
     assert_eq!(identities(&left), identities(&before));
     belong_to_nobody(&left);
@@ -108,7 +99,7 @@ async fn what_runs_stays_and_is_adopted_as_it_is() -> Result<()> {
     }
     // From now on it is as any other.
     world.deployments().delete("edge", &DeleteParams::default()).await?;
-    until_gone(&world, "edge").await?;
+    world.gone("edge").await?;
     assert_eq!(world.children("edge").await?.keys().collect::<Vec<_>>(), Vec::<&ChildRef>::new());
     Ok(())
 }
@@ -132,7 +123,7 @@ async fn the_garbage_collector_may_be_first() -> Result<()> {
     assert_eq!(world.deployments().get("edge").await?.finalizers(), [FINALIZER]);
 
     let _operator = world.operator();
-    until_gone(&world, "edge").await?;
+    world.gone("edge").await?;
     let left = world.children("edge").await?;
     assert_eq!(identities(&left), identities(&before));
     belong_to_nobody(&left);

@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use contour_e2e::apiserver::{self, ApiServer};
-use contour_e2e::wait::{SOON, eventually};
+use contour_e2e::wait::SOON;
 use contour_k8s::{Election, LeaseSettings};
 use contour_operator::child::ChildKind;
 use contour_operator::status::condition;
 use hyper::{Method, Request};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::client::{Body, ClientBuilder};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config, ResourceExt as _};
+use kube::{Client, ResourceExt as _};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -85,11 +84,7 @@ fn needed(method: &Method, path: &str, query: &str) -> Vec<Right> {
 
 /// A client with the rights of `user`, and those that its requests have needed so far.
 async fn recorded(api: &ApiServer, user: &str) -> Result<(Client, Arc<Mutex<BTreeSet<Right>>>)> {
-    let mut kubeconfig = Kubeconfig::read_from(api.kubeconfig())?;
-    for auth in kubeconfig.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
-        auth.impersonate = Some(user.to_owned());
-    }
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let config = api.config_as(user).await?;
     let made: Arc<Mutex<BTreeSet<Right>>> = Arc::default();
     let noting = Arc::clone(&made);
     let note = move |request: Request<Body>| {
@@ -187,12 +182,7 @@ async fn the_rights_of_the_manifest_are_enough_and_all_are_used() -> Result<()> 
         }
     }
     world.deployments().delete("edge", &DeleteParams::default()).await?;
-    eventually(SOON, || async {
-        let left = world.deployments().get_opt("edge").await?;
-        anyhow::ensure!(left.is_none(), "{:?}", left.and_then(|left| left.status));
-        Ok(())
-    })
-    .await?;
+    world.gone("edge").await?;
     assert_eq!(world.children("edge").await?.keys().collect::<Vec<_>>(), Vec::<&_>::new());
     assert_eq!(operator.sum("contour_operator_errors_total{category=\"Forbidden\"}"), 0);
     let unseen =

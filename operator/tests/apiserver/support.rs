@@ -85,6 +85,16 @@ impl World {
         Ok(())
     }
 
+    /// Waits until a `ContourDeployment` is no more.
+    pub(crate) async fn gone(&self, name: &str) -> Result<()> {
+        eventually(SOON, || async {
+            let left = self.deployments().get_opt(name).await?;
+            anyhow::ensure!(left.is_none(), "it is still there: {left:?}");
+            Ok(())
+        })
+        .await
+    }
+
     pub(crate) async fn status(&self, name: &str) -> Result<ContourDeploymentStatus> {
         self.deployments().get(name).await?.status.context("no status yet")
     }

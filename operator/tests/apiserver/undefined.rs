@@ -40,11 +40,7 @@ async fn an_operator_starts_and_uninstalls_without_definitions() -> Result<()> {
 
     definitions.delete(configurations, &DeleteParams::default()).await?;
     world.deployments().delete("edge", &DeleteParams::default()).await?;
-    eventually(SOON, || async {
-        anyhow::ensure!(world.deployments().get_opt("edge").await?.is_none(), "it is still there");
-        Ok(())
-    })
-    .await?;
+    world.gone("edge").await?;
     let role = format!("contour-{}.edge", world.namespace);
     for (kind, name) in [
         (ChildKind::Deployment, "contour-edge"),
