@@ -59,7 +59,7 @@ pub enum IssueError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// The key cannot be read.
-    #[error("the key is not a PKCS #8 private key in PEM; convert it with `openssl pkcs8 -topk8 -nocrypt`")]
+    #[error("the key is not a private key in PEM that can be used; convert it with `openssl pkcs8 -topk8 -nocrypt`")]
     Key,
     /// Certificate and key are of different pairs.
     #[error("the key does not belong to the certificate; replace both together")]
@@ -148,7 +148,7 @@ impl Leaf {
     /// Reads a leaf (maybe followed by its chain) and its key. Fails if they do not belong together.
     pub fn load(certificate_pem: &str, key_pem: &str) -> Result<Self, IssueError> {
         let certificate = Certificate::parse(certificate_pem)?;
-        let (key, _) = PrivateKey::parse(key_pem, certificate.public_key())?;
+        let key = PrivateKey::of_leaf(key_pem, certificate.public_key())?;
         let chain = Certificate::parse_valid(certificate_pem).iter().map(Certificate::pem).collect();
         Ok(Self { certificate, key, chain })
     }

@@ -4,6 +4,9 @@ use std::fmt::{self, Display};
 use std::str::FromStr;
 
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PublicKeyData};
+use rustls::crypto::ring::sign::any_supported_type;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
 use thiserror::Error;
 
 use crate::IssueError;
@@ -47,7 +50,7 @@ impl Display for KeyAlgorithm {
     }
 }
 
-/// A private key as PKCS #8 PEM. Never shown by `Debug`.
+/// A private key as PEM: PKCS #8, where we made it. Never shown by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PrivateKey(String);
 
@@ -69,7 +72,19 @@ impl PrivateKey {
         Ok((Self(pair.serialize_pem()), pair))
     }
 
-    /// Reads a key, and checks that it belongs to the certificate with `public_key` (DER, `SubjectPublicKeyInfo`).
+    /// Reads a key that is only to be handed on, in any form that TLS libraries read (PKCS #8, PKCS #1 or SEC 1), and checks that it belongs to the
+    /// certificate with `public_key` (DER, `SubjectPublicKeyInfo`). The stock tool writes PKCS #1.
+    pub(crate) fn of_leaf(pem: &str, public_key: &[u8]) -> Result<Self, IssueError> {
+        // Reasons may quote the key.
+        let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| IssueError::Key)?;
+        let key = any_supported_type(&key).map_err(|_| IssueError::Key)?;
+        if key.public_key().ok_or(IssueError::Key)?.as_ref() != public_key {
+            return Err(IssueError::KeyMismatch);
+        }
+        Ok(Self(pem.to_owned()))
+    }
+
+    /// Reads a key that is to sign, which has to be PKCS #8, and checks that it belongs to the certificate with `public_key` (DER, `SubjectPublicKeyInfo`).
     pub(crate) fn parse(pem: &str, public_key: &[u8]) -> Result<(Self, KeyPair), IssueError> {
         let pair = KeyPair::from_pem(pem).map_err(|_| IssueError::Key)?; // Its reason may quote the key.
         if pair.subject_public_key_info() != public_key {

@@ -247,11 +247,15 @@ fn leaf_is_due(held: &Held, party: Party, authority: &Certificate, moment: &Mome
     let &Moment { now, policy, .. } = moment;
     let Some(leaf) = held.leaf(party) else { return true };
     let certificate = leaf.certificate();
-    if !certificate.is_valid_at(now) || certificate.dns_names() != policy.request(party).names {
+    if !certificate.is_valid_at(now) {
         return true;
     }
+    let named = certificate.dns_names() == policy.request(party).names;
     if certificate.is_signed_by(authority) {
-        return now >= policy.leaf_renewal(certificate);
+        return !named || now >= policy.leaf_renewal(certificate);
+    }
+    if !named && held.former.is_some() {
+        return true; // By the former one, whom everyone trusts.
     }
     // Of another CA: replaced once everyone trusts ours, or at once if nobody can verify it anyway.
     let trusted = |other: &Certificate| other.is_valid_at(now) && certificate.is_signed_by(other);

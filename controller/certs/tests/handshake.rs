@@ -5,7 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contour_certs::{Authority, Held, KeyAlgorithm, Leaf, Party, Peer, Policy, advance};
+use contour_certs::{
+    Authority, Certificate, Change, Credentials, Held, KeyAlgorithm, Leaf, Party, Peer, Policy, advance,
+};
 use jiff::{SignedDuration, Timestamp};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -98,4 +100,55 @@ fn leaves_of_two_cas_meet_during_a_rotation() {
             handshake(&third.held.trust_bundle(), server, client).unwrap();
         }
     }
+}
+
+/// What `contour certgen` of Contour 1.33.8 made: RSA keys in PKCS #1, by a CA whose key it does not keep.
+fn stock() -> Held {
+    let leaf = |certificate, key| Some(Leaf::load(certificate, key).unwrap());
+    Held {
+        trusted: vec![Certificate::parse(include_str!("stock/cacert.pem")).unwrap()],
+        contour: leaf(include_str!("stock/contourcert.pem"), include_str!("stock/contourkey.pem")),
+        envoy: leaf(include_str!("stock/envoycert.pem"), include_str!("stock/envoykey.pem")),
+        ..Held::default()
+    }
+}
+
+#[test]
+fn certificates_of_the_stock_tool_are_followed_by_ours_once_everyone_trusts_them() {
+    let (policy, now) = (Policy::default(), Timestamp::now());
+    let (stock_bundle, [stock_contour, stock_envoy]) = (stock().trust_bundle(), leaves(&stock()));
+    let knows = |authorities: &Held, shown: &Leaf| {
+        let authorities = Certificate::parse_all(&authorities.trust_bundle()).unwrap();
+        Some(Credentials::of(&authorities, shown.certificate()))
+    };
+    let peers = |held: &Held, shown: &[Leaf; 2]| {
+        let peer = |party, shown| Peer { party, credentials: knows(held, shown) };
+        [peer(Party::Contour, &shown[0]), peer(Party::Envoy, &shown[1])]
+    };
+
+    // Nobody knows of ours yet: it is trusted from now on, and nothing else changes.
+    let unread = peers(&stock(), &leaves(&stock()));
+    let first = advance(stock(), now, &unread, &policy).unwrap();
+    assert_eq!(first.changes, [Change::AuthorityCreated]);
+    assert_eq!(leaves(&first.held), leaves(&stock()));
+    let both = first.held.trust_bundle();
+    let again = advance(first.held, now, &unread, &policy).unwrap();
+    assert_eq!(again.changes, []);
+
+    let read = peers(&again.held, &leaves(&stock()));
+    let second = advance(again.held, now, &read, &policy).unwrap();
+    assert_eq!(second.changes, [Change::LeafIssued(Party::Contour), Change::LeafIssued(Party::Envoy)]);
+    let [contour, envoy] = leaves(&second.held);
+    // Whoever has read which step, the two understand each other.
+    handshake(&stock_bundle, &stock_contour, &stock_envoy).unwrap();
+    for server in [&contour, &stock_contour] {
+        for client in [&envoy, &stock_envoy] {
+            handshake(&both, server, client).unwrap();
+        }
+    }
+
+    let shown = peers(&second.held, &leaves(&second.held));
+    let third = advance(second.held, now, &shown, &policy).unwrap();
+    assert_eq!(third.changes, [Change::AuthorityDropped]);
+    handshake(&third.held.trust_bundle(), &contour, &envoy).unwrap();
 }
