@@ -10,9 +10,11 @@
 //! | [`clash`] | what two `ContourDeployment`s cannot both have |
 //! | [`build`] | the children, as typed objects |
 //! | [`certificates`] | the Secrets with certificates, step by step |
+//! | [`adoption`] | what was made by others, and is taken over |
 //! | [`ownership`] | which objects are children, and which only say so |
 //! | [`render`], [`diff`] | all of that for somebody who wants to see it before |
 
+pub mod adoption;
 pub mod apply;
 pub mod build;
 pub mod certificates;

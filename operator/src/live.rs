@@ -165,6 +165,29 @@ impl Live {
         steering
     }
 
+    /// Counts pods that do not have our labels, as those of a workload that others made: each by proof, as those that have them.
+    pub fn count(
+        &mut self,
+        owner: &Owner,
+        replica_sets: impl IntoIterator<Item = Arc<ReplicaSet>>,
+        pods: impl IntoIterator<Item = Arc<Pod>>,
+    ) {
+        let strangers = self.strangers.len();
+        let steering = self.steering(owner, replica_sets);
+        // They do not say that they are ours.
+        self.strangers.truncate(strangers);
+        let known: BTreeSet<String> = self.pods().filter_map(|pod| pod.uid()).collect();
+        for pod in pods.into_iter().filter(|pod| pod.uid().is_none_or(|uid| !known.contains(&uid))) {
+            match proof(owner, &steering, &pod.metadata, "DaemonSet") {
+                Proof::Ours(Component::Contour) => self.contour.push(pod),
+                Proof::Ours(Component::Envoy) => self.envoy.push(pod),
+                Proof::Unseen(_) | Proof::None(_) => {}
+            }
+        }
+        self.contour.sort_by_key(|pod| pod.name_any());
+        self.envoy.sort_by_key(|pod| pod.name_any());
+    }
+
     /// The pods of a component.
     pub fn pods_of(&self, component: Component) -> &[Arc<Pod>] {
         match component {

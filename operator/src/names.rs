@@ -32,6 +32,9 @@ pub const WATCHED_BY: &str = "operator.projectcontour.io/watched-by";
 /// Annotation of every child: the hash of what was applied last.
 pub const APPLIED: &str = "operator.projectcontour.io/applied";
 
+/// Annotation of a workload of Envoy that was made by others and keeps its pods as they run: the ports that they listen on.
+pub const ADOPTED: &str = "operator.projectcontour.io/adopted";
+
 /// Annotation of a workload of Envoy that gives up nodes for the one that replaces it; a Deployment's says how many pods it had.
 pub const YIELDS: &str = "operator.projectcontour.io/yields";
 

@@ -10,25 +10,31 @@
 //! | a pod | its controller is a child, or a `ReplicaSet` whose controller is a child: compared by UID |
 //!
 //! What was orphaned, that is, made by the operator and left by a `ContourDeployment` of the same name that is gone, belongs to nobody until
-//! `spec.adopt` takes it over.
+//! `spec.adopt` takes it over. The same field takes over, where the names of the stock manifests are asked for, what others made under those:
+//! but never what has a controller, or the labels of another `ContourDeployment`.
 //!
 //! What was written elsewhere before [`OWNER_UID`] was is taken over: see [`Owner::foreign`].
 
 use std::collections::BTreeSet;
 
 use contour_crds::ContourDeployment;
-use contour_crds::contour_deployment::{ChildReference, ContourDeploymentStatus};
+use contour_crds::contour_deployment::{ChildReference, ContourDeploymentStatus, NameScheme};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+use kube::core::DynamicObject;
 use serde_json::json;
 
 use crate::build::{Component, watched_namespaces};
 use crate::child::{ChildKind, ChildRef};
+use crate::live::Live;
 use crate::names::{APPLIED, Names, OWNER_NAME, OWNER_NAMESPACE, OWNER_UID};
 
 /// Why what was orphaned is not a child.
 const ORPHANED: &str =
     "was left by an earlier ContourDeployment of this name, whose children spec.adopt takes over";
+
+/// Why what others made is not a child.
+const UNOWNED: &str = "was not made by this operator: it has no controller reference";
 
 /// A `ContourDeployment`, as the owner of its children.
 #[derive(Clone, Debug)]
@@ -42,6 +48,8 @@ pub struct Owner {
     workloads: [(Component, String); 2],
     /// What was orphaned is taken over.
     adopts: bool,
+    /// What it makes in its namespace under the names of the stock manifests: that others made it before is what they are for.
+    here: BTreeSet<ChildRef>,
     /// What it has, or is to have, where owner references do not reach.
     elsewhere: BTreeSet<ChildRef>,
     /// What of that its status records: made before.
@@ -60,6 +68,11 @@ impl Owner {
             resources_role: names.resources_role.clone(),
             workloads: [(Component::Contour, names.contour.clone()), (Component::Envoy, names.envoy.clone())],
             adopts: deployment.spec.adopt,
+            here: if deployment.spec.names == Some(NameScheme::Stock) {
+                within(names)
+            } else {
+                BTreeSet::new()
+            },
             elsewhere: beyond(deployment, names).into_iter().chain(recorded.clone()).collect(),
             recorded,
         }
@@ -68,6 +81,11 @@ impl Owner {
     /// The namespace of the `ContourDeployment`.
     pub fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    /// Its name.
+    pub(crate) fn instance(&self) -> &str {
+        &self.instance
     }
 
     /// What its status records of what it has where owner references do not reach.
@@ -86,7 +104,7 @@ impl Owner {
     /// Earlier versions noted no UID. What they made elsewhere is known by the status, which told of it, and by what they wrote on it.
     pub fn foreign(&self, child: &ChildRef, metadata: &ObjectMeta) -> Option<String> {
         if child.namespace.as_deref() == Some(&self.namespace) {
-            return self.foreign_here(metadata);
+            return self.foreign_here(child, metadata);
         }
         if !self.elsewhere.contains(child) {
             return Some(
@@ -103,16 +121,27 @@ impl Owner {
         }
     }
 
-    fn foreign_here(&self, metadata: &ObjectMeta) -> Option<String> {
+    fn foreign_here(&self, child: &ChildRef, metadata: &ObjectMeta) -> Option<String> {
         match controller(metadata) {
             Some(controller) if self.is(&controller.uid) => None,
             Some(controller) => {
                 Some(format!("belongs to {} {} of UID {}", controller.kind, controller.name, controller.uid))
             }
-            None if self.adopts && self.was_applied(metadata) => None,
+            None if self.adopts && (self.was_applied(metadata) || self.may_take(child, metadata)) => None,
             None if self.was_applied(metadata) => Some(ORPHANED.to_owned()),
-            None => Some("was not made by this operator: it has no controller reference".to_owned()),
+            None if self.here.contains(child) => {
+                Some(format!("{UNOWNED}; spec.adopt takes over an installation of the stock manifests"))
+            }
+            None => Some(UNOWNED.to_owned()),
         }
+    }
+
+    /// Whether an object that nobody controls has the name of a child, and is none of another `ContourDeployment`'s.
+    fn may_take(&self, child: &ChildRef, metadata: &ObjectMeta) -> bool {
+        let labels = metadata.labels.iter().flatten();
+        let of_another =
+            labels.into_iter().any(|(key, _)| [OWNER_NAME, OWNER_NAMESPACE].contains(&key.as_str()));
+        self.here.contains(child) && (!of_another || self.is_named_by(metadata))
     }
 
     /// Whether this is a workload of ours without its owner reference: those who delete a `ContourDeployment` had it removed, to keep what runs.
@@ -154,6 +183,31 @@ impl Owner {
         found.map(|(component, _)| *component)
     }
 
+    /// Which objects are its workloads, if they are there: Envoy's may be of either kind.
+    pub(crate) fn workloads(&self) -> [ChildRef; 3] {
+        let [(_, contour), (_, envoy)] = &self.workloads;
+        let of = |kind, name: &String| ChildRef {
+            kind,
+            namespace: Some(self.namespace.clone()),
+            name: name.clone(),
+        };
+        [
+            of(ChildKind::Deployment, contour),
+            of(ChildKind::DaemonSet, envoy),
+            of(ChildKind::Deployment, envoy),
+        ]
+    }
+
+    /// Its workloads that are there, and their objects.
+    pub(crate) fn workloads_of<'a>(
+        &self,
+        live: &'a Live,
+    ) -> impl Iterator<Item = (&'a ChildRef, &'a DynamicObject)> {
+        let found =
+            self.workloads().into_iter().filter_map(|workload| live.children.get_key_value(&workload));
+        found.map(|(reference, object)| (reference, &**object))
+    }
+
     /// The component whose pods a controller of this kind and name makes, if it is what it is called.
     pub(crate) fn component_of(&self, controller: &OwnerReference) -> Option<Component> {
         match controller.kind.as_str() {
@@ -186,6 +240,25 @@ fn recorded(told: &ChildReference, names: &Names) -> Option<ChildRef> {
     (fits && child.kind.namespaced() == child.namespace.is_some()).then_some(child)
 }
 
+/// What the operator makes under names that do not change in the namespace of a `ContourDeployment`.
+fn within(names: &Names) -> BTreeSet<ChildRef> {
+    use ChildKind as Kind;
+    let both = [
+        Kind::ServiceAccount,
+        Kind::Service,
+        Kind::Deployment,
+        Kind::HorizontalPodAutoscaler,
+        Kind::PodDisruptionBudget,
+    ];
+    let both = both.into_iter().flat_map(|kind| [(kind, &names.contour), (kind, &names.envoy)]);
+    let contour =
+        [Kind::Role, Kind::RoleBinding, Kind::ContourConfiguration].map(|kind| (kind, &names.contour));
+    let secrets =
+        [&names.ca_secret, &names.contour_secret, &names.envoy_secret].map(|name| (Kind::Secret, name));
+    let all = both.chain(contour).chain(secrets).chain([(Kind::DaemonSet, &names.envoy)]);
+    all.map(|(kind, name)| names.child(kind, name)).collect()
+}
+
 /// The children that a `ContourDeployment` is to have where owner references do not reach.
 fn beyond(deployment: &ContourDeployment, names: &Names) -> BTreeSet<ChildRef> {
     let of = |kind, namespace: Option<&String>, name: &str| ChildRef {
@@ -213,6 +286,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::adoption::Adopted;
     use crate::build::{Inputs, build};
     use crate::defaults::Defaults;
 
@@ -391,6 +465,7 @@ mod tests {
                 defaults: &defaults,
                 kept: None,
                 addresses: &[],
+                adopted: &Adopted::NOTHING,
             };
             for child in build(&inputs).all() {
                 let reference = child.reference();

@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use anyhow::anyhow;
 use contour_crds::ContourDeployment;
 
+use crate::adoption::Adopted;
 use crate::build::{Inputs, Stages, build};
 use crate::cli::RenderArgs;
 use crate::documents::{self, Documents, told};
@@ -81,6 +82,7 @@ fn one(deployment: &ContourDeployment, rules: &Rules) -> Result<String, String> 
         defaults: &rules.defaults,
         kept: status.and_then(|status| status.envoy_template.as_ref()),
         addresses: &[],
+        adopted: &Adopted::NOTHING,
     });
     let mut yaml = String::from("---\n");
     for line in heading(deployment, &names, &stages) {

@@ -9,6 +9,7 @@ use serde_json::json;
 use thiserror::Error;
 use tokio::sync::watch;
 
+use crate::adoption::taken_fields;
 use crate::apply::{Difference, difference, stamped};
 use crate::child::{Child, ChildKind, ChildRef};
 use crate::metrics::Metrics;
@@ -193,6 +194,7 @@ impl Writer {
             }
             return Err(WriteError::Foreign { child: reference, owner });
         }
+        let live = self.without_other_role(&reference, &wanted, live).await?;
         let found = difference(child.kind, &wanted, live.as_deref());
         if let Some(live) = live {
             // What is being deleted comes again once it is gone.
@@ -219,6 +221,33 @@ impl Writer {
             other => tracing::info!(child = %reference, because = ?other, "applied"),
         }
         Ok(Some(Applied { live: Arc::new(live), written: found }))
+    }
+
+    /// A binding of another role has to go before there can be one of ours: which role it gives cannot change.
+    async fn without_other_role(
+        &self,
+        reference: &ChildRef,
+        wanted: &DynamicObject,
+        live: Option<Arc<DynamicObject>>,
+    ) -> Result<Option<Arc<DynamicObject>>, WriteError> {
+        let Some(found) = &live else { return Ok(live) };
+        let role = |object: &DynamicObject| object.data.get("roleRef").cloned();
+        if role(wanted).is_none()
+            || role(wanted) == role(found)
+            || found.metadata.deletion_timestamp.is_some()
+        {
+            return Ok(live);
+        }
+        self.delete(reference, found).await?;
+        Ok(None)
+    }
+
+    /// Makes us the one who says all that an object's `spec` says, if it was made by others.
+    pub async fn take_fields(&self, reference: &ChildRef, live: &DynamicObject) -> Result<(), WriteError> {
+        match taken_fields(live, &reference.kind.resource().api_version) {
+            Some(patch) => self.change(reference, live, patch).await,
+            None => Ok(()),
+        }
     }
 
     /// A child as the API server has it now, if it is this owner's: for what must not be decided on a cache that may be a moment old.

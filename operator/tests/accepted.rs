@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use contour_crds::{ContourDeployment, all_crds};
 use contour_e2e::apiserver::{self, ApiServer};
+use contour_operator::adoption::Adopted;
 use contour_operator::build::{Inputs, build};
 use contour_operator::child::Child;
 use contour_operator::defaults::Defaults;
@@ -53,8 +54,14 @@ async fn take(server: &ApiServer, client: &Client, file: &Path) -> Result<()> {
         agent_image: "example/contour:v1".to_owned(),
         version: "1.0.0".to_owned(),
     };
-    let inputs =
-        Inputs { deployment: &deployment, names: &names, defaults: &defaults, kept: None, addresses: &[] };
+    let inputs = Inputs {
+        deployment: &deployment,
+        names: &names,
+        defaults: &defaults,
+        kept: None,
+        addresses: &[],
+        adopted: &Adopted::NOTHING,
+    };
     for child in build(&inputs).all() {
         take_child(client, child).await.with_context(|| child.reference().to_string())?;
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use contour_crds::ContourDeployment;
 use contour_crds::contour_deployment::EnvoyTemplateStatus;
+use contour_operator::adoption::Adopted;
 use contour_operator::build::{Inputs, Stages, build};
 use contour_operator::child::{Child, ChildKind};
 use contour_operator::defaults::Defaults;
@@ -54,6 +55,7 @@ fn built_over(deployment: &ContourDeployment, defaults: &Defaults, live: Option<
         defaults,
         kept: kept.as_ref(),
         addresses: &["192.0.2.1".to_owned(), "192.0.2.2".to_owned()],
+        adopted: &Adopted::NOTHING,
     };
     build(&inputs)
 }

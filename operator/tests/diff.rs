@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use contour_crds::ContourDeployment;
+use contour_operator::adoption::Adopted;
 use contour_operator::apply::stamped;
 use contour_operator::build::{Inputs, Stages, build};
 use contour_operator::child::{ChildKind, ChildRef};
@@ -40,6 +41,7 @@ impl World {
             defaults: &defaults,
             kept: None,
             addresses: &[],
+            adopted: &Adopted::NOTHING,
         };
         let stages = build(&inputs);
         let secrets = [&names.ca_secret, &names.contour_secret, &names.envoy_secret]

@@ -1,6 +1,7 @@
 //! No `ContourDeployment` that can be read makes the operator panic: it is told what is wrong, or it is built.
 
 use contour_crds::ContourDeployment;
+use contour_operator::adoption::Adopted;
 use contour_operator::build::{Inputs, build};
 use contour_operator::clash::clashes;
 use contour_operator::defaults::Defaults;
@@ -98,7 +99,14 @@ fn is_built(deployment: &ContourDeployment) -> bool {
         return false;
     }
     let names = Names::of(deployment).expect("nothing is wrong with the names");
-    let inputs = Inputs { deployment, names: &names, defaults: &defaults, kept: None, addresses: &[] };
+    let inputs = Inputs {
+        deployment,
+        names: &names,
+        defaults: &defaults,
+        kept: None,
+        addresses: &[],
+        adopted: &Adopted::NOTHING,
+    };
     assert_eq!(build(&inputs), build(&inputs));
     true
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use contour_crds::ContourDeployment;
+use contour_operator::adoption::Adopted;
 use contour_operator::build::{Inputs, build};
 use contour_operator::child::ChildKind;
 use contour_operator::clash::clashes;
@@ -82,6 +83,7 @@ fn granted(spec: &Value) -> Vec<(String, String, String)> {
         defaults: &defaults(),
         kept: None,
         addresses: &[],
+        adopted: &Adopted::NOTHING,
     };
     let stages = build(&inputs);
     let roles = stages.all().filter(|child| matches!(child.kind, ChildKind::Role | ChildKind::ClusterRole));

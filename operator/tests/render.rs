@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use contour_crds::ContourDeployment;
+use contour_operator::adoption::Adopted;
 use contour_operator::build::{Inputs, build};
 use contour_operator::defaults::Defaults;
 use contour_operator::documents::Documents;
@@ -72,6 +73,7 @@ fn built(document: &Value) -> Vec<Value> {
         defaults: &defaults(),
         kept: status.and_then(|status| status.envoy_template.as_ref()),
         addresses: &[],
+        adopted: &Adopted::NOTHING,
     });
     stages.all().map(|child| serde_json::to_value(&child.object).expect("objects are JSON")).collect()
 }

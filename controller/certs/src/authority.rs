@@ -59,7 +59,9 @@ pub enum IssueError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// The key cannot be read.
-    #[error("the key is not a private key in PEM that can be used; convert it with `openssl pkcs8 -topk8 -nocrypt`")]
+    #[error(
+        "the key is not a private key in PEM that can be used; convert it with `openssl pkcs8 -topk8 -nocrypt`"
+    )]
     Key,
     /// Certificate and key are of different pairs.
     #[error("the key does not belong to the certificate; replace both together")]

@@ -13,11 +13,13 @@ use k8s_openapi::api::core::v1::{
     PodTemplateSpec, Probe, Sysctl, Volume,
 };
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::bootstrap::{ADMIN_SOCKET, CERTIFICATES, DIRECTORY, FILE};
 use super::meta::{self, Component};
 use super::{BOOTSTRAP_HASH, Inputs, bootstrap, contour, pods};
+use crate::names::ADOPTED;
 use crate::settings::Settings;
 
 /// The container of Envoy.
@@ -55,14 +57,16 @@ pub(super) fn daemon_set(inputs: &Inputs<'_>, hash: &str) -> DaemonSet {
         max_unavailable: Some(asked.max_unavailable.clone().unwrap_or_else(tenth)),
         max_surge: None,
     };
+    let keeps = inputs.adopted.keeps().is_some();
+    let (type_, rolling) = if keeps { ("OnDelete", None) } else { ("RollingUpdate", Some(rolling)) };
     DaemonSet {
-        metadata: meta::namespaced(inputs, Component::Envoy, &inputs.names.envoy),
+        metadata: workload(inputs),
         spec: DaemonSetSpec {
             selector: meta::selector(inputs, Component::Envoy),
             template: template(inputs, hash),
             update_strategy: Some(DaemonSetUpdateStrategy {
-                type_: Some("RollingUpdate".to_owned()),
-                rolling_update: Some(rolling),
+                type_: Some(type_.to_owned()),
+                rolling_update: rolling,
             }),
             ..DaemonSetSpec::default()
         },
@@ -85,8 +89,10 @@ pub(super) fn deployment(inputs: &Inputs<'_>, hash: &str) -> Deployment {
     // The number is the autoscaler's to choose.
     let own = spec.autoscaling.is_none() && !spec.external_replicas;
     Deployment {
-        metadata: meta::namespaced(inputs, Component::Envoy, &inputs.names.envoy),
+        metadata: workload(inputs),
         spec: DeploymentSpec {
+            // What is paused keeps its pods as they run.
+            paused: inputs.adopted.keeps().map(|_| true),
             replicas: own.then(|| spec.replicas.unwrap_or(REPLICAS)),
             selector: meta::selector(inputs, Component::Envoy),
             strategy: Some(DeploymentStrategy {
@@ -98,6 +104,13 @@ pub(super) fn deployment(inputs: &Inputs<'_>, hash: &str) -> Deployment {
         },
         status: None,
     }
+}
+
+fn workload(inputs: &Inputs<'_>) -> ObjectMeta {
+    let mut metadata = meta::namespaced(inputs, Component::Envoy, &inputs.names.envoy);
+    let keeps = inputs.adopted.keeps().map(|ports| (ADOPTED.to_owned(), ports.to_owned()));
+    metadata.annotations = keeps.map(|keeps| [keeps].into());
+    metadata
 }
 
 /// How many pods of a Deployment may be evicted at a time. Pods of a DaemonSet are not evicted.

@@ -80,7 +80,7 @@ fn labelled(inputs: &Inputs<'_>, component: Component, name: &str) -> ObjectMeta
 /// The labels of every child of a component, and of its pods. They say nothing of versions: those of a pod would replace it.
 pub(super) fn labels(inputs: &Inputs<'_>, component: Component) -> BTreeMap<String, String> {
     let mut labels = inputs.names.owner_labels();
-    labels.extend(selector_labels(inputs, component));
+    labels.extend(own_selector(&inputs.names.instance, component));
     labels.insert(COMPONENT.to_owned(), component.to_string());
     labels.insert(MANAGED_BY.to_owned(), FIELD_MANAGER.to_owned());
     if inputs.deployment.spec.names == Some(NameScheme::Stock) {
@@ -94,9 +94,18 @@ pub(super) fn selector(inputs: &Inputs<'_>, component: Component) -> LabelSelect
     LabelSelector { match_labels: Some(selector_labels(inputs, component)), match_expressions: None }
 }
 
-/// The labels that pods are selected by. They never change: a workload's selector cannot.
+/// The labels that pods are selected by. They never change: a workload's selector cannot, and one that was made by others keeps its own.
 pub(super) fn selector_labels(inputs: &Inputs<'_>, component: Component) -> BTreeMap<String, String> {
-    [(NAME, component.as_str()), (INSTANCE, &inputs.names.instance)]
+    inputs
+        .adopted
+        .selector(component)
+        .cloned()
+        .unwrap_or_else(|| own_selector(&inputs.names.instance, component))
+}
+
+/// The labels that the pods of an installation that we made are selected by.
+pub(crate) fn own_selector(instance: &str, component: Component) -> BTreeMap<String, String> {
+    [(NAME, component.as_str()), (INSTANCE, instance)]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into()
 }

@@ -19,6 +19,7 @@ use k8s_openapi::api::networking::v1::{IngressClass, IngressClassSpec};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::adoption::Adopted;
 use crate::child::Child;
 use crate::defaults::Defaults;
 use crate::names::Names;
@@ -28,6 +29,7 @@ pub(crate) use configuration::configuration;
 pub(crate) use contour::{CONTAINER as CONTOUR_CONTAINER, arguments as contour_arguments};
 pub(crate) use envoy::VOLUMES;
 pub use envoy::{AGENT_CONTAINER, ENVOY_CONTAINER, agent_image};
+pub(crate) use meta::own_selector;
 pub use meta::{COMPONENT, Component, INSTANCE};
 pub(crate) use rbac::watched_namespaces;
 pub(crate) use secrets::{CERTIFICATE, FORMER, KEY, TRUST, secrets};
@@ -54,6 +56,8 @@ pub struct Inputs<'a> {
     pub kept: Option<&'a EnvoyTemplateStatus>,
     /// Addresses of nodes that serve, for statuses; only used where Envoy is published on the host network and no others are given.
     pub addresses: &'a [String],
+    /// What was made by others and has to be fitted.
+    pub adopted: &'a Adopted,
 }
 
 impl<'a> Inputs<'a> {

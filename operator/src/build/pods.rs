@@ -40,6 +40,7 @@ pub(super) fn metadata(
     annotations.extend(asked.1.clone());
     let mut labels = asked.0.clone();
     labels.extend(meta::labels(inputs, component));
+    labels.extend(meta::selector_labels(inputs, component));
     ObjectMeta { annotations: Some(annotations), labels: Some(labels), ..ObjectMeta::default() }
 }
 

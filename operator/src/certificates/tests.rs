@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 
 use super::*;
+use crate::adoption::Adopted;
 use crate::build::{Inputs, secrets};
 use crate::child::Child;
 use crate::defaults::Defaults;
@@ -70,6 +71,7 @@ impl World {
             defaults: &defaults,
             kept: None,
             addresses: &[],
+            adopted: &Adopted::NOTHING,
         };
         secrets(&inputs, held)
     }

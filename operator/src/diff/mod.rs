@@ -13,6 +13,7 @@ use contour_runtime::BuildInfo;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
+use crate::adoption::Adopted;
 use crate::build::{Inputs, Stages, build};
 use crate::child::ChildKind;
 use crate::cli::{DiffArgs, DiffOutput};
@@ -20,7 +21,7 @@ use crate::documents::{self, Documents};
 use crate::live::Live;
 use crate::names::Names;
 use crate::ownership::Owner;
-use crate::reconcile::{envoy_template, live_envoys, published_nodes, still_mounted};
+use crate::reconcile::{published_nodes, still_mounted, unrecorded_template};
 use crate::render::all;
 use crate::rules::Rules;
 use crate::run::{client_source, defaults};
@@ -201,12 +202,12 @@ fn stages(
 ) -> Stages {
     let told = deployment.status.as_ref().map(|status| status.addresses.clone()).unwrap_or_default();
     let recorded = deployment.status.as_ref().and_then(|status| status.envoy_template.clone());
-    let unrecorded = || live_envoys(live, owner).find_map(|(_, object)| envoy_template(object));
     build(&Inputs {
         deployment,
         names,
         defaults: &rules.defaults,
-        kept: recorded.or_else(unrecorded).as_ref(),
+        kept: recorded.or_else(|| unrecorded_template(live, owner)).as_ref(),
         addresses: &published_nodes(live, &told, Timestamp::now()),
+        adopted: &Adopted::of(live, owner, deployment.spec.adopt),
     })
 }

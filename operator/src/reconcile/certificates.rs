@@ -13,6 +13,7 @@ use kube::api::Api;
 use super::rollout::{Because, is_ready};
 use super::workloads::typed;
 use super::{Context, Error, REGULAR};
+use crate::adoption::Adopted;
 use crate::build::{self, Component, Inputs};
 use crate::certificates::ask::ask;
 use crate::certificates::{Own, Phase, Plan, Secrets, examine, plan, policy, told, wants_peers};
@@ -65,7 +66,14 @@ pub(super) async fn look(
             sentence(change)
         );
     }
-    let inputs = Inputs { deployment, names, defaults: &context.defaults, kept: None, addresses: &[] };
+    let inputs = Inputs {
+        deployment,
+        names,
+        defaults: &context.defaults,
+        kept: None,
+        addresses: &[],
+        adopted: &Adopted::NOTHING,
+    };
     let mut wanted = build::secrets(&inputs, &plan.held);
     live_secrets.note_changes(&mut wanted, now);
     Ok(Looked {

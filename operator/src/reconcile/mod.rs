@@ -4,6 +4,7 @@
 //! returned, so that it is tried again later.
 
 pub mod addresses;
+mod adopt;
 mod certificates;
 mod contest;
 mod deadlines;
@@ -20,7 +21,7 @@ mod workloads;
 pub(crate) use addresses::published_nodes;
 pub(crate) use certificates::still_mounted;
 pub(crate) use room::taken_back;
-pub(crate) use workloads::{envoy_template, live_envoys};
+pub(crate) use workloads::unrecorded_template;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use contour_crds::{ContourDeployment, ContourDeploymentStatus};
 use kube::ResourceExt as _;
 
-use super::{Context, REGULAR, certificates};
+use super::{Context, REGULAR, adopt, certificates};
 use crate::clash::accepted;
 use crate::problem::Problem;
 use crate::rules::judge;
@@ -25,11 +25,18 @@ pub(super) struct Refusal {
 }
 
 /// What is wrong with a `ContourDeployment`: alone, beside others, or with the Secrets that it names.
-pub(super) async fn refusal(deployment: &ContourDeployment, context: &Context) -> Refusal {
+pub(super) async fn refusal(
+    deployment: &ContourDeployment,
+    before: &ContourDeploymentStatus,
+    context: &Context,
+) -> Refusal {
     let mut refusal = Refusal { problems: Vec::new(), certificates: None, again: REGULAR };
     let others = context.caches.deployments.state();
     let others = others.iter().map(|other| &**other);
     refusal.problems = judge(deployment, others, &context.defaults, |deployment| context.forbids(deployment));
+    if refusal.problems.is_empty() && deployment.spec.adopt {
+        refusal.problems = adopt::refused(deployment, before, context).await;
+    }
     // That they cannot be read is found again, and told, where they are needed.
     let namespace = deployment.namespace().unwrap_or_default();
     if refusal.problems.is_empty()

@@ -110,6 +110,7 @@ const RESTARTS: i32 = 2;
 pub fn of_deployment(deployment: &Deployment, pods: &[impl AsRef<Pod>], view: View<'_>) -> Workload {
     let (spec, status) = (&deployment.spec, deployment.status.clone().unwrap_or_default());
     let desired = spec.replicas.unwrap_or(1);
+    let by_hand = spec.paused == Some(true);
     let updated = status.updated_replicas.unwrap_or(0);
     let available = status.available_replicas.unwrap_or(0);
     let there = status.replicas.unwrap_or(0);
@@ -138,7 +139,9 @@ pub fn of_deployment(deployment: &Deployment, pods: &[impl AsRef<Pod>], view: Vi
     } else if let Some(refused) = condition("ReplicaFailure", "True") {
         // Quotas and admission: no pod tells of it.
         Rollout::Failing(told(refused))
-    } else if updated >= desired && there <= updated && available + lost >= updated && serves(available, lost)
+    } else if (by_hand && available + lost >= desired
+        || updated >= desired && there <= updated && available + lost >= updated)
+        && serves(available, lost)
     {
         Rollout::Complete
     } else {

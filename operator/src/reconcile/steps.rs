@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use contour_crds::contour_deployment::EnvoyTemplateStatus;
 use contour_crds::{ContourDeployment, ContourDeploymentStatus};
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
@@ -17,8 +16,9 @@ use super::judge::Progress;
 use super::publishing::{self, Turn};
 use super::refusal::{last_accepted, refusal};
 use super::rollout::Because;
-use super::workloads::{component, envoy_template, is_envoy_workload, live_envoys};
+use super::workloads::{component, envoy_template, is_envoy_workload, live_envoys, unrecorded_template};
 use super::{Context, Error, Look, REGULAR, without_owner};
+use crate::adoption::{Adopted, is_found};
 use crate::apply::{Difference, difference, stamped};
 use crate::build::{self, CONTOUR_CONTAINER, ENVOY_CONTAINER, Inputs, Stages};
 use crate::child::{Child, ChildKind, ChildRef};
@@ -39,7 +39,7 @@ pub(super) async fn look(
     before: &ContourDeploymentStatus,
     context: &Context,
 ) -> Look {
-    let mut refusal = refusal(deployment, context).await;
+    let mut refusal = refusal(deployment, before, context).await;
     let paused = deployment.spec.paused;
     let accepted = if refusal.problems.is_empty() && !paused {
         Some(deployment.clone())
@@ -129,6 +129,7 @@ pub(super) fn may_write(difference: &Difference, held: bool, there_before: bool)
 impl Walk<'_> {
     /// Takes the steps. What fails stops what depends on it; the error is what nothing can go on without.
     async fn run(&mut self) -> Result<(), Error> {
+        let adopted = self.take_over().await?;
         let looked = self.look_at_certificates().await;
         let certificates = self.tried(looked);
         if let Some(certificates) = &certificates
@@ -137,7 +138,7 @@ impl Walk<'_> {
             self.report.certificates = Some(certificates.told.clone());
         }
         self.ensure_finalizer().await?;
-        let stages = self.build();
+        let stages = self.build(&adopted);
         let mut wanted: BTreeSet<ChildRef> = stages.all().map(Child::reference).collect();
         let secrets = certificates.as_ref().map(|looked| looked.secrets.clone());
         wanted.extend(secrets.iter().flatten().map(Child::reference));
@@ -185,6 +186,11 @@ impl Walk<'_> {
         for child in &stages.contour {
             let live = self.live.children.get(&child.reference());
             let found = difference(child.kind, &stamped(child), live.map(|live| &**live));
+            // What others made is not as it should be, and serves.
+            let found = match live {
+                Some(live) if is_found(live) => found.map(|_| Difference::Changed),
+                _ => found,
+            };
             if found.is_some_and(|found| !may_write(&found, !whole, self.before.contour.is_some())) {
                 all = false;
                 continue;
@@ -197,6 +203,7 @@ impl Walk<'_> {
     }
 
     async fn look_at_certificates(&mut self) -> Result<Looked, Error> {
+        self.count_older_pods().await?;
         self.read_secrets().await?;
         let certificates = certificates::look(self.context, self.deployment, self.names, &self.live).await?;
         self.again = self.again.min(certificates.again);
@@ -243,21 +250,17 @@ impl Walk<'_> {
         set_finalizers(self.context, self.deployment, &finalizers).await
     }
 
-    fn build(&self) -> Stages {
-        let kept = self.before.envoy_template.clone().or_else(|| self.unrecorded_template());
+    fn build(&self, adopted: &Adopted) -> Stages {
+        let recorded = self.before.envoy_template.clone();
+        let kept = recorded.or_else(|| unrecorded_template(&self.live, self.owner));
         build::build(&Inputs {
             deployment: self.deployment,
             names: self.names,
             defaults: &self.context.defaults,
             kept: kept.as_ref(),
             addresses: &self.nodes.addresses,
+            adopted,
         })
-    }
-
-    /// What Envoy's pods are made with where the status does not say so yet: an earlier version made them, or this one did and could not tell.
-    /// Only of a workload that is [ours](Owner::foreign).
-    fn unrecorded_template(&self) -> Option<EnvoyTemplateStatus> {
-        live_envoys(&self.live, self.owner).find_map(|(_, object)| envoy_template(object))
     }
 
     /// Tells what will have to be removed without the help of owner references: what is there and ours, not what is wanted, since an object

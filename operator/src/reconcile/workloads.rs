@@ -11,6 +11,7 @@ use kube::core::DynamicObject;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::adoption::is_found;
 use crate::build::{AGENT_CONTAINER, Component as Part, ENVOY_CONTAINER};
 use crate::child::{Child, ChildKind, ChildRef, untyped};
 use crate::live::Live;
@@ -66,12 +67,19 @@ pub(super) fn template(object: &DynamicObject) -> Option<PodTemplateSpec> {
 }
 
 /// What the pods of a workload of Envoy are made with.
-pub(crate) fn envoy_template(workload: &DynamicObject) -> Option<EnvoyTemplateStatus> {
+pub(super) fn envoy_template(workload: &DynamicObject) -> Option<EnvoyTemplateStatus> {
     let template = template(workload)?;
     Some(EnvoyTemplateStatus {
         agent_image: image(&template, AGENT_CONTAINER)?,
         envoy_image: image(&template, ENVOY_CONTAINER)?,
     })
+}
+
+/// What Envoy's pods are made with where the status does not say so yet: an earlier version made them, or this one did and could not tell.
+/// Only of a workload that is [ours](Owner::foreign), and not one that others made.
+pub(crate) fn unrecorded_template(live: &Live, owner: &Owner) -> Option<EnvoyTemplateStatus> {
+    let mut made = live_envoys(live, owner).filter(|(_, object)| !is_found(object));
+    made.find_map(|(_, object)| envoy_template(object))
 }
 
 /// The image of a container, or of an init container.

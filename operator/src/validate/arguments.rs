@@ -4,6 +4,7 @@ use clap::CommandFactory as _;
 use contour::cli::Cli;
 use contour_crds::ContourDeployment;
 
+use crate::adoption::Adopted;
 use crate::build::{Inputs, contour_arguments};
 use crate::defaults::Defaults;
 use crate::names::Names;
@@ -54,7 +55,8 @@ pub(super) fn arguments(deployment: &ContourDeployment, names: &Names, defaults:
         return refused;
     }
     // All are known: whether their values can be read only the command itself can tell.
-    let inputs = Inputs { deployment, names, defaults, kept: None, addresses: &[] };
+    let inputs =
+        Inputs { deployment, names, defaults, kept: None, addresses: &[], adopted: &Adopted::NOTHING };
     let command = std::iter::once("contour".to_owned()).chain(contour_arguments(&inputs));
     let Err(error) = Cli::of(command) else { return refused };
     let text = error.to_string();

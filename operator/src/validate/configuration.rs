@@ -2,6 +2,7 @@
 
 use contour_crds::{ContourConfiguration, ContourDeployment};
 
+use crate::adoption::Adopted;
 use crate::build::{Inputs, configuration as built};
 use crate::defaults::Defaults;
 use crate::names::Names;
@@ -9,7 +10,8 @@ use crate::problem::Problem;
 
 /// What the controller cannot be started with.
 pub(super) fn not_served(deployment: &ContourDeployment, names: &Names, defaults: &Defaults) -> Vec<Problem> {
-    let inputs = Inputs { deployment, names, defaults, kept: None, addresses: &[] };
+    let inputs =
+        Inputs { deployment, names, defaults, kept: None, addresses: &[], adopted: &Adopted::NOTHING };
     let ContourConfiguration { spec, .. } = built(&inputs);
     let problems = contour::config::check_configuration(&spec).into_iter().map(|problem| {
         let field = problem.field.strip_prefix("spec").unwrap_or(&problem.field);

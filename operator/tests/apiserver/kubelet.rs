@@ -194,6 +194,7 @@ impl Hands {
             let made = Box::pin(self.replica_set(name, deployment)).await?;
             let pods = (0..count).collect();
             let mut work = work("ReplicaSet", deployment, &deployment.spec.template, pods);
+            work.by_hand = is_paused(deployment);
             work.controller = (made.name_any(), made.uid().unwrap_or_default());
             replica_set = made.uid();
             let made = Box::pin(self.pods(&work)).await?;
@@ -251,17 +252,18 @@ impl Hands {
         Ok(())
     }
 
-    /// The `ReplicaSet` of a Deployment. One is enough: pods are replaced in place.
+    /// The `ReplicaSet` of a Deployment. One is enough, as pods are replaced in place, unless its labels are others.
     async fn replica_set(&self, name: &str, deployment: &Deployment) -> Result<ReplicaSet> {
         let (sets, of) = (self.api::<ReplicaSet>(), format!("{name}-5d9c"));
         let uid = deployment.uid().unwrap_or_default();
+        let labels = deployment.spec.template.metadata.as_ref().and_then(|metadata| metadata.labels.clone());
         if let Some(found) = sets.get_opt(&of).await? {
-            if found.owner_references().iter().any(|owner| owner.uid == uid) {
+            let same = is_paused(deployment) || found.metadata.labels == labels;
+            if same && found.owner_references().iter().any(|owner| owner.uid == uid) {
                 return Ok(found);
             }
             sets.delete(&of, &DeleteParams::default()).await?;
         }
-        let labels = deployment.spec.template.metadata.as_ref().and_then(|metadata| metadata.labels.clone());
         let made = serde_json::from_value(json!({
             "metadata": {
                 "name": of, "labels": labels, "annotations": {"workload": name},
@@ -466,6 +468,10 @@ impl Work<'_> {
     fn is_old(&self, pod: &Pod) -> bool {
         pod.annotations().get("generation") != Some(&self.generation)
     }
+}
+
+fn is_paused(deployment: &Deployment) -> bool {
+    deployment.spec.paused == Some(true)
 }
 
 /// The nodes that a `DaemonSet` is told to leave.

@@ -1,6 +1,7 @@
 //! The operator against a real kube-apiserver. The tests play what is not there: the controllers of workloads, and the nodes.
 
 mod addresses;
+mod adopted;
 mod adversary;
 mod bad;
 mod binary;

@@ -1,0 +1,114 @@
+//! Takes over an installation that others made, as `spec.adopt` asks.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use contour_crds::{ContourDeployment, ContourDeploymentStatus};
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams};
+use kube::core::{DynamicObject, NamespaceResourceScope};
+use kube::{Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+
+use super::steps::Walk;
+use super::{Context, Error};
+use crate::adoption::{Adopted, has_older_pods, is_found, problems};
+use crate::child::{ChildKind, ChildRef};
+use crate::events::Notice;
+use crate::names::Names;
+use crate::ownership::Owner;
+use crate::problem::Problem;
+use crate::settings::Settings;
+use crate::status::adopted_pods_run;
+
+/// What stands against taking over what is there. What cannot be read is told where it is taken over.
+pub(super) async fn refused(
+    deployment: &ContourDeployment,
+    before: &ContourDeploymentStatus,
+    context: &Context,
+) -> Vec<Problem> {
+    let Ok(names) = Names::of(deployment) else { return Vec::new() };
+    let owner = Owner::of(deployment, &names, before);
+    let live = context.caches.of(&owner);
+    let mut found: Vec<(ChildRef, Arc<DynamicObject>)> = Vec::new();
+    let service = names.child(ChildKind::Service, &names.envoy);
+    for reference in owner.workloads().into_iter().chain([service]) {
+        let known = live.children.get(&reference).cloned();
+        let object = match known {
+            Some(known) => Some(known),
+            None => context.writer.read(&reference, &owner).await.unwrap_or_default(),
+        };
+        found.extend(object.map(|object| (reference, object)));
+    }
+    let found: Vec<_> = found.iter().map(|(reference, object)| (reference.clone(), &**object)).collect();
+    problems(deployment, &Settings::of(deployment, &context.defaults), &names, &found)
+}
+
+impl Walk<'_> {
+    /// Takes over the workloads that others made, and finds out what has to fit them.
+    pub(super) async fn take_over(&mut self) -> Result<Adopted, Error> {
+        let mut taken = Vec::new();
+        for reference in self.owner.workloads() {
+            if !self.deployment.spec.adopt || self.live.children.contains_key(&reference) {
+                continue;
+            }
+            let Some(found) = self.context.writer.read(&reference, self.owner).await? else { continue };
+            if is_found(&found) {
+                self.context.writer.take_fields(&reference, &found).await?;
+                taken.push(reference.to_string());
+            }
+            self.live.children.insert(reference, found);
+        }
+        let adopted = Adopted::of(&self.live, self.owner, self.deployment.spec.adopt);
+        if !taken.is_empty() {
+            self.tell_taken(&taken).await;
+        }
+        self.report.warnings.extend(adopted.keeps().map(|_| adopted_pods_run()));
+        Ok(adopted)
+    }
+
+    async fn tell_taken(&self, taken: &[String]) {
+        let note = format!(
+            "takes over {}: Contour is replaced, and Envoy's pods run on as they are until spec.adopt is taken back",
+            taken.join(" and ")
+        );
+        let (namespace, name) = (self.deployment.namespace().unwrap_or_default(), self.deployment.name_any());
+        tracing::info!(%namespace, name, reason = "Adopted", "{note}");
+        let reference = self.deployment.object_ref(&());
+        self.context.teller.tell(&reference, vec![Notice::normal("Adopted", note)]).await;
+    }
+
+    /// Pods of a template that others made do not have our labels, so that no watch knows of them. They work with certificates as all others.
+    pub(super) async fn count_older_pods(&mut self) -> Result<(), Error> {
+        let adopted = Adopted::of(&self.live, self.owner, self.deployment.spec.adopt);
+        for (reference, object) in self.owner.workloads_of(&self.live.clone()) {
+            let Some(component) = self.owner.component(&reference.name) else { continue };
+            let Some(selector) = adopted.selector(component) else { continue };
+            if !has_older_pods(object) {
+                continue;
+            }
+            let labels: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let labels = ListParams::default().labels(&labels.join(","));
+            let sets = match reference.kind {
+                ChildKind::Deployment => self.list::<ReplicaSet>(&labels).await?,
+                _ => Vec::new(),
+            };
+            let pods = self.list::<Pod>(&labels).await?;
+            self.live.count(self.owner, sets, pods);
+        }
+        Ok(())
+    }
+
+    async fn list<K>(&self, labels: &ListParams) -> Result<Vec<Arc<K>>, Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        let api: Api<K> = Api::namespaced(self.context.client.clone(), self.owner.namespace());
+        let found = api.list(labels).await.map_err(|error| Error::Read {
+            what: format!("{}s of what is adopted", K::kind(&())),
+            source: Box::new(error),
+        })?;
+        Ok(found.items.into_iter().map(Arc::new).collect())
+    }
+}
