@@ -14,11 +14,15 @@ if [ -z "${KUBECONFIG:-}" ]; then
   . hack/cluster/common.sh
   running n1 || [ "${KEEP:-}" = 1 ] || trap 'hack/cluster/down.sh' EXIT
   hack/cluster/up.sh >/dev/null
-  hack/images.sh
+  hack/images.sh contour-operator envoy echo stock-contour
   export KUBECONFIG=$cluster/admin.kubeconfig
 else
   say "using the cluster of KUBECONFIG=$KUBECONFIG; it has to have the images"
 fi
+# What users of Contour without the operator apply, for the step that takes such an installation over.
+(cd hack/stock && go mod download github.com/projectcontour/contour)
+STOCK_MANIFESTS=$(cd hack/stock && go list -m -f '{{.Dir}}' github.com/projectcontour/contour)/examples/contour
+export STOCK_MANIFESTS
 if [ -n "${BINARIES:-}" ]; then
   "$BINARIES/cluster" "$@"
 else

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the images of this project with buildah, from scratch, and loads them into the nodes of hack/cluster if they run.
 #
-#   hack/images.sh [NAME...]    contour-operator envoy echo unless told; pause and coredns are the cluster's own
+#   hack/images.sh [NAME...]    contour-operator envoy echo unless told; stock-contour is for `make e2e`, pause and coredns are the cluster's own
 #
 # The first two get the names that bundle/install.yaml asks for, so that it installs them as it is; OPERATOR_IMAGE and
 # ENVOY_IMAGE name them otherwise. They stay in target/images as docker archives, for `buildah push` or `podman load`.
@@ -69,12 +69,18 @@ contents() { # name root
       references=(contour-cluster.local/echo:v1)
       configuration=(--user 65534:65534 --entrypoint '["/bin/echo"]')
       ;;
+    stock-contour)
+      install -D "$(hack/kube.sh "$1")/$1" "$2/bin/contour"
+      # As in the manifests of its module.
+      references=("ghcr.io/projectcontour/contour:$(awk '$1 == "github.com/projectcontour/contour" { print $2 }' hack/stock/go.mod)")
+      configuration=(--user 65534:65534)
+      ;;
     pause | coredns)
       install -D "$(hack/kube.sh "$1")/$1" "$2/$1"
       references=("contour-cluster.local/$1:v1")
       configuration=(--entrypoint "[\"/$1\"]")
       ;;
-    *) say "no image named $1; known: contour-operator envoy echo pause coredns"; exit 1 ;;
+    *) say "no image named $1; known: contour-operator envoy echo stock-contour pause coredns"; exit 1 ;;
   esac
 }
 

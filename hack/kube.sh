@@ -2,7 +2,7 @@
 # Obtains the real Kubernetes parts that the tests run and prints the directory that holds them.
 #
 #   hack/kube.sh              what the tests need (kube-apiserver, etcd)
-#   hack/kube.sh --cluster    what hack/cluster needs as well: all of the table below
+#   hack/kube.sh --cluster    what hack/cluster needs as well
 #   hack/kube.sh NAME...      only these
 #
 # With KUBEBUILDER_ASSETS set, the parts are taken from there and nothing is built. Otherwise they are built from
@@ -23,6 +23,7 @@ kubelet                  kube     k8s.io/kubernetes/cmd/kubelet                 
 kubectl                  kube     k8s.io/kubernetes/cmd/kubectl                  cluster
 coredns                  coredns  contour-operator.local/coredns                 cluster
 pause                    pause    contour-operator.local/pause                   cluster
+stock-contour            stock    github.com/projectcontour/contour/cmd/contour  e2e
 '
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -33,7 +34,7 @@ column() { awk -v name="$1" -v column="$2" '$1 == name { print $column }' <<<"$c
 
 case ${1:-} in
   '') mapfile -t names < <(awk '$4 == "test" { print $1 }' <<<"$components") ;;
-  --cluster) mapfile -t names < <(awk 'NF { print $1 }' <<<"$components") ;;
+  --cluster) mapfile -t names < <(awk 'NF && $4 != "e2e" { print $1 }' <<<"$components") ;;
   *) names=("$@") ;;
 esac
 for name in "${names[@]}"; do

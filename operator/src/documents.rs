@@ -61,7 +61,10 @@ impl Documents {
     pub fn parse(text: &str, file: &str, namespace: &str) -> Result<Self, Vec<String>> {
         let mut reading = Reading { namespace, ..Reading::default() };
         let mut bytes = text.as_bytes();
-        for (index, document) in serde_saphyr::read::<_, Spanned<Value>>(&mut bytes).enumerate() {
+        // As kubectl reads them: modes of files are written as 0644.
+        let options = serde_saphyr::options! { legacy_octal_numbers: true };
+        let all = serde_saphyr::read_with_options::<_, Spanned<Value>>(&mut bytes, options);
+        for (index, document) in all.enumerate() {
             match document {
                 Ok(document) => {
                     let place =

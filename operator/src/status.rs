@@ -228,7 +228,7 @@ pub(crate) fn addresses_cut() -> SubCondition {
 
 /// That Envoy's pods are those of somebody else's template.
 pub(crate) fn adopted_pods_run() -> SubCondition {
-    let message = "Envoy's pods run on as they were when they were adopted, whatever spec.envoy says; take spec.adopt back, and they are                    replaced node by node";
+    let message = "Envoy's pods run on as they were when they were adopted, whatever spec.envoy says; take spec.adopt back, and they are replaced node by node";
     let (type_, reason) = ("Envoy".to_owned(), "AdoptedPodsRun".to_owned());
     SubCondition { type_, status: ConditionStatus::True, reason, message: message.to_owned() }
 }

@@ -127,6 +127,16 @@ fn texts_stay_texts_for_kubectl() {
 }
 
 #[test]
+fn numbers_are_what_they_are_for_kubectl() {
+    let spec = json!({"envoy": {"extraVolumes": [{"name": "extra", "configMap": {"name": "c", "defaultMode": "MODE"}}]}});
+    let text = stream(&[open(), document("site", &spec)]);
+    let modes = text.replace("defaultMode: MODE", "defaultMode: 0440");
+    assert_ne!(text, modes);
+    let yaml = rendered(&modes).unwrap().yaml;
+    assert!(yaml.contains("defaultMode: 288\n"), "{yaml}");
+}
+
+#[test]
 fn all_of_a_file_is_rendered_in_its_order_and_what_is_ignored_is_named() {
     let other =
         json!({"ports": {"http": 8080, "https": 8443, "metrics": 8003, "admin": 9002, "shutdown": 8091}});

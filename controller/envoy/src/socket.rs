@@ -1,4 +1,7 @@
 //! Socket options of listeners. Envoy runs on Linux: the numbers are Linux's.
+//!
+//! Their descriptions are those of stock Contour. Envoy compares them: where they differ, a listener that comes in the place of another gets a socket
+//! of its own, and connections that wait at the old one are reset.
 
 use envoy_types::pb::envoy::config::core::v3::SocketOption;
 use envoy_types::pb::envoy::config::core::v3::socket_option::{SocketState, Value};
@@ -17,10 +20,10 @@ const IPV6_TCLASS: i64 = 67;
 /// TCP keep-alive: a dead client is noticed after 45 s + 9 × 5 s. Accepted connections inherit it from the listening socket.
 pub(crate) fn keepalive() -> Vec<SocketOption> {
     vec![
-        option("TCP keep-alive", SOL_SOCKET, SO_KEEPALIVE, 1),
-        option("TCP keep-alive: idle seconds before the first probe", IPPROTO_TCP, TCP_KEEPIDLE, 45),
-        option("TCP keep-alive: seconds between probes", IPPROTO_TCP, TCP_KEEPINTVL, 5),
-        option("TCP keep-alive: unanswered probes", IPPROTO_TCP, TCP_KEEPCNT, 9),
+        option("Enable TCP keep-alive", SOL_SOCKET, SO_KEEPALIVE, 1),
+        option("TCP keep-alive initial idle time", IPPROTO_TCP, TCP_KEEPIDLE, 45),
+        option("TCP keep-alive time between probes", IPPROTO_TCP, TCP_KEEPINTVL, 5),
+        option("TCP keep-alive probe count", IPPROTO_TCP, TCP_KEEPCNT, 9),
     ]
 }
 
@@ -28,10 +31,10 @@ pub(crate) fn keepalive() -> Vec<SocketOption> {
 pub(crate) fn options(tos: u8, traffic_class: u8) -> Vec<SocketOption> {
     let mut out = keepalive();
     if tos != 0 {
-        out.push(option("IPv4 type of service", IPPROTO_IP, IP_TOS, tos.into()));
+        out.push(option("Set IPv4 TOS field", IPPROTO_IP, IP_TOS, tos.into()));
     }
     if traffic_class != 0 {
-        out.push(option("IPv6 traffic class", IPPROTO_IPV6, IPV6_TCLASS, traffic_class.into()));
+        out.push(option("Set IPv6 Traffic Class field", IPPROTO_IPV6, IPV6_TCLASS, traffic_class.into()));
     }
     out
 }

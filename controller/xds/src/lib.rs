@@ -31,6 +31,7 @@ mod server;
 mod service;
 mod session;
 mod sharded;
+mod sources;
 mod stream;
 mod subscription;
 mod table;

@@ -212,7 +212,7 @@ impl Open {
         for output in outputs {
             if let Output::Send(response) = output {
                 let (kind, resources) = (response.kind, response.resources.len());
-                let message = P::response(&response);
+                let message = P::response(&response, self.call.only.is_some());
                 let bytes = message.len();
                 self.stream.bytes_sent.fetch_add(bytes as u64, Ordering::Relaxed);
                 self.call.discovery.metrics.sent(kind, resources, bytes);

@@ -14,6 +14,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 use tonic::Status;
 
 use crate::message::{Asked, Mode, Request, Response, Text};
+use crate::sources::for_own_streams;
 
 /// `envoy.config.core.v3.Node`: who is asking.
 #[derive(Clone, PartialEq, Message)]
@@ -88,8 +89,8 @@ pub(crate) trait Protocol: Send + Sync + 'static {
     fn envelope(request: &mut Self::Request) -> (String, Option<Node>);
     /// The request in the session's terms. An error if a name or version is not UTF-8.
     fn request(kind: ResourceType, request: Self::Request) -> Result<Request, Status>;
-    /// The response as it travels.
-    fn response(response: &Response) -> Encoded;
+    /// The response as it travels, for a peer that has [streams of its own](for_own_streams) or not.
+    fn response(response: &Response, own_streams: bool) -> Encoded;
 }
 
 /// Incremental xDS.
@@ -133,7 +134,7 @@ impl Protocol for Delta {
     }
 
     /// `DeltaDiscoveryResponse`: `system_version_info` 1, `resources` 2, `type_url` 4, `nonce` 5, `removed_resources` 6.
-    fn response(response: &Response) -> Encoded {
+    fn response(response: &Response, own_streams: bool) -> Encoded {
         let mut out = Encoded::default();
         out.text(1, &response.version);
         out.text(4, response.kind.url());
@@ -141,14 +142,23 @@ impl Protocol for Delta {
         for name in &response.removed {
             out.text(6, name);
         }
+        if own_streams {
+            for resource in response.resources.iter() {
+                out.delta_resource(response.kind, resource, for_own_streams(response.kind, resource.body()));
+            }
+            return out;
+        }
         for shard in response.resources.shards() {
             out.piece(shard.wire(|| {
                 let mut all = Encoded::default();
-                shard.iter().for_each(|resource| all.delta_resource(response.kind, resource));
+                shard
+                    .iter()
+                    .for_each(|resource| all.delta_resource(response.kind, resource, resource.body()));
                 all.into_bytes()
             }));
         }
-        response.resources.singles().iter().for_each(|resource| out.delta_resource(response.kind, resource));
+        let singles = response.resources.singles().iter();
+        singles.for_each(|resource| out.delta_resource(response.kind, resource, resource.body()));
         out
     }
 }
@@ -171,13 +181,15 @@ impl Protocol for Sotw {
     }
 
     /// `DiscoveryResponse`: `version_info` 1, `resources` 2, `type_url` 4, `nonce` 5.
-    fn response(response: &Response) -> Encoded {
+    fn response(response: &Response, own_streams: bool) -> Encoded {
         let mut out = Encoded::default();
         out.text(1, &response.version);
         out.text(4, response.kind.url());
         out.text(5, &response.nonce);
         for resource in response.resources.iter() {
-            out.any(2, response.kind, resource.body());
+            let body = resource.body();
+            let body = if own_streams { for_own_streams(response.kind, body) } else { body };
+            out.any(2, response.kind, body);
         }
         out
     }
@@ -257,8 +269,8 @@ impl Encoded {
     }
 
     /// `Resource` of a delta response: `version` 1, `resource` 2, `name` 3.
-    fn delta_resource(&mut self, kind: ResourceType, resource: &Arc<Resource>) {
-        let (version, name, value) = (resource.version_text(), resource.name(), resource.body());
+    fn delta_resource(&mut self, kind: ResourceType, resource: &Arc<Resource>, value: Bytes) {
+        let (version, name) = (resource.version_text(), resource.name());
         let any = any_len(kind, &value);
         let texts = text_len(1, &version) + text_len(3, name);
         self.head(2, texts + head_len(2, any) + any);
@@ -311,7 +323,7 @@ mod tests {
 
     #[test]
     fn responses_are_what_envoy_reads() {
-        let bytes = encoded(Delta::response(&response()));
+        let bytes = encoded(Delta::response(&response(), false));
         let delta = envoy::DeltaDiscoveryResponse::decode(bytes.clone()).unwrap();
         assert_eq!(delta.encoded_len(), bytes.len(), "no field is unknown to Envoy");
         assert_eq!((&*delta.nonce, &*delta.system_version_info), ("7", "v"));
@@ -323,7 +335,7 @@ mod tests {
 
         assert_eq!(delta.resources[1].resource.as_ref().map(|any| any.value.len()), Some(COPIED + 1));
 
-        let bytes = encoded(Sotw::response(&response()));
+        let bytes = encoded(Sotw::response(&response(), false));
         let sotw = envoy::DiscoveryResponse::decode(bytes.clone()).unwrap();
         assert_eq!(sotw.encoded_len(), bytes.len(), "no field is unknown to Envoy");
         assert_eq!(

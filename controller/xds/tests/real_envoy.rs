@@ -17,8 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{
-    Running, TABLE, eds_cluster, eds_cluster_via, endpoints, eventually, host, http_listener,
-    http_listener_via, localhost, per_type, set, table,
+    Running, TABLE, eds_cluster, endpoints, eventually, host, http_listener, localhost, set, table,
 };
 use contour_resource::{Resource, ResourceType, Transaction};
 use envoy_types::pb::envoy::config::route::v3::VirtualHost;
@@ -406,7 +405,8 @@ async fn a_restart_sends_nothing() {
     eventually("the listener to go", async || get(envoy.addr, "h7").await.is_none().then_some(())).await;
 }
 
-/// An Envoy with Contour's stock bootstrap: one SotW stream for each subscription, over mutual TLS.
+/// An Envoy with Contour's stock bootstrap: one SotW stream for each subscription, over mutual TLS. Resources that name the aggregated stream, which
+/// it does not have, name those to it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stock_bootstrap_is_served_over_mutual_tls() {
     let upstream = upstream().await;
@@ -417,10 +417,10 @@ async fn a_stock_bootstrap_is_served_over_mutual_tls() {
     let bootstrap = include_str!("stock-bootstrap.yaml").replace("DIR", dir.path().to_str().unwrap());
     let envoy = Envoy::start_with(controller.addr, &bootstrap);
     controller.cache.commit(set(vec![
-        http_listener_via(per_type(), envoy.addr),
+        http_listener(envoy.addr),
         table(&[host("a", "c"), host("b", "d")]),
-        eds_cluster_via(per_type(), "c", "e"),
-        eds_cluster_via(per_type(), "d", "f"),
+        eds_cluster("c", "e"),
+        eds_cluster("d", "f"),
         endpoints("e", upstream),
         endpoints("f", upstream),
     ]));
@@ -429,7 +429,7 @@ async fn a_stock_bootstrap_is_served_over_mutual_tls() {
     envoy.serves("b", 200).await;
     // CDS, LDS, RDS, and EDS for each of two clusters.
     assert_eq!(controller.nodes.snapshot().len(), 5);
-    let step = set(vec![table(&[host("a", "c"), host("n", "n")]), eds_cluster_via(per_type(), "n", "e")]);
+    let step = set(vec![table(&[host("a", "c"), host("n", "n")]), eds_cluster("n", "e")]);
     controller.cache.commit(step);
     envoy.serves("n", 200).await;
     envoy.serves("b", 404).await;

@@ -29,28 +29,6 @@ pub(crate) fn any<M: Message + Name>(message: &M) -> Any {
     Any { type_url: M::type_url(), value: message.encode_to_vec() }
 }
 
-/// As in a stock bootstrap: a stream of its own for each subscription, state of the world.
-pub(crate) fn per_type() -> core::ConfigSource {
-    let service = core::GrpcService {
-        target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(
-            core::grpc_service::EnvoyGrpc { cluster_name: "contour".to_owned(), ..Default::default() },
-        )),
-        ..Default::default()
-    };
-    core::ConfigSource {
-        resource_api_version: core::ApiVersion::V3 as i32,
-        config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::ApiConfigSource(
-            core::ApiConfigSource {
-                api_type: core::api_config_source::ApiType::Grpc as i32,
-                transport_api_version: core::ApiVersion::V3 as i32,
-                grpc_services: vec![service],
-                ..Default::default()
-            },
-        )),
-        ..Default::default()
-    }
-}
-
 /// Everything over the aggregated stream.
 pub(crate) fn ads() -> core::ConfigSource {
     core::ConfigSource {
@@ -74,15 +52,6 @@ fn address(addr: SocketAddr) -> core::Address {
 
 /// A Cluster of this name that gets its endpoints from ADS under another.
 pub(crate) fn eds_cluster(name: &str, endpoints: &str) -> (ResourceType, Arc<Resource>) {
-    eds_cluster_via(ads(), name, endpoints)
-}
-
-/// A Cluster that gets its endpoints from this source.
-pub(crate) fn eds_cluster_via(
-    source: core::ConfigSource,
-    name: &str,
-    endpoints: &str,
-) -> (ResourceType, Arc<Resource>) {
     let message = cluster::Cluster {
         name: name.to_owned(),
         connect_timeout: Some(ProtoDuration { seconds: 2, nanos: 0 }),
@@ -90,7 +59,7 @@ pub(crate) fn eds_cluster_via(
             cluster::cluster::DiscoveryType::Eds as i32,
         )),
         eds_cluster_config: Some(cluster::cluster::EdsClusterConfig {
-            eds_config: Some(source),
+            eds_config: Some(ads()),
             service_name: endpoints.to_owned(),
         }),
         ..Default::default()
@@ -117,18 +86,10 @@ pub(crate) fn endpoints(name: &str, addr: SocketAddr) -> (ResourceType, Arc<Reso
 
 /// A listener that serves the table [`TABLE`] over plain HTTP.
 pub(crate) fn http_listener(addr: SocketAddr) -> (ResourceType, Arc<Resource>) {
-    http_listener_via(ads(), addr)
-}
-
-/// A listener that gets its table from this source.
-pub(crate) fn http_listener_via(
-    source: core::ConfigSource,
-    addr: SocketAddr,
-) -> (ResourceType, Arc<Resource>) {
     let manager = hcm::HttpConnectionManager {
         stat_prefix: TABLE.to_owned(),
         route_specifier: Some(hcm::http_connection_manager::RouteSpecifier::Rds(hcm::Rds {
-            config_source: Some(source),
+            config_source: Some(ads()),
             route_config_name: TABLE.to_owned(),
         })),
         http_filters: vec![hcm::HttpFilter {

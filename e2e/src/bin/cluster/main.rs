@@ -17,7 +17,7 @@ use clap::Parser;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
-use steps::{install, nodes, orphaned, others, removal, rotation, serve, upgrade};
+use steps::{install, nodes, orphaned, others, removal, rotation, serve, stock, upgrade};
 use world::{Images, World};
 
 /// Proves an installation in the cluster that KUBECONFIG names.
@@ -58,9 +58,13 @@ impl Arguments {
 /// A step of the story.
 type Step = (&'static str, fn(&World) -> BoxFuture<'_, Result<()>>);
 
-const STORY: [Step; 15] = [
+const STORY: [Step; 19] = [
     ("the cluster is clean", |world| install::clean_cluster(world).boxed()),
     ("install.yaml: the operator is available", |world| install::operator(world).boxed()),
+    ("Contour 1.33.8 by its own manifests serves", |world| stock::serves(world).boxed()),
+    ("it is adopted under traffic", |world| stock::adopted(world).boxed()),
+    ("its Envoys are replaced, node by node", |world| stock::replaced(world).boxed()),
+    ("it is removed", |world| stock::removed(world).boxed()),
     ("examples/contourdeployment.yaml: all is well", |world| install::deployment(world).boxed()),
     ("200 on ports 80 and 443 of every node", |world| serve::traffic(world).boxed()),
     ("statuses and addresses of the routes", |world| serve::statuses(world).boxed()),

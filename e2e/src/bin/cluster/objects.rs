@@ -26,6 +26,7 @@ pub(crate) const HTTP_PROXY: Kind = ("projectcontour.io/v1", "HTTPProxy");
 pub(crate) const INGRESS: Kind = ("networking.k8s.io/v1", "Ingress");
 pub(crate) const DEPLOYMENT: Kind = ("apps/v1", "Deployment");
 pub(crate) const DAEMON_SET: Kind = ("apps/v1", "DaemonSet");
+pub(crate) const SERVICE: Kind = ("v1", "Service");
 pub(crate) const POD: Kind = ("v1", "Pod");
 pub(crate) const NAMESPACE: Kind = ("v1", "Namespace");
 
@@ -163,7 +164,9 @@ impl Objects {
 
 /// The documents of a manifest.
 fn documents(manifest: &str) -> Result<Vec<DynamicObject>> {
-    Ok(serde_saphyr::from_multiple(manifest)?)
+    // As kubectl reads them: modes of files are written as 0644.
+    let options = serde_saphyr::options! { legacy_octal_numbers: true };
+    Ok(serde_saphyr::from_multiple_with_options(manifest, options)?)
 }
 
 fn gvk((api_version, kind): Kind) -> Result<GroupVersionKind> {

@@ -7,4 +7,5 @@ pub(crate) mod others;
 pub(crate) mod removal;
 pub(crate) mod rotation;
 pub(crate) mod serve;
+pub(crate) mod stock;
 pub(crate) mod upgrade;

@@ -17,7 +17,7 @@ use crate::world::{CHANGE, World};
 pub(crate) const APPS: &str = "e2e-apps";
 
 /// The hosts of the class `contour`: one of an HTTPProxy, one of an Ingress.
-const HOSTS: [&str; 2] = ["www.example.com", "shop.example.com"];
+pub(crate) const HOSTS: [&str; 2] = ["www.example.com", "shop.example.com"];
 
 /// Both hosts, over both ports of all nodes: what has to be answered at any time.
 pub(crate) fn probes(world: &World) -> Vec<Probe> {
@@ -29,11 +29,16 @@ pub(crate) fn probes_of(world: &World, node: &crate::world::Place) -> Vec<Probe>
     HOSTS.iter().flat_map(|host| [node.http(80, host), world.https(node, 443, host)]).collect()
 }
 
-/// Applies the application and its routes: 200 on ports 80 and 443 of every node.
-pub(crate) async fn traffic(world: &World) -> Result<()> {
+/// Applies the application and its routes.
+pub(crate) async fn application(world: &World) -> Result<()> {
     let apps = include_str!("../manifests/apps.yaml").replace("ECHO_IMAGE", &world.images.echo);
     world.objects.apply(&apps).await?;
-    certificate(world).await?;
+    certificate(world).await
+}
+
+/// The application is there: 200 on ports 80 and 443 of every node.
+pub(crate) async fn traffic(world: &World) -> Result<()> {
+    application(world).await?;
     for probe in probes(world) {
         probe.until_answered().await?;
     }
