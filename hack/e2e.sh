@@ -15,7 +15,7 @@ if [ -z "${KUBECONFIG:-}" ]; then
   running n1 || [ "${KEEP:-}" = 1 ] || trap 'hack/cluster/down.sh' EXIT
   hack/cluster/up.sh >/dev/null
   hack/images.sh contour-operator envoy echo stock-contour
-  export KUBECONFIG=$cluster/admin.kubeconfig
+  export KUBECONFIG=$cluster/admin.kubeconfig NODE_OFF=hack/cluster/off.sh NODE_ON=hack/cluster/up.sh
 else
   say "using the cluster of KUBECONFIG=$KUBECONFIG; it has to have the images"
 fi

@@ -249,3 +249,6 @@ fn merge(into: &mut Map<String, Value>, other: Map<String, Value>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

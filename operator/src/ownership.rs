@@ -433,6 +433,73 @@ mod tests {
     }
 
     #[test]
+    fn the_names_of_the_stock_manifests_can_be_taken_over() {
+        use ChildKind::{
+            ClusterRole, ConfigMap, DaemonSet, Deployment, IngressClass, RoleBinding, Secret, Service,
+        };
+        let nobodys = json!({"labels": {"app": "contour"}});
+        for (spec, of, metadata_, taken) in [
+            (
+                json!({"adopt": true, "names": "Stock"}),
+                child(Deployment, "n", "contour"),
+                nobodys.clone(),
+                true,
+            ),
+            (json!({"adopt": true, "names": "Stock"}), child(DaemonSet, "n", "envoy"), nobodys.clone(), true),
+            (json!({"adopt": true, "names": "Stock"}), child(Secret, "n", "envoycert"), json!({}), true),
+            (json!({"adopt": true, "names": "Stock"}), child(RoleBinding, "n", "contour"), json!({}), true),
+            // Nobody said so.
+            (json!({"names": "Stock"}), child(Deployment, "n", "contour"), nobodys.clone(), false),
+            (json!({"adopt": true}), child(Service, "n", "contour-edge"), nobodys.clone(), false),
+            // None of the names, or not here.
+            (
+                json!({"adopt": true, "names": "Stock"}),
+                child(Deployment, "n", "other"),
+                nobodys.clone(),
+                false,
+            ),
+            (
+                json!({"adopt": true, "names": "Stock"}),
+                child(ConfigMap, "n", "contour"),
+                nobodys.clone(),
+                false,
+            ),
+            (
+                json!({"adopt": true, "names": "Stock"}),
+                child(Deployment, "w", "contour"),
+                nobodys.clone(),
+                false,
+            ),
+            (
+                json!({"adopt": true, "names": "Stock"}),
+                child(ClusterRole, "", "contour"),
+                nobodys.clone(),
+                false,
+            ),
+            (json!({"adopt": true, "names": "Stock"}), child(IngressClass, "", "contour"), nobodys, false),
+            // Somebody has it.
+            (
+                json!({"adopt": true, "names": "Stock"}),
+                child(Service, "n", "envoy"),
+                controlled("another"),
+                false,
+            ),
+            (
+                json!({"adopt": true, "names": "Stock"}),
+                child(Service, "n", "envoy"),
+                json!({"labels": labels("other")}),
+                false,
+            ),
+        ] {
+            let deployment = deployment(&spec);
+            let names = Names::of(&deployment).unwrap();
+            let owner = Owner::of(&deployment, &names, &ContourDeploymentStatus::default());
+            let found = owner.foreign(&of, &metadata(metadata_.clone()));
+            assert_eq!(found.is_none(), taken, "{spec} {of} {metadata_}: {found:?}");
+        }
+    }
+
+    #[test]
     fn an_owner_without_a_uid_has_nothing() {
         let mut deployment = deployment(&json!({}));
         for uid in [None, Some(String::new())] {

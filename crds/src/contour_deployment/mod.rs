@@ -117,7 +117,8 @@ pub struct ContourDeploymentSpec {
     #[serde(default, skip_serializing_if = "unset")]
     pub paused: bool,
     /// Takes over the children that a ContourDeployment of this name and namespace left when it was deleted with
-    /// `--cascade=orphan`, as they run. Without it, nothing is done to them.
+    /// `--cascade=orphan`, as they run; with `names: Stock` also an installation of Contour's own manifests, whose Envoys
+    /// run on until this is taken back. Without it, nothing is done to either.
     #[serde(default, skip_serializing_if = "unset")]
     pub adopt: bool,
     /// The controller.

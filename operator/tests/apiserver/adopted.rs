@@ -203,34 +203,13 @@ async fn taken_over(workload: &str) -> Result<()> {
         "{replaced:?}"
     );
 
-    // What others said of workloads is gone, so that ours stands alone; what was said of objects stays.
-    let contour = get(&world, ChildKind::Deployment, "contour").await?;
-    assert_eq!(
-        (names(&contour, "containers"), names(&contour, "volumes")),
-        (vec!["contour".to_owned()], vec!["certs".to_owned()])
-    );
-    assert_eq!(contour.labels().get("team").map(String::as_str), Some("edge"));
-    let envoy = get(&world, kind, "envoy").await?;
-    assert_eq!(names(&envoy, "containers"), ["envoy"]);
-    assert!(envoy.annotations().contains_key(ADOPTED));
-    for name in ["contour", "envoy"] {
-        let service = get(&world, ChildKind::Service, name).await?;
-        assert_eq!(
-            service.data["spec"]["selector"],
-            json!({"app": name}),
-            "both old and new pods are reached"
-        );
-    }
-    let service = get(&world, ChildKind::Service, "envoy").await?;
-    assert_eq!(service.annotations().get("cloud").map(String::as_str), Some("tcp"));
-    let binding = get(&world, ChildKind::RoleBinding, "contour").await?;
-    assert_ne!(binding.data["roleRef"]["name"], "contour-certgen");
+    fits(&world, kind).await?;
     // A new authority is trusted beside the one of before, and nobody shows it yet.
     let (shown, trusted) = held(&world, "contourcert").await?;
     assert_eq!((&shown, trusted.len()), (&stock_certificate.0, 2));
     assert!(trusted.contains(&stock_certificate.1[0]));
 
-    // At rest nothing is written, and what somebody edits is healed.
+    // At rest nothing is written.
     world.still(&operator, "edge").await?;
     world.change("edge", json!({"adopt": null})).await?;
     eventually(SOON, || async {
@@ -258,6 +237,33 @@ async fn taken_over(workload: &str) -> Result<()> {
             .is_some()
     );
     world.still(&operator, "edge").await?;
+    Ok(())
+}
+
+/// What is taken over is ours, and fits those of before.
+async fn fits(world: &World, kind: ChildKind) -> Result<()> {
+    // What others said of workloads is gone, so that ours stands alone; what was said of objects stays.
+    let contour = get(world, ChildKind::Deployment, "contour").await?;
+    assert_eq!(
+        (names(&contour, "containers"), names(&contour, "volumes")),
+        (vec!["contour".to_owned()], vec!["certs".to_owned()])
+    );
+    assert_eq!(contour.labels().get("team").map(String::as_str), Some("edge"));
+    let envoy = get(world, kind, "envoy").await?;
+    assert_eq!(names(&envoy, "containers"), ["envoy"]);
+    assert!(envoy.annotations().contains_key(ADOPTED));
+    for name in ["contour", "envoy"] {
+        let service = get(world, ChildKind::Service, name).await?;
+        assert_eq!(
+            service.data["spec"]["selector"],
+            json!({"app": name}),
+            "both old and new pods are reached"
+        );
+    }
+    let service = get(world, ChildKind::Service, "envoy").await?;
+    assert_eq!(service.annotations().get("cloud").map(String::as_str), Some("tcp"));
+    let binding = get(world, ChildKind::RoleBinding, "contour").await?;
+    assert_ne!(binding.data["roleRef"]["name"], "contour-certgen");
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use steps::{install, nodes, orphaned, others, removal, rotation, serve, stock, upgrade};
-use world::{Images, World};
+use world::{Images, Power, World};
 
 /// Proves an installation in the cluster that KUBECONFIG names.
 ///
@@ -39,9 +39,19 @@ struct Arguments {
     /// The image of the application, from e2e/src/bin/echo.rs
     #[arg(long, env = "ECHO_IMAGE", default_value = "contour-cluster.local/echo:v1")]
     echo_image: String,
+    /// The command that cuts the power of the node that it is given; without it no node is killed
+    #[arg(long, env = "NODE_OFF", requires = "node_on")]
+    node_off: Option<String>,
+    /// The command that gives all nodes power
+    #[arg(long, env = "NODE_ON", requires = "node_off")]
+    node_on: Option<String>,
 }
 
 impl Arguments {
+    fn power(&self) -> Option<Power> {
+        Some(Power { off: self.node_off.clone()?, on: self.node_on.clone()? })
+    }
+
     fn images(self) -> Result<Images> {
         let (operator, envoy) = install::default_images(&install::read_manifest()?)?;
         let set = |value: Option<String>| value.filter(|value| !value.is_empty());
@@ -58,7 +68,7 @@ impl Arguments {
 /// A step of the story.
 type Step = (&'static str, fn(&World) -> BoxFuture<'_, Result<()>>);
 
-const STORY: [Step; 19] = [
+const STORY: [Step; 21] = [
     ("the cluster is clean", |world| install::clean_cluster(world).boxed()),
     ("install.yaml: the operator is available", |world| install::operator(world).boxed()),
     ("Contour 1.33.8 by its own manifests serves", |world| stock::serves(world).boxed()),
@@ -70,8 +80,10 @@ const STORY: [Step; 19] = [
     ("statuses and addresses of the routes", |world| serve::statuses(world).boxed()),
     ("two more classes on other ports", |world| others::beside(world).boxed()),
     ("a class that is taken is refused", |world| others::clash(world).boxed()),
+    ("a watched namespace is deleted, and held", |world| others::watched_namespace_ends(world).boxed()),
     ("another version of Contour, the same Envoys", |world| upgrade::contour(world).boxed()),
     ("a node is cordoned and drained", |world| nodes::drain(world).boxed()),
+    ("the power of that node is cut", |world| nodes::killed(world).boxed()),
     ("its Envoy leaves as well", |world| nodes::away(world).boxed()),
     ("the node returns", |world| nodes::returned(world).boxed()),
     ("its object is deleted with --cascade=orphan, and adopts", |world| orphaned::adopted(world).boxed()),
@@ -92,7 +104,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<()> {
-    let world = World::connect(arguments.images()?).await?;
+    let world = World::connect(arguments.power(), arguments.images()?).await?;
     let began = Instant::now();
     for (passed, (name, step)) in STORY.iter().enumerate() {
         let started = Instant::now();

@@ -26,6 +26,7 @@ pub(crate) const HTTP_PROXY: Kind = ("projectcontour.io/v1", "HTTPProxy");
 pub(crate) const INGRESS: Kind = ("networking.k8s.io/v1", "Ingress");
 pub(crate) const DEPLOYMENT: Kind = ("apps/v1", "Deployment");
 pub(crate) const DAEMON_SET: Kind = ("apps/v1", "DaemonSet");
+pub(crate) const CONFIG_MAP: Kind = ("v1", "ConfigMap");
 pub(crate) const SERVICE: Kind = ("v1", "Service");
 pub(crate) const POD: Kind = ("v1", "Pod");
 pub(crate) const NAMESPACE: Kind = ("v1", "Namespace");

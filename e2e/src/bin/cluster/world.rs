@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::Value;
+use tokio::process::Command;
 
 use crate::objects::{CONTOUR_DEPLOYMENT, Objects};
 use crate::traffic::Probe;
@@ -30,6 +31,8 @@ pub(crate) struct World {
     /// The nodes that pods run on, by name.
     pub(crate) nodes: Vec<Place>,
     pub(crate) images: Images,
+    /// Turns nodes off and on.
+    pub(crate) power: Option<Power>,
     /// Signs the certificates of hosts.
     pub(crate) ca: TestCa,
 }
@@ -60,9 +63,36 @@ pub(crate) struct Images {
     pub(crate) echo: String,
 }
 
+/// The commands that turn nodes off and on.
+pub(crate) struct Power {
+    /// Is given the name of a node.
+    pub(crate) off: String,
+    /// All nodes.
+    pub(crate) on: String,
+}
+
+impl Power {
+    /// Ends all that runs on a node, at once.
+    pub(crate) async fn off(&self, node: &str) -> Result<()> {
+        run(Command::new(&self.off).arg(node)).await
+    }
+
+    /// Starts the nodes that do not run.
+    pub(crate) async fn on(&self) -> Result<()> {
+        run(&mut Command::new(&self.on)).await
+    }
+}
+
+async fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().await.with_context(|| format!("{command:?}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "{command:?} ends with {}: {said}", output.status);
+    Ok(())
+}
+
 impl World {
     /// Connects to the cluster of `KUBECONFIG`, or says why it cannot be used.
-    pub(crate) async fn connect(images: Images) -> Result<Self> {
+    pub(crate) async fn connect(power: Option<Power>, images: Images) -> Result<Self> {
         // Fails only where the process has a provider already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::try_default().await.context(
@@ -73,7 +103,13 @@ impl World {
             nodes.len() >= 2,
             "the cluster needs two nodes that are ready and take pods, and has {nodes:?}"
         );
-        Ok(Self { objects: Objects::new(client), nodes, images, ca: TestCa::new("contour-e2e hosts")? })
+        Ok(Self {
+            objects: Objects::new(client),
+            nodes,
+            images,
+            power,
+            ca: TestCa::new("contour-e2e hosts")?,
+        })
     }
 
     /// The addresses of all nodes, as statuses list them.

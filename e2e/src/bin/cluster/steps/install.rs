@@ -5,8 +5,18 @@ use contour_e2e::repository_root;
 use contour_e2e::wait::eventually;
 use serde_json::Value;
 
-use crate::objects::{CONTOUR_DEPLOYMENT, DAEMON_SET, DEPLOYMENT, NAMESPACE, PART_OF};
-use crate::world::{CHANGE, EDGE, ROLLOUT, World};
+use crate::objects::{CONTOUR_DEPLOYMENT, DAEMON_SET, DEPLOYMENT, Kind, NAMESPACE, PART_OF};
+use crate::world::{EDGE, ROLLOUT, World};
+
+/// Kinds of children that belong to no namespace.
+const BEYOND: [Kind; 3] = [
+    ("networking.k8s.io/v1", "IngressClass"),
+    ("rbac.authorization.k8s.io/v1", "ClusterRole"),
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
+];
+
+/// What every child has.
+const OWNED: &str = "operator.projectcontour.io/contourdeployment-name";
 
 /// Where the operator runs.
 const OPERATOR: (&str, &str) = ("contour-operator", "contour-operator");
@@ -27,6 +37,12 @@ pub(crate) async fn clean_cluster(world: &World) -> Result<()> {
         let unfinished = serde_json::json!({"metadata": {"finalizers": null}});
         world.objects.begin_delete(CONTOUR_DEPLOYMENT, namespace, name).await?;
         let _ = world.objects.merge(CONTOUR_DEPLOYMENT, namespace, name, &unfinished).await;
+    }
+    // Nor does it remove then what no owner reference reaches.
+    for kind in BEYOND {
+        for object in world.objects.list(kind, OWNED).await? {
+            world.objects.begin_delete(kind, "", object.metadata.name.as_deref().unwrap_or_default()).await?;
+        }
     }
     let namespaces = world.objects.list(NAMESPACE, &mine).await?;
     for namespace in &namespaces {
@@ -97,7 +113,7 @@ async fn least_rights(world: &World) -> Result<()> {
 
 /// Waits until the example's `ContourDeployment` reports exactly these addresses.
 pub(crate) async fn until_addresses(world: &World, addresses: &[String]) -> Result<()> {
-    eventually(CHANGE, || async {
+    eventually(ROLLOUT, || async {
         let object = world.objects.get(CONTOUR_DEPLOYMENT, EDGE.0, EDGE.1).await?;
         let mut reported: Vec<&str> = object["status"]["addresses"]
             .as_array()

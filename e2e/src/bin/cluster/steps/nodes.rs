@@ -37,6 +37,32 @@ pub(crate) async fn drain(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// Cuts the power of the node that was drained: the others serve on, and the installation is well without it. With power it is back.
+pub(crate) async fn killed(world: &World) -> Result<()> {
+    let node = leaving(world);
+    let Some(power) = &world.power else {
+        println!("      left out: NODE_OFF and NODE_ON do not say how to turn a node off and on");
+        return Ok(());
+    };
+    let stay: Vec<&Place> = world.nodes.iter().filter(|other| other.name != node.name).collect();
+    let traffic = Traffic::start(stay.iter().flat_map(|node| serve::probes_of(world, node)));
+    power.off(&node.name).await?;
+    let mut addresses: Vec<String> = stay.iter().map(|node| node.address.to_string()).collect();
+    addresses.sort();
+    install::until_addresses(world, &addresses).await?;
+    serve::until_addresses(world, &addresses).await?;
+    let object = world.until_well(EDGE).await?;
+    anyhow::ensure!(object["status"]["envoy"]["ready"] == stay.len(), "its status is {}", object["status"]);
+    power.on().await?;
+    for probe in serve::probes_of(world, node) {
+        probe.until_answered().await?;
+    }
+    world.until_well(EDGE).await?;
+    install::until_addresses(world, &world.addresses()).await?;
+    println!("      {} requests to the other nodes, none failed", traffic.finish()?);
+    Ok(())
+}
+
 /// Taints the node so that its Envoy has to leave as well: a request that is under way is answered, its address leaves all
 /// statuses, and the others serve on.
 pub(crate) async fn away(world: &World) -> Result<()> {

@@ -5,12 +5,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use contour_e2e::wait::eventually;
 
+use serde_json::{Value, json};
+
 use super::serve::{self, APPS};
-use crate::objects::{CONTOUR_DEPLOYMENT, DAEMON_SET, DEPLOYMENT, HTTP_PROXY};
-use crate::world::{EDGE, World, condition};
+use crate::objects::{CONFIG_MAP, CONTOUR_DEPLOYMENT, DAEMON_SET, DEPLOYMENT, HTTP_PROXY, NAMESPACE};
+use crate::traffic::Traffic;
+use crate::world::{EDGE, ROLLOUT, World, condition};
 
 /// Where the other `ContourDeployment`s are.
 pub(crate) const OTHERS: &str = "e2e-others";
+
+/// A namespace that one of them watches besides that of the application.
+const WATCHED: &str = "e2e-watched";
 
 /// How long an impossible object may go without an explanation; the goal is a second, on an idle machine.
 const EXPLAINED: Duration = Duration::from_secs(5);
@@ -38,6 +44,43 @@ pub(crate) async fn beside(world: &World) -> Result<()> {
     let after = (generations(world).await?, serve::route_state(world).await?);
     anyhow::ensure!(before == after, "the first installation changed: {before:?} became {after:?}");
     Ok(())
+}
+
+/// A watched namespace is deleted, and its owner holds it: nothing else of the installation stops, and what is deleted of it comes again.
+pub(crate) async fn watched_namespace_ends(world: &World) -> Result<()> {
+    let internal = (OTHERS, "internal");
+    let probes = || world.nodes.iter().map(|node| node.http(8080, "internal.example.com"));
+    let watch = |namespaces: Value| json!({"spec": {"contour": {"watchNamespaces": namespaces}}});
+    world.objects.apply(include_str!("../manifests/watched.yaml")).await?;
+    world.objects.merge(CONTOUR_DEPLOYMENT, OTHERS, "internal", &watch(json!([APPS, WATCHED]))).await?;
+    world.until_well(internal).await?;
+    let traffic = Traffic::start(probes());
+    world.objects.begin_delete(NAMESPACE, "", WATCHED).await?;
+    let told = eventually(ROLLOUT, || async {
+        let object = world.objects.get(CONTOUR_DEPLOYMENT, OTHERS, "internal").await?;
+        let degraded = condition(&object, "Degraded") == "True";
+        anyhow::ensure!(degraded, "its status is {}", object["status"]);
+        Ok(object["status"]["reason"].clone())
+    })
+    .await?;
+    anyhow::ensure!(told == "NamespaceTerminating", "the reason is {told}");
+    println!("      {} requests, none failed", traffic.finish()?);
+    // What its own namespace lacks comes again, whatever that one cannot have.
+    let before = world.objects.get(DAEMON_SET, OTHERS, "envoy-internal").await?;
+    world.objects.begin_delete(DAEMON_SET, OTHERS, "envoy-internal").await?;
+    eventually(ROLLOUT, || async {
+        let set = world.objects.get(DAEMON_SET, OTHERS, "envoy-internal").await?;
+        let (is, was) = (&set["metadata"]["uid"], &before["metadata"]["uid"]);
+        anyhow::ensure!(is != was, "the DaemonSet is the one of before: {}", set["metadata"]);
+        Ok(())
+    })
+    .await?;
+    for probe in probes() {
+        probe.until_answered().await?;
+    }
+    world.objects.merge(CONTOUR_DEPLOYMENT, OTHERS, "internal", &watch(Value::Null)).await?;
+    world.objects.merge(CONFIG_MAP, WATCHED, "held", &json!({"metadata": {"finalizers": null}})).await?;
+    world.until_well(internal).await.map(drop)
 }
 
 /// One that asks for a class that is taken explains itself, makes nothing, and goes at once.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::objects::{HTTP_PROXY, INGRESS};
 use crate::traffic::Probe;
-use crate::world::{CHANGE, World};
+use crate::world::{CHANGE, ROLLOUT, World};
 
 /// Where the application and its routes are.
 pub(crate) const APPS: &str = "e2e-apps";
@@ -83,7 +83,7 @@ pub(crate) async fn statuses(world: &World) -> Result<()> {
 pub(crate) async fn until_addresses(world: &World, addresses: &[String]) -> Result<()> {
     let expected: BTreeSet<&str> = addresses.iter().map(String::as_str).collect();
     for (kind, name) in [(HTTP_PROXY, "www"), (INGRESS, "shop")] {
-        eventually(CHANGE, || async {
+        eventually(ROLLOUT, || async {
             let object = world.objects.get(kind, APPS, name).await?;
             let ingress = &object["status"]["loadBalancer"]["ingress"];
             let reported: BTreeSet<&str> =
