@@ -36,8 +36,8 @@ pub struct Owner {
     namespace: String,
     instance: String,
     uid: Option<String>,
-    /// The Roles and `RoleBindings` for what is served, by their name.
-    resources_role: String,
+    /// What the rights to what is served are called.
+    for_served: [String; 3],
     /// The name of each component's workload.
     workloads: [(Component, String); 2],
     /// What was orphaned is taken over.
@@ -57,7 +57,8 @@ impl Owner {
             namespace: names.namespace.clone(),
             instance: names.instance.clone(),
             uid: deployment.metadata.uid.clone().filter(|uid| !uid.is_empty()),
-            resources_role: names.resources_role.clone(),
+            for_served: [&names.served_binding, &names.former_resources_role, &names.former_cluster_role]
+                .map(String::clone),
             workloads: [(Component::Contour, names.contour.clone()), (Component::Envoy, names.envoy.clone())],
             adopts: deployment.spec.adopt,
             elsewhere: beyond(deployment, names).into_iter().chain(recorded.clone()).collect(),
@@ -143,9 +144,9 @@ impl Owner {
         self.uid.as_deref() == Some(uid)
     }
 
-    /// Whether a child is a right of Contour to what is served in one namespace. Nothing but that depends on it.
+    /// Whether a child is a right of Contour to what is served, somewhere.
     pub(crate) fn is_for_served(&self, child: &ChildRef) -> bool {
-        matches!(child.kind, ChildKind::Role | ChildKind::RoleBinding) && child.name == self.resources_role
+        child.kind.is_right() && self.for_served.contains(&child.name)
     }
 
     /// Which component a workload of this name is the one of.
@@ -178,15 +179,23 @@ fn recorded(told: &ChildReference, names: &Names) -> Option<ChildRef> {
         name: told.name.clone(),
     };
     let fits = match child.kind {
-        ChildKind::ClusterRole | ChildKind::ClusterRoleBinding => child.name == names.cluster_role,
-        ChildKind::Role | ChildKind::RoleBinding => child.name == names.resources_role,
+        ChildKind::ClusterRole => child.name == names.former_cluster_role,
+        ChildKind::ClusterRoleBinding => cluster_bindings(names).contains(&&child.name),
+        ChildKind::Role => child.name == names.former_resources_role,
+        ChildKind::RoleBinding => {
+            [&names.served_binding, &names.former_resources_role].contains(&&child.name)
+        }
         ChildKind::IngressClass => true,
         _ => false,
     };
     (fits && child.kind.namespaced() == child.namespace.is_some()).then_some(child)
 }
 
-/// The children that a `ContourDeployment` is to have where owner references do not reach.
+fn cluster_bindings(names: &Names) -> [&String; 3] {
+    [&names.served_binding, &names.namespaces_binding, &names.former_cluster_role]
+}
+
+/// The children that a `ContourDeployment` is to have where owner references do not reach, and those that earlier versions made.
 fn beyond(deployment: &ContourDeployment, names: &Names) -> BTreeSet<ChildRef> {
     let of = |kind, namespace: Option<&String>, name: &str| ChildRef {
         kind,
@@ -194,14 +203,18 @@ fn beyond(deployment: &ContourDeployment, names: &Names) -> BTreeSet<ChildRef> {
         name: name.to_owned(),
     };
     let mut children: BTreeSet<ChildRef> = [
-        of(ChildKind::ClusterRole, None, &names.cluster_role),
-        of(ChildKind::ClusterRoleBinding, None, &names.cluster_role),
+        of(ChildKind::ClusterRole, None, &names.former_cluster_role),
         of(ChildKind::IngressClass, None, &names.ingress_class),
     ]
     .into();
+    children.extend(cluster_bindings(names).map(|name| of(ChildKind::ClusterRoleBinding, None, name)));
     for namespace in watched_namespaces(deployment).iter().filter(|other| **other != names.namespace) {
-        for kind in [ChildKind::Role, ChildKind::RoleBinding] {
-            children.insert(of(kind, Some(namespace), &names.resources_role));
+        for (kind, name) in [
+            (ChildKind::RoleBinding, &names.served_binding),
+            (ChildKind::RoleBinding, &names.former_resources_role),
+            (ChildKind::Role, &names.former_resources_role),
+        ] {
+            children.insert(of(kind, Some(namespace), name));
         }
     }
     children
@@ -274,7 +287,9 @@ mod tests {
 
     #[test]
     fn a_child_is_what_is_proven_to_be_one() {
-        use ChildKind::{ClusterRole, ClusterRoleBinding, ConfigMap, DaemonSet, IngressClass, Role, Secret};
+        use ChildKind::{
+            ClusterRole, ClusterRoleBinding, ConfigMap, DaemonSet, IngressClass, Role, RoleBinding, Secret,
+        };
         let (cluster, resources) = ("contour-n.edge", "contour-resources-n.edge");
         let mut not_controller = controlled("own");
         not_controller["ownerReferences"][0]["controller"] = json!(false);
@@ -298,6 +313,19 @@ mod tests {
             // Elsewhere: by name and the UID that is noted; a reference means nothing there.
             (child(ClusterRole, "", cluster), noted(Some("own")), None),
             (child(ClusterRoleBinding, "", cluster), noted(Some("own")), None),
+            (child(ClusterRoleBinding, "", "contour.served.n.edge"), noted(Some("own")), None),
+            (child(ClusterRoleBinding, "", "contour.namespaces.n.edge"), noted(Some("own")), None),
+            (
+                child(ClusterRoleBinding, "", "contour.served.n.other"),
+                noted(Some("own")),
+                Some("is none of the objects"),
+            ),
+            (child(RoleBinding, "v", "contour.served.n.edge"), noted(Some("own")), None),
+            (
+                child(RoleBinding, "u", "contour.served.n.edge"),
+                noted(Some("own")),
+                Some("is none of the objects"),
+            ),
             (child(IngressClass, "", "c"), noted(Some("own")), None),
             (child(IngressClass, "", "former"), noted(Some("own")), None),
             (child(IngressClass, "", "another"), noted(Some("own")), Some("is none of the objects")),

@@ -203,8 +203,13 @@ impl Writer {
                 self.change(&reference, &live, patch).await?;
             }
             self.hand_over_replicas(&reference, &live, &wanted).await?;
-            // Not over another object that took its place.
-            wanted.metadata.uid.clone_from(&live.metadata.uid);
+            if child.kind.is_binding() && live.data["roleRef"] != wanted.data["roleRef"] {
+                // What a binding refers to cannot be changed in place.
+                self.delete(&reference, &live).await?;
+            } else {
+                // Not over another object that took its place.
+                wanted.metadata.uid.clone_from(&live.metadata.uid);
+            }
             if child.kind == ChildKind::Secret {
                 // Nor over a later one: whoever led before, and wakes up, would put an authority back that was followed by another.
                 wanted.metadata.resource_version.clone_from(&live.metadata.resource_version);

@@ -89,6 +89,13 @@ pub enum Error {
     /// Certificates could not be made.
     #[error("the certificates cannot be made: {0}")]
     Certificates(String),
+    /// What Contour is to be given is not there.
+    #[error(
+        "the cluster has no ClusterRole {}, so that Contour cannot be given its rights; those that it has it keeps; apply the \
+         bundle/install.yaml that belongs to this version of the operator",
+        .0.join(" and ")
+    )]
+    RolesMissing(Vec<&'static str>),
     /// Several things went wrong, each of which stopped something else.
     #[error("several errors")]
     Several(Vec<Error>),
@@ -101,6 +108,7 @@ impl Error {
             Self::Write(error) => error.category(),
             Self::Own { source, .. } | Self::Read { source, .. } => category(source),
             Self::Certificates(_) => "Certificates",
+            Self::RolesMissing(_) => "RoleMissing",
             Self::Several(all) => all.first().map_or("Unknown", Self::category),
         }
     }

@@ -1,6 +1,7 @@
 //! What these tests share.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
 
@@ -11,6 +12,7 @@ use contour_crds::{ContourDeployment, ContourPolicy, all_crds};
 use contour_e2e::apiserver::ApiServer;
 use contour_e2e::wait::{SOON, eventually};
 use contour_k8s::always_leading;
+use contour_operator::build::FixedRole;
 use contour_operator::child::{ChildKind, ChildRef};
 use contour_operator::controller::{Controller, Settings};
 use contour_operator::defaults::Defaults;
@@ -20,6 +22,7 @@ use contour_operator::observe::reference;
 use contour_operator::reconcile::Clock;
 use contour_operator::status::{condition, find};
 use jiff::Timestamp;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use prometheus_client::encoding::text::encode;
@@ -44,6 +47,7 @@ impl World {
         let client = api.client().await?;
         let rule = json!({"name": "all", "namespaces": ["*"], "images": ["*"], "hostNetwork": true, "volumes": ["*"], "watchNamespaces": ["*"]});
         set_policy(&client, OPEN, &json!([rule])).await?;
+        set_roles(&client).await?;
         let namespace = api.namespace(prefix).await?;
         let kubelet = Kubelet::start(&client, &namespace);
         Ok(Self { client, namespace, kubelet })
@@ -218,6 +222,24 @@ impl World {
         versions.insert("status".to_owned(), status);
         Ok(versions)
     }
+}
+
+/// Makes the roles of the operator's manifest that it gives to Contour.
+pub(crate) async fn set_roles(client: &Client) -> Result<()> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bundle/operator.yaml");
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&std::fs::read_to_string(manifest)?)?;
+    let fixed = FixedRole::ALL.map(FixedRole::name);
+    let api: Api<ClusterRole> = Api::all(client.clone());
+    let mut made = 0;
+    for document in documents {
+        let role = document["metadata"]["name"].as_str().filter(|name| fixed.contains(name));
+        if let Some(name) = role.filter(|_| document["kind"] == "ClusterRole") {
+            api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&document)).await?;
+            made += 1;
+        }
+    }
+    anyhow::ensure!(made == fixed.len(), "the manifest has {made} of the roles {fixed:?}");
+    Ok(())
 }
 
 /// The policy of tests that are not about policy: everybody may have everything.
