@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::certificates::ask::{Asker, LIMIT};
 use crate::defaults::Defaults;
 use crate::events::Teller;
 use crate::metrics::Metrics;
@@ -77,6 +78,7 @@ impl Controller {
         let context = Context {
             caches,
             writer: Writer::new(client.clone(), leading.clone(), metrics.clone()),
+            asker: Asker::new(LIMIT, sender.clone()),
             teller: Teller::new(client.clone(), identity),
             client,
             metrics,

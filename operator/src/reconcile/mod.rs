@@ -36,6 +36,7 @@ use kube::{Client, Resource as _, ResourceExt as _};
 use serde_json::json;
 use thiserror::Error;
 
+use crate::certificates::ask::Asker;
 use crate::child::ChildRef;
 use crate::defaults::Defaults;
 use crate::events::{Teller, notices, strangers};
@@ -192,6 +193,8 @@ pub struct Context {
     pub writer: Writer,
     /// Writes Events.
     pub teller: Teller,
+    /// Asks pods which certificates they work with.
+    pub asker: Asker,
     /// What Prometheus sees.
     pub metrics: Metrics,
     /// The operator's settings.
@@ -253,6 +256,7 @@ impl Context {
 
     fn forget(&self, deployment: &ContourDeployment, last: &ContourDeploymentStatus) {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(&ObjectRef::from_obj(deployment));
+        self.asker.forget(&ObjectRef::from_obj(deployment));
         let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
         self.metrics.forget(&namespace, &name, last);
     }
