@@ -41,6 +41,8 @@ pub struct Settings {
     pub defaults: Defaults,
     /// Where to look for `ContourDeployment`s; empty: everywhere.
     pub watch_namespaces: BTreeSet<String>,
+    /// Namespace and name of the Lease, joined by a slash, by which other operators know this one; `None`: it has none.
+    pub operator: Option<String>,
     /// The name of the `ContourPolicy` to obey.
     pub policy: String,
     /// The namespace that the operator runs in.
@@ -68,6 +70,7 @@ impl Controller {
             identity,
             defaults,
             watch_namespaces,
+            operator,
             policy,
             namespace,
             metrics,
@@ -84,6 +87,7 @@ impl Controller {
             metrics,
             defaults,
             watch_namespaces,
+            operator,
             policy,
             built_in: built_in(&namespace),
             clock,

@@ -26,6 +26,9 @@ pub const OWNER_NAMESPACE: &str = "operator.projectcontour.io/contourdeployment-
 /// Annotation of every child that no owner reference reaches: the UID of its `ContourDeployment`.
 pub const OWNER_UID: &str = "operator.projectcontour.io/contourdeployment-uid";
 
+/// Annotation of a `ContourDeployment`: the operator that works on it, by namespace and name of its Lease.
+pub const OPERATED_BY: &str = "operator.projectcontour.io/operated-by";
+
 /// Label of a namespace whose owner lets the installations of another one read its objects, Secrets included: the name of that other one.
 pub const WATCHED_BY: &str = "operator.projectcontour.io/watched-by";
 

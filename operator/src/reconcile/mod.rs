@@ -5,6 +5,7 @@
 
 pub mod addresses;
 mod certificates;
+pub mod claim;
 mod contest;
 mod deadlines;
 mod envoy;
@@ -49,6 +50,7 @@ use crate::problem::Problem;
 use crate::status::{Report, status};
 use crate::writer::{WriteError, Writer, category};
 use addresses::Addresses;
+use claim::{Other, claim};
 use contest::Contests;
 use deadlines::Deadlines;
 use rollout::Because;
@@ -58,6 +60,9 @@ const REGULAR: Duration = Duration::from_mins(5);
 
 /// When to look again while something is waited for that may come without an event.
 const SOON: Duration = Duration::from_secs(15);
+
+/// When to look again at what another operator has.
+const OTHERS: Duration = Duration::from_secs(30);
 
 /// When to look again at what changed under our hands, unless its event comes first.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -74,7 +79,7 @@ pub enum Error {
     /// The `ContourDeployment` could not be written.
     #[error("the {what} of the ContourDeployment cannot be written")]
     Own {
-        /// "status" or "finalizer".
+        /// "status", "finalizer" or "operator".
         what: &'static str,
         /// What happened.
         source: Box<kube::Error>,
@@ -201,6 +206,8 @@ pub struct Context {
     pub defaults: Defaults,
     /// Where to look for `ContourDeployment`s; empty: everywhere.
     pub watch_namespaces: BTreeSet<String>,
+    /// What this operator is called: namespace and name of its Lease. `None`: it has none, and leaves no name.
+    pub operator: Option<String>,
     /// The name of the `ContourPolicy` to obey.
     pub policy: String,
     /// The rules that hold while there is none.
@@ -230,6 +237,8 @@ pub struct Memory {
     again: Option<Duration>,
     /// The UIDs of its pods. When they end, what proves that they are its own may be gone before them.
     pods: BTreeSet<String>,
+    /// Another operator that has it.
+    other: Option<Other>,
     /// Which objects with our labels that are not ours were told.
     strangers: BTreeSet<String>,
 }
@@ -282,6 +291,7 @@ pub async fn reconcile(deployment: Arc<ContourDeployment>, context: Arc<Context>
     }
     context.caches.filled().await;
     let started = Instant::now();
+    let Some(deployment) = claim(deployment, &context).await? else { return Ok(Action::requeue(OTHERS)) };
     let before = known_status(&deployment, &context);
     let look = if deployment.metadata.deletion_timestamp.is_none() {
         steps::look(&deployment, &before, &context).await

@@ -23,4 +23,5 @@ mod rights;
 mod rotation;
 mod support;
 mod switches;
+mod two;
 mod undefined;

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use contour_e2e::apiserver::{self, ApiServer};
 use contour_e2e::wait::SOON;
 use contour_k8s::{Election, LeaseSettings};
+use contour_operator::names::OPERATED_BY;
 use contour_operator::status::condition;
 use hyper::{Method, Request};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
@@ -179,6 +180,9 @@ async fn the_rights_of_the_manifest_are_enough_and_all_are_used() -> Result<()> 
     // That Envoy's pods cannot be made is told in Events, which are read then.
     enforce(&world, json!("baseline")).await?;
     let deployment = world.create("edge", everything).await?;
+    // Another operator had it.
+    let noted = Patch::Merge(json!({"metadata": {"annotations": {OPERATED_BY: format!("{other}/gone")}}}));
+    world.deployments().patch("edge", &PatchParams::default(), &noted).await?;
     let former = former::make(&world, &deployment, &[world.namespace.as_str(), other.as_str()]).await?;
     let operator = Operator::of(&client, &[&world.namespace], defaults());
     world.condition("edge", condition::DEGRADED, true, "FailedCreate").await?;

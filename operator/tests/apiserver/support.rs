@@ -310,12 +310,23 @@ impl Operator {
         leading: watch::Receiver<bool>,
         clock: Clock,
     ) -> Self {
-        Self::with(client, namespaces, leading, clock, defaults(), OPEN)
+        Self::with(client, namespaces, leading, clock, (defaults(), OPEN, None))
+    }
+
+    /// One that leads, and is known to others by this Lease.
+    pub(crate) fn called(
+        client: &Client,
+        namespaces: &[&str],
+        clock: Clock,
+        defaults: Defaults,
+        lease: &str,
+    ) -> Self {
+        Self::with(client, namespaces, always_leading(), clock, (defaults, OPEN, Some(lease)))
     }
 
     /// One that obeys this policy.
     pub(crate) fn under(client: &Client, namespaces: &[&str], policy: &str) -> Self {
-        Self::with(client, namespaces, always_leading(), Arc::new(Timestamp::now), defaults(), policy)
+        Self::with(client, namespaces, always_leading(), Arc::new(Timestamp::now), (defaults(), policy, None))
     }
 
     fn with(
@@ -323,8 +334,7 @@ impl Operator {
         namespaces: &[&str],
         leading: watch::Receiver<bool>,
         clock: Clock,
-        defaults: Defaults,
-        policy: &str,
+        (defaults, policy, lease): (Defaults, &str, Option<&str>),
     ) -> Self {
         let mut registry = Registry::default();
         let settings = Settings {
@@ -333,6 +343,7 @@ impl Operator {
             identity: "operator_1".to_owned(),
             defaults,
             watch_namespaces: namespaces.iter().map(|&namespace| namespace.to_owned()).collect(),
+            operator: lease.map(str::to_owned),
             policy: policy.to_owned(),
             namespace: "contour-operator".to_owned(),
             metrics: Metrics::register(&mut registry),
@@ -345,7 +356,7 @@ impl Operator {
 
     /// One of another version, that leads.
     pub(crate) fn of(client: &Client, namespaces: &[&str], defaults: Defaults) -> Self {
-        Self::with(client, namespaces, always_leading(), Arc::new(Timestamp::now), defaults, OPEN)
+        Self::with(client, namespaces, always_leading(), Arc::new(Timestamp::now), (defaults, OPEN, None))
     }
 
     /// Ends it, as a signal would.
