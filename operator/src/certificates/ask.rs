@@ -119,7 +119,7 @@ impl Asker {
 
     /// What each of these pods, which are ready, is known to work with, as of the last answer. One that was not asked yet is known to have
     /// nothing. Does not wait: who is to be asked now is asked from now on, and `whose` is told when that came to its end.
-    pub fn peers(&self, whose: &Trigger, questions: Vec<Question>) -> Vec<Peer> {
+    pub fn peers(&self, whose: &Trigger, questions: &[Question]) -> Vec<Peer> {
         let mut all = self.shared.known();
         let known = all.entry(whose.clone()).or_default();
         let uids: HashSet<String> = questions.iter().filter_map(|question| question.pod.uid()).collect();
@@ -299,11 +299,11 @@ mod tests {
         let mut pods = Pods::start().await;
         let questions: Vec<_> = (0..200).map(|uid| question(uid, pods.port)).collect();
         // This is no future: nothing is waited for.
-        let peers = asker.peers(&whose, questions.clone());
+        let peers = asker.peers(&whose, &questions);
         assert!(peers.len() == 200 && peers.iter().all(|peer| peer.credentials == Some(nothing())));
         pods.accepted(AT_ONCE_OF_ONE).await;
         // Nor does another look ask anyone else.
-        assert_eq!(asker.peers(&whose, questions.clone()).len(), 200);
+        assert_eq!(asker.peers(&whose, &questions).len(), 200);
         // Another one comes when one ends, and no sooner.
         for more in 1..=50 {
             assert_eq!(pods.open.load(Ordering::SeqCst), AT_ONCE_OF_ONE);
@@ -322,8 +322,8 @@ mod tests {
         let asker = Asker::new(Duration::from_hours(1), triggers);
         let mut pods = Pods::start().await;
         for name in ["a", "b", "c"] {
-            let questions = (0..AT_ONCE_OF_ONE).map(|uid| question(uid, pods.port)).collect();
-            asker.peers(&ObjectRef::new(name).within("n"), questions);
+            let questions: Vec<_> = (0..AT_ONCE_OF_ONE).map(|uid| question(uid, pods.port)).collect();
+            asker.peers(&ObjectRef::new(name).within("n"), &questions);
         }
         pods.accepted(AT_ONCE).await;
         pods.answers.add_permits(1);
@@ -340,9 +340,9 @@ mod tests {
         pods.answers.add_permits(8);
         let mut questions = vec![question(1, pods.port), question(2, 0)];
         questions[0].current = Some(nothing());
-        asker.peers(&whose, questions.clone());
+        asker.peers(&whose, &questions);
         assert_eq!(triggered.recv().await, Some(whose.clone()));
-        let peers = asker.peers(&whose, questions);
+        let peers = asker.peers(&whose, &questions);
         let said: Vec<_> = peers.into_iter().map(|peer| peer.credentials).collect();
         assert_eq!(said, [Some(nothing()), None], "who cannot be asked does not say");
         assert_eq!(*pods.accepted.borrow(), 1, "who has read its Secret is not asked again at once");

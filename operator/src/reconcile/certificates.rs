@@ -123,7 +123,7 @@ fn peers(
             |pod: &Arc<_>| Question { party, pod: Arc::clone(pod), port, current: current.clone() };
         questions.extend(pods.iter().filter(|pod| is_ready(pod)).map(question));
     }
-    let mut peers = context.asker.peers(whose, questions);
+    let mut peers = context.asker.peers(whose, &questions);
     // What may turn out to be ours is not asked, as it may be anyone's: it is given time, as a pod that does not answer is.
     let unproven = live.unproven.iter().filter(|(_, pod)| is_ready(pod));
     peers.extend(unproven.map(|(component, _)| Peer { party: party(*component), credentials: None }));

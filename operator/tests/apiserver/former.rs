@@ -94,6 +94,25 @@ async fn noted(api: &ApiServer, user: &str) -> Result<(Client, Requests)> {
     Ok((ClientBuilder::try_from(config)?.with_layer(&MapRequestLayer::new(note)).build(), requests))
 }
 
+/// Fails unless each of the former came to its end after all bindings of the same place were made.
+fn followed_in_order(requests: &[String], former: &[ChildRef], bindings: &[ChildRef]) -> Result<()> {
+    let first = |method: &str, child: &ChildRef| {
+        let place = child.namespace.as_deref().map(|namespace| format!("/namespaces/{namespace}/"));
+        let is_it = |line: &&String| {
+            line.starts_with(method)
+                && line.ends_with(&format!("/{}", child.name))
+                && place.as_ref().is_none_or(|place| line.contains(place))
+        };
+        requests.iter().position(|line| is_it(&line)).with_context(|| format!("no {method} of {child}"))
+    };
+    for child in former {
+        for binding in bindings.iter().filter(|binding| binding.namespace == child.namespace) {
+            assert!(first("PATCH", binding)? < first("DELETE", child)?, "{binding} came after {child} went");
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn rights_of_earlier_versions_are_followed_without_a_gap() -> Result<()> {
     if apiserver::is_left_out() {
@@ -149,20 +168,7 @@ async fn rights_of_earlier_versions_are_followed_without_a_gap() -> Result<()> {
         assert!(world.exists(binding).await?, "{binding} is missing");
     }
     let requests = requests.lock().expect("nobody panics with it").clone();
-    let first = |method: &str, child: &ChildRef| {
-        let place = child.namespace.as_deref().map(|namespace| format!("/namespaces/{namespace}/"));
-        let is_it = |line: &&String| {
-            line.starts_with(method)
-                && line.ends_with(&format!("/{}", child.name))
-                && place.as_ref().is_none_or(|place| line.contains(place))
-        };
-        requests.iter().position(|line| is_it(&line)).with_context(|| format!("no {method} of {child}"))
-    };
-    for child in &former {
-        for binding in bindings.iter().filter(|binding| binding.namespace == child.namespace) {
-            assert!(first("PATCH", binding)? < first("DELETE", child)?, "{binding} came after {child} went");
-        }
-    }
+    followed_in_order(&requests, &former, &bindings)?;
     assert_eq!(world.api(&contour).get(&contour.name).await?.metadata.generation, before, "Contour restarts");
     Ok(())
 }
