@@ -15,6 +15,7 @@
 
 pub mod apply;
 pub mod build;
+pub mod capabilities;
 pub mod certificates;
 pub mod child;
 pub mod clash;

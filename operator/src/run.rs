@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::capabilities;
 use crate::cli::{ConnectionFlags, ImageFlags, LeaderElectionFlags, LogLevel, RunArgs};
 use crate::controller::{Controller, Settings};
 use crate::defaults::Defaults;
@@ -46,6 +47,11 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let hung = HungRequests::default();
     hung.register(registry.sub_registry_with_prefix("contour_operator"));
     let client = connect(&client_source(&args.kubernetes.connection), &hung).await?;
+    // Beside all else: who may do little does what it may.
+    tokio::spawn({
+        let client = client.clone();
+        async move { capabilities::tell(&client).await }
+    });
     let mut tasks = Tasks::new(token.clone());
     let operator = called(&args.leader_election);
     let name = identity();

@@ -6,6 +6,7 @@ mod bad;
 mod binary;
 mod bootstrap;
 mod cannot;
+mod capable;
 mod deletion;
 mod diff;
 mod former;
