@@ -17,13 +17,13 @@ use serde::Serialize;
 pub enum ChildKind {
     /// Whom the pods act as.
     ServiceAccount,
-    /// What the controller may do in one namespace.
+    /// What the controller may do in one namespace. Made by earlier versions, and removed.
     Role,
-    /// Grants a `Role`.
+    /// Grants a fixed `ClusterRole` in one namespace.
     RoleBinding,
-    /// What the controller may do everywhere.
+    /// What the controller may do everywhere. Made by earlier versions, and removed.
     ClusterRole,
-    /// Grants a `ClusterRole`.
+    /// Grants a fixed `ClusterRole` everywhere.
     ClusterRoleBinding,
     /// The class that is served.
     IngressClass,
@@ -87,6 +87,21 @@ impl ChildKind {
     /// True unless objects of this kind belong to the whole cluster.
     pub fn namespaced(self) -> bool {
         !matches!(self, Self::ClusterRole | Self::ClusterRoleBinding | Self::IngressClass)
+    }
+
+    /// True for what gives rights, or says which.
+    pub fn is_right(self) -> bool {
+        self.is_role() || self.is_binding()
+    }
+
+    /// True for what earlier versions made for each installation, where there are fixed roles now.
+    pub fn is_role(self) -> bool {
+        matches!(self, Self::Role | Self::ClusterRole)
+    }
+
+    /// True for what refers to a role, for good.
+    pub fn is_binding(self) -> bool {
+        matches!(self, Self::RoleBinding | Self::ClusterRoleBinding)
     }
 
     /// The kind of this name, such as `DaemonSet`.

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::certificates::ask::{Asker, LIMIT};
 use crate::defaults::Defaults;
 use crate::events::Teller;
 use crate::metrics::Metrics;
@@ -40,6 +41,8 @@ pub struct Settings {
     pub defaults: Defaults,
     /// Where to look for `ContourDeployment`s; empty: everywhere.
     pub watch_namespaces: BTreeSet<String>,
+    /// Namespace and name of the Lease, joined by a slash, by which other operators know this one; `None`: it has none.
+    pub operator: Option<String>,
     /// The name of the `ContourPolicy` to obey.
     pub policy: String,
     /// The namespace that the operator runs in.
@@ -67,6 +70,7 @@ impl Controller {
             identity,
             defaults,
             watch_namespaces,
+            operator,
             policy,
             namespace,
             metrics,
@@ -77,11 +81,13 @@ impl Controller {
         let context = Context {
             caches,
             writer: Writer::new(client.clone(), leading.clone(), metrics.clone()),
+            asker: Asker::new(LIMIT, sender.clone()),
             teller: Teller::new(client.clone(), identity),
             client,
             metrics,
             defaults,
             watch_namespaces,
+            operator,
             policy,
             built_in: built_in(&namespace),
             clock,

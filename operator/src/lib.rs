@@ -17,6 +17,7 @@
 pub mod adoption;
 pub mod apply;
 pub mod build;
+pub mod capabilities;
 pub mod certificates;
 pub mod child;
 pub mod clash;

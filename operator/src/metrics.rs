@@ -51,6 +51,12 @@ struct ConditionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ObjectLabels {
+    namespace: String,
+    name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct VersionLabels {
     namespace: String,
     name: String,
@@ -70,6 +76,7 @@ pub struct Metrics {
     certificates: Family<CertificateLabels, Gauge>,
     conditions: Family<ConditionLabels, Gauge>,
     versions: Family<VersionLabels, Gauge>,
+    others: Family<ObjectLabels, Gauge>,
     leader: Gauge,
 }
 
@@ -85,6 +92,7 @@ impl Metrics {
             certificates: Family::default(),
             conditions: Family::default(),
             versions: Family::default(),
+            others: Family::default(),
             leader: Gauge::default(),
         };
         let m = metrics.clone();
@@ -119,6 +127,11 @@ impl Metrics {
             "Always 1: the versions that a component of a ContourDeployment runs and should run",
             m.versions,
         );
+        registry.register(
+            "other_operator",
+            "1 for a ContourDeployment that another operator has, which this one leaves alone",
+            m.others,
+        );
         registry.register("leader", "1 while this process holds the lease, else 0", m.leader);
         metrics
     }
@@ -152,6 +165,16 @@ impl Metrics {
     /// Whether this process leads.
     pub(crate) fn leads(&self, leads: bool) {
         self.leader.set(leads.into());
+    }
+
+    /// Whether another operator has a `ContourDeployment`.
+    pub(crate) fn stands_back(&self, namespace: &str, name: &str, back: bool) {
+        let labels = ObjectLabels { namespace: namespace.to_owned(), name: name.to_owned() };
+        if back {
+            self.others.get_or_create(&labels).set(1);
+        } else {
+            self.others.remove(&labels);
+        }
     }
 
     /// What is known of a `ContourDeployment`, given what was known before.

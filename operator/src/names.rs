@@ -26,6 +26,9 @@ pub const OWNER_NAMESPACE: &str = "operator.projectcontour.io/contourdeployment-
 /// Annotation of every child that no owner reference reaches: the UID of its `ContourDeployment`.
 pub const OWNER_UID: &str = "operator.projectcontour.io/contourdeployment-uid";
 
+/// Annotation of a `ContourDeployment`: the operator that works on it, by namespace and name of its Lease.
+pub const OPERATED_BY: &str = "operator.projectcontour.io/operated-by";
+
 /// Label of a namespace whose owner lets the installations of another one read its objects, Secrets included: the name of that other one.
 pub const WATCHED_BY: &str = "operator.projectcontour.io/watched-by";
 
@@ -51,8 +54,8 @@ pub struct Names {
     pub namespace: String,
     /// Name of the `ContourDeployment`.
     pub instance: String,
-    /// The controller: Deployment, Service, ServiceAccount, Role, RoleBinding, PodDisruptionBudget, HorizontalPodAutoscaler,
-    /// ContourConfiguration.
+    /// The controller: Deployment, Service, ServiceAccount, PodDisruptionBudget, HorizontalPodAutoscaler, ContourConfiguration. Role and
+    /// RoleBinding of earlier versions.
     pub contour: String,
     /// Envoy: DaemonSet or Deployment, Service, ServiceAccount, PodDisruptionBudget.
     pub envoy: String,
@@ -66,10 +69,16 @@ pub struct Names {
     pub ca_secret: String,
     /// Lease of the controllers.
     pub lease: String,
-    /// ClusterRole and ClusterRoleBinding.
-    pub cluster_role: String,
-    /// Role and RoleBinding in each watched namespace.
-    pub resources_role: String,
+    /// RoleBinding to what the controller may do in its own namespace.
+    pub own_binding: String,
+    /// To what is served: RoleBinding in each watched namespace, or ClusterRoleBinding.
+    pub served_binding: String,
+    /// ClusterRoleBinding for reading namespaces.
+    pub namespaces_binding: String,
+    /// ClusterRole and ClusterRoleBinding of earlier versions.
+    pub former_cluster_role: String,
+    /// Role and RoleBinding of earlier versions, in each watched namespace.
+    pub former_resources_role: String,
     /// The IngressClass.
     pub ingress_class: String,
 }
@@ -99,8 +108,12 @@ impl Names {
             ca_secret: derived("contour-ca"),
             lease: derived("leader-elect"),
             // No dash between the two: `a-b` and `c` would be called as `a` and `b-c`.
-            cluster_role: format!("contour-{namespace}.{instance}"),
-            resources_role: format!("contour-resources-{namespace}.{instance}"),
+            former_cluster_role: format!("contour-{namespace}.{instance}"),
+            former_resources_role: format!("contour-resources-{namespace}.{instance}"),
+            // What a binding refers to cannot be changed: these names are none of those that earlier versions used, for whatever object.
+            own_binding: if stock { "contour.own".to_owned() } else { format!("contour.own.{instance}") },
+            served_binding: format!("contour.served.{namespace}.{instance}"),
+            namespaces_binding: format!("contour.namespaces.{namespace}.{instance}"),
             ingress_class: deployment
                 .spec
                 .ingress_class_name

@@ -13,6 +13,7 @@ use contour_crds::{ContourDeployment, ContourPolicy};
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{Namespace, Node, NodeStatus, Pod};
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::api::Api;
 use kube::core::DynamicObject;
 use kube::runtime::WatchStreamExt as _;
@@ -24,6 +25,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::build::FixedRole;
 use crate::child::{ChildKind, ChildRef};
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -51,6 +53,8 @@ pub struct Caches {
     policies: Store<ContourPolicy>,
     /// The namespaces that consent to be watched.
     namespaces: Store<Namespace>,
+    /// What controllers are given, as far as the cluster has it.
+    roles: BTreeMap<FixedRole, Store<ClusterRole>>,
     children: BTreeMap<ChildKind, Store<DynamicObject>>,
     pods: Store<Pod>,
     replica_sets: Store<ReplicaSet>,
@@ -76,6 +80,7 @@ impl Caches {
         // Nodes are not waited for: one that is not known counts as ready.
         let kinds = ChildKind::ALL.map(|kind| kind.to_string()).into_iter();
         let kinds = kinds.chain([DEPLOYMENT, POLICY, NAMESPACE, POD, REPLICA_SET].map(str::to_owned));
+        let kinds = kinds.chain(FixedRole::ALL.map(role_name));
         let (filling, awaited) = watch::channel(kinds.collect());
         let telling = Telling {
             triggers: triggers.clone(),
@@ -84,6 +89,12 @@ impl Caches {
             filling,
             metrics: metrics.clone(),
         };
+        let (mut roles, mut roles_writers) = (BTreeMap::new(), Vec::new());
+        for role in FixedRole::ALL {
+            let (reader, writer) = store();
+            roles.insert(role, reader);
+            roles_writers.push((role, writer));
+        }
         let mut children = BTreeMap::new();
         let mut writers = Vec::new();
         for kind in ChildKind::ALL {
@@ -98,12 +109,14 @@ impl Caches {
             deployments: deployments_writer,
             policies: policies_writer,
             namespaces: namespaces_writer,
+            roles: roles_writers,
             pods: pods_writer,
             replica_sets: replica_sets_writer,
             nodes: nodes_writer,
             children: writers,
         };
-        let caches = Self { deployments, policies, namespaces, children, pods, replica_sets, nodes, awaited };
+        let caches =
+            Self { deployments, policies, namespaces, roles, children, pods, replica_sets, nodes, awaited };
         (caches, watches)
     }
 
@@ -119,6 +132,12 @@ impl Caches {
     /// The policy, if there is one.
     pub fn policy(&self) -> Option<Arc<ContourPolicy>> {
         self.policies.state().into_iter().next()
+    }
+
+    /// The fixed roles that the cluster does not have.
+    pub fn missing_roles(&self) -> Vec<FixedRole> {
+        let missing = self.roles.iter().filter(|(_, store)| store.state().is_empty());
+        missing.map(|(role, _)| *role).collect()
     }
 
     /// Whether a namespace consents to be watched by the installations of another.
@@ -154,6 +173,7 @@ pub struct Watches {
     deployments: Writer<ContourDeployment>,
     policies: Writer<ContourPolicy>,
     namespaces: Writer<Namespace>,
+    roles: Vec<(FixedRole, Writer<ClusterRole>)>,
     pods: Writer<Pod>,
     replica_sets: Writer<ReplicaSet>,
     nodes: Writer<Node>,
@@ -170,6 +190,7 @@ impl Watches {
             deployments,
             policies,
             namespaces,
+            roles,
             pods,
             replica_sets,
             nodes,
@@ -196,6 +217,9 @@ impl Watches {
             ..Source::of(NAMESPACE, &client, labelled(WATCHED_BY), namespaces)
         };
         running.spawn(namespaces.keep(telling.clone(), token.clone()));
+        for (role, writer) in roles {
+            running.spawn(watched_role(&client, role, writer).keep(telling.clone(), token.clone()));
+        }
         running.spawn(watched_nodes(&client, nodes).keep(telling.clone(), token.clone()));
         let pods = Source { whose: owner, ..Source::of(POD, &client, labelled(OWNER_NAME), pods) };
         running.spawn(pods.keep(telling.clone(), token.clone()));
@@ -388,6 +412,21 @@ impl Telling {
             _ => "",
         };
         tracing::warn!(kind, cause, "a watch does not work: {:#}{way_out}", anyhow::Error::from(error));
+    }
+}
+
+/// What the watch of a fixed role is told as.
+fn role_name(role: FixedRole) -> String {
+    format!("ClusterRole {}", role.name())
+}
+
+/// The watch of one fixed role: everyone is told when it comes or goes.
+fn watched_role(client: &Client, role: FixedRole, cache: Writer<ClusterRole>) -> Source<ClusterRole> {
+    let only = watcher::Config::default().fields(&format!("metadata.name={}", role.name()));
+    Source {
+        trim: |role: &mut ClusterRole| (role.rules, role.aggregation_rule) = <_>::default(),
+        shared: Some(|_| String::new()),
+        ..Source::of(&role_name(role), client, only, cache)
     }
 }
 

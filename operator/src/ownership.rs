@@ -42,8 +42,8 @@ pub struct Owner {
     namespace: String,
     instance: String,
     uid: Option<String>,
-    /// The Roles and `RoleBindings` for what is served, by their name.
-    resources_role: String,
+    /// What the rights to what is served are called.
+    for_served: [String; 3],
     /// The name of each component's workload.
     workloads: [(Component, String); 2],
     /// What was orphaned is taken over.
@@ -65,7 +65,8 @@ impl Owner {
             namespace: names.namespace.clone(),
             instance: names.instance.clone(),
             uid: deployment.metadata.uid.clone().filter(|uid| !uid.is_empty()),
-            resources_role: names.resources_role.clone(),
+            for_served: [&names.served_binding, &names.former_resources_role, &names.former_cluster_role]
+                .map(String::clone),
             workloads: [(Component::Contour, names.contour.clone()), (Component::Envoy, names.envoy.clone())],
             adopts: deployment.spec.adopt,
             here: if deployment.spec.names == Some(NameScheme::Stock) {
@@ -172,9 +173,9 @@ impl Owner {
         self.uid.as_deref() == Some(uid)
     }
 
-    /// Whether a child is a right of Contour to what is served in one namespace. Nothing but that depends on it.
+    /// Whether a child is a right of Contour to what is served, somewhere.
     pub(crate) fn is_for_served(&self, child: &ChildRef) -> bool {
-        matches!(child.kind, ChildKind::Role | ChildKind::RoleBinding) && child.name == self.resources_role
+        child.kind.is_right() && self.for_served.contains(&child.name)
     }
 
     /// Which component a workload of this name is the one of.
@@ -232,8 +233,12 @@ fn recorded(told: &ChildReference, names: &Names) -> Option<ChildRef> {
         name: told.name.clone(),
     };
     let fits = match child.kind {
-        ChildKind::ClusterRole | ChildKind::ClusterRoleBinding => child.name == names.cluster_role,
-        ChildKind::Role | ChildKind::RoleBinding => child.name == names.resources_role,
+        ChildKind::ClusterRole => child.name == names.former_cluster_role,
+        ChildKind::ClusterRoleBinding => cluster_bindings(names).contains(&&child.name),
+        ChildKind::Role => child.name == names.former_resources_role,
+        ChildKind::RoleBinding => {
+            [&names.served_binding, &names.former_resources_role].contains(&&child.name)
+        }
         ChildKind::IngressClass => true,
         _ => false,
     };
@@ -251,15 +256,17 @@ fn within(names: &Names) -> BTreeSet<ChildRef> {
         Kind::PodDisruptionBudget,
     ];
     let both = both.into_iter().flat_map(|kind| [(kind, &names.contour), (kind, &names.envoy)]);
-    let contour =
-        [Kind::Role, Kind::RoleBinding, Kind::ContourConfiguration].map(|kind| (kind, &names.contour));
     let secrets =
         [&names.ca_secret, &names.contour_secret, &names.envoy_secret].map(|name| (Kind::Secret, name));
-    let all = both.chain(contour).chain(secrets).chain([(Kind::DaemonSet, &names.envoy)]);
+    let all = both.chain(secrets).chain([(Kind::ContourConfiguration, &names.contour), (Kind::DaemonSet, &names.envoy)]);
     all.map(|(kind, name)| names.child(kind, name)).collect()
 }
 
-/// The children that a `ContourDeployment` is to have where owner references do not reach.
+fn cluster_bindings(names: &Names) -> [&String; 3] {
+    [&names.served_binding, &names.namespaces_binding, &names.former_cluster_role]
+}
+
+/// The children that a `ContourDeployment` is to have where owner references do not reach, and those that earlier versions made.
 fn beyond(deployment: &ContourDeployment, names: &Names) -> BTreeSet<ChildRef> {
     let of = |kind, namespace: Option<&String>, name: &str| ChildRef {
         kind,
@@ -267,14 +274,18 @@ fn beyond(deployment: &ContourDeployment, names: &Names) -> BTreeSet<ChildRef> {
         name: name.to_owned(),
     };
     let mut children: BTreeSet<ChildRef> = [
-        of(ChildKind::ClusterRole, None, &names.cluster_role),
-        of(ChildKind::ClusterRoleBinding, None, &names.cluster_role),
+        of(ChildKind::ClusterRole, None, &names.former_cluster_role),
         of(ChildKind::IngressClass, None, &names.ingress_class),
     ]
     .into();
+    children.extend(cluster_bindings(names).map(|name| of(ChildKind::ClusterRoleBinding, None, name)));
     for namespace in watched_namespaces(deployment).iter().filter(|other| **other != names.namespace) {
-        for kind in [ChildKind::Role, ChildKind::RoleBinding] {
-            children.insert(of(kind, Some(namespace), &names.resources_role));
+        for (kind, name) in [
+            (ChildKind::RoleBinding, &names.served_binding),
+            (ChildKind::RoleBinding, &names.former_resources_role),
+            (ChildKind::Role, &names.former_resources_role),
+        ] {
+            children.insert(of(kind, Some(namespace), name));
         }
     }
     children
@@ -343,6 +354,22 @@ mod tests {
         match uid {
             Some(uid) => json!({"labels": labels("edge"), "annotations": {OWNER_UID: uid}}),
             None => json!({"labels": labels("edge"), "annotations": {APPLIED: "hash"}}),
+        }
+    }
+
+    #[test]
+    fn bindings_elsewhere_are_children_where_they_are_wanted() {
+        use ChildKind::{ClusterRoleBinding, RoleBinding};
+        for (of, is_child) in [
+            (child(ClusterRoleBinding, "", "contour.served.n.edge"), true),
+            (child(ClusterRoleBinding, "", "contour.namespaces.n.edge"), true),
+            (child(ClusterRoleBinding, "", "contour.served.n.other"), false),
+            (child(RoleBinding, "v", "contour.served.n.edge"), true),
+            (child(RoleBinding, "v", "contour.namespaces.n.edge"), false),
+            (child(RoleBinding, "u", "contour.served.n.edge"), false),
+        ] {
+            let found = owner().foreign(&of, &metadata(noted(Some("own"))));
+            assert_eq!(found.is_none(), is_child, "{of}: {found:?}");
         }
     }
 
@@ -447,7 +474,7 @@ mod tests {
             ),
             (json!({"adopt": true, "names": "Stock"}), child(DaemonSet, "n", "envoy"), nobodys.clone(), true),
             (json!({"adopt": true, "names": "Stock"}), child(Secret, "n", "envoycert"), json!({}), true),
-            (json!({"adopt": true, "names": "Stock"}), child(RoleBinding, "n", "contour"), json!({}), true),
+            (json!({"adopt": true, "names": "Stock"}), child(RoleBinding, "n", "contour"), json!({}), false),
             // Nobody said so.
             (json!({"names": "Stock"}), child(Deployment, "n", "contour"), nobodys.clone(), false),
             (json!({"adopt": true}), child(Service, "n", "contour-edge"), nobodys.clone(), false),

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::capabilities;
 use crate::cli::{ConnectionFlags, ImageFlags, LeaderElectionFlags, LogLevel, RunArgs};
 use crate::controller::{Controller, Settings};
 use crate::defaults::Defaults;
@@ -46,7 +47,13 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let hung = HungRequests::default();
     hung.register(registry.sub_registry_with_prefix("contour_operator"));
     let client = connect(&client_source(&args.kubernetes.connection), &hung).await?;
+    // Beside all else: who may do little does what it may.
+    tokio::spawn({
+        let client = client.clone();
+        async move { capabilities::tell(&client).await }
+    });
     let mut tasks = Tasks::new(token.clone());
+    let operator = called(&args.leader_election);
     let name = identity();
     let leading = elect(&mut tasks, &client, args.leader_election, &name, &token)?;
     let controller = Controller::new(Settings {
@@ -55,6 +62,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         identity: name,
         defaults: defaults(args.images, &build),
         watch_namespaces: args.kubernetes.watch_namespaces.into_iter().collect(),
+        operator,
         policy: args.kubernetes.policy,
         namespace: args.kubernetes.namespace,
         metrics,
@@ -75,6 +83,13 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     tasks.join(GRACE).await?;
     info!("stopped");
     Ok(())
+}
+
+/// How other operators know this one.
+fn called(flags: &LeaderElectionFlags) -> Option<String> {
+    let lease =
+        || format!("{}/{}", flags.leader_election_resource_namespace, flags.leader_election_resource_name);
+    (!flags.disable_leader_election).then(lease)
 }
 
 fn elect(

@@ -194,7 +194,6 @@ impl Writer {
             }
             return Err(WriteError::Foreign { child: reference, owner });
         }
-        let live = self.without_other_role(&reference, &wanted, live).await?;
         let found = difference(child.kind, &wanted, live.as_deref());
         if let Some(live) = live {
             // What is being deleted comes again once it is gone.
@@ -205,8 +204,13 @@ impl Writer {
                 self.change(&reference, &live, patch).await?;
             }
             self.hand_over_replicas(&reference, &live, &wanted).await?;
-            // Not over another object that took its place.
-            wanted.metadata.uid.clone_from(&live.metadata.uid);
+            if child.kind.is_binding() && live.data["roleRef"] != wanted.data["roleRef"] {
+                // What a binding refers to cannot be changed in place.
+                self.delete(&reference, &live).await?;
+            } else {
+                // Not over another object that took its place.
+                wanted.metadata.uid.clone_from(&live.metadata.uid);
+            }
             if child.kind == ChildKind::Secret {
                 // Nor over a later one: whoever led before, and wakes up, would put an authority back that was followed by another.
                 wanted.metadata.resource_version.clone_from(&live.metadata.resource_version);
@@ -221,25 +225,6 @@ impl Writer {
             other => tracing::info!(child = %reference, because = ?other, "applied"),
         }
         Ok(Some(Applied { live: Arc::new(live), written: found }))
-    }
-
-    /// A binding of another role has to go before there can be one of ours: which role it gives cannot change.
-    async fn without_other_role(
-        &self,
-        reference: &ChildRef,
-        wanted: &DynamicObject,
-        live: Option<Arc<DynamicObject>>,
-    ) -> Result<Option<Arc<DynamicObject>>, WriteError> {
-        let Some(found) = &live else { return Ok(live) };
-        let role = |object: &DynamicObject| object.data.get("roleRef").cloned();
-        if role(wanted).is_none()
-            || role(wanted) == role(found)
-            || found.metadata.deletion_timestamp.is_some()
-        {
-            return Ok(live);
-        }
-        self.delete(reference, found).await?;
-        Ok(None)
     }
 
     /// Makes us the one who says all that an object's `spec` says, if it was made by others.

@@ -92,9 +92,10 @@ fn each_state_has_its_line_in_the_order_of_the_operator() {
     world.edit(ChildKind::ServiceAccount, "contour-site", |account| {
         account["metadata"]["labels"] = json!({"app.kubernetes.io/name": "contour"});
     });
-    world.found.remove(&world.child(ChildKind::Role, "contour-site"));
-    world.edit(ChildKind::ClusterRole, "contour-edge.site", |role| {
-        role["metadata"]["annotations"]["operator.projectcontour.io/contourdeployment-uid"] = json!("other");
+    world.found.remove(&world.child(ChildKind::RoleBinding, "contour.own.site"));
+    world.edit(ChildKind::ClusterRoleBinding, "contour.served.edge.site", |binding| {
+        binding["metadata"]["annotations"]["operator.projectcontour.io/contourdeployment-uid"] =
+            json!("other");
     });
     world.found.remove(&world.child(ChildKind::Secret, "envoycert-site"));
     world.edit(ChildKind::Secret, "contourcert-site", |secret| {
@@ -120,8 +121,8 @@ fn each_state_has_its_line_in_the_order_of_the_operator() {
     let expected = format!(
         "\
 ServiceAccount edge/contour-site: edited (metadata.labels.app.kubernetes.io/component)
-Role edge/contour-site: missing
-ClusterRole contour-edge.site: not ours: was made for another ContourDeployment, of UID other
+RoleBinding edge/contour.own.site: missing
+ClusterRoleBinding contour.served.edge.site: not ours: was made for another ContourDeployment, of UID other
 Secret edge/contourcert-site: not ours: was not made by this operator: it has no controller reference
 Secret edge/envoycert-site: missing
 Deployment edge/contour-site: changed

@@ -1,11 +1,11 @@
 //! The manifests of this repository fit what the operator builds.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use contour_crds::ContourDeployment;
 use contour_operator::adoption::Adopted;
-use contour_operator::build::{Inputs, build};
-use contour_operator::child::ChildKind;
+use contour_operator::build::{FixedRole, Inputs, build};
 use contour_operator::clash::clashes;
 use contour_operator::defaults::Defaults;
 use contour_operator::names::Names;
@@ -40,40 +40,53 @@ fn the_example_can_be_built() {
     }
 }
 
-/// The API server lets nobody grant what he does not have: the operator's own rights have to contain those of each controller.
+/// Nobody can grant what they neither have nor may bind: the operator may bind what it gives to controllers, and has none of it.
 #[test]
-fn the_operator_has_every_right_that_it_passes_on() {
+fn the_operator_may_bind_what_it_gives_and_nothing_else() {
     let manifest = documents("bundle/operator.yaml");
-    let own: Vec<&Value> = manifest
-        .iter()
-        .filter(|object| object["kind"] == "ClusterRole" && object["metadata"]["name"] == "contour-operator")
-        .flat_map(|role| role["rules"].as_array().unwrap())
-        .collect();
-    assert!(!own.is_empty(), "the manifest has the operator's ClusterRole");
-    let has = |wanted: (&str, &str, &str)| {
-        let names =
-            |rule: &Value, key: &str, name: &str| rule[key].as_array().unwrap().iter().any(|n| *n == name);
-        own.iter().any(|rule| {
-            names(rule, "apiGroups", wanted.0)
-                && names(rule, "resources", wanted.1)
-                && names(rule, "verbs", wanted.2)
-        })
+    let rules = |name: &str| -> Vec<Value> {
+        let role = manifest
+            .iter()
+            .find(|object| object["kind"] == "ClusterRole" && object["metadata"]["name"] == name)
+            .unwrap_or_else(|| panic!("the manifest has no ClusterRole {name}"));
+        role["rules"].as_array().unwrap().clone()
     };
-    let mut passed_on = 0;
-    for spec in [json!({}), json!({ "contour": { "watchNamespaces": ["shop"] } })] {
-        for (group, resource, verb) in granted(&spec) {
-            assert!(
-                has((&group, &resource, &verb)),
-                "the operator may not {verb} {resource} of group {group:?}"
-            );
-            passed_on += 1;
+    let own = rules("contour-operator");
+    let has = |rule: &Value, field: &str, text: &str| {
+        rule[field].as_array().is_some_and(|all| all.iter().any(|one| one == text))
+    };
+    let bound: BTreeSet<&str> = own
+        .iter()
+        .filter(|rule| has(rule, "verbs", "bind"))
+        .flat_map(|rule| rule["resourceNames"].as_array().expect("bind is for names").iter())
+        .map(|name| name.as_str().unwrap())
+        .collect();
+    let fixed: BTreeSet<&str> = FixedRole::ALL.map(FixedRole::name).into();
+    assert_eq!(bound, fixed);
+    let mut given = BTreeSet::new();
+    for spec in [json!({}), json!({ "contour": { "watchNamespaces": ["shop", "edge"] } })] {
+        for reference in referred_to(&spec) {
+            assert_eq!(reference["kind"], "ClusterRole");
+            given.insert(reference["name"].as_str().unwrap().to_owned());
         }
     }
-    assert!(passed_on > 20, "only {passed_on} rights are passed on");
+    assert_eq!(given, fixed.iter().map(|name| (*name).to_owned()).collect());
+    for name in fixed {
+        assert!(!rules(name).is_empty(), "{name} gives nothing");
+        assert!(rules(name).iter().all(|rule| !has(rule, "verbs", "*") && !has(rule, "resources", "*")));
+    }
+    for kind in
+        ["endpointslices", "ingresses", "ingresses/status", "httpproxies", "tlscertificatedelegations", "*"]
+    {
+        assert!(!own.iter().any(|rule| has(rule, "resources", kind)), "the operator has rights to {kind}");
+    }
+    for verb in ["escalate", "impersonate", "*"] {
+        assert!(!own.iter().any(|rule| has(rule, "verbs", verb)), "the operator may {verb}");
+    }
 }
 
-/// What the controller of this spec may do: group, resource and verb.
-fn granted(spec: &Value) -> Vec<(String, String, String)> {
+/// What the bindings of this spec refer to.
+fn referred_to(spec: &Value) -> Vec<Value> {
     let metadata = json!({ "name": "site", "namespace": "edge", "uid": "1" });
     let deployment: ContourDeployment =
         serde_json::from_value(json!({ "metadata": metadata, "spec": spec })).expect("the spec is one");
@@ -86,19 +99,6 @@ fn granted(spec: &Value) -> Vec<(String, String, String)> {
         adopted: &Adopted::NOTHING,
     };
     let stages = build(&inputs);
-    let roles = stages.all().filter(|child| matches!(child.kind, ChildKind::Role | ChildKind::ClusterRole));
-    let texts = |rule: &Value, key: &str| -> Vec<String> {
-        serde_json::from_value(rule[key].clone()).expect("a list of texts")
-    };
-    let mut granted = Vec::new();
-    for rule in roles.flat_map(|role| role.object.data["rules"].as_array().expect("a role has rules").clone())
-    {
-        for group in texts(&rule, "apiGroups") {
-            for resource in texts(&rule, "resources") {
-                let verbs = texts(&rule, "verbs").into_iter();
-                granted.extend(verbs.map(|verb| (group.clone(), resource.clone(), verb)));
-            }
-        }
-    }
-    granted
+    let bindings = stages.all().filter(|child| child.kind.is_binding());
+    bindings.map(|binding| binding.object.data["roleRef"].clone()).collect()
 }

@@ -91,7 +91,7 @@ fn the_example_is_rendered_as_it_is_built() {
         heading,
         [
             "---",
-            "# ContourDeployment projectcontour/edge: 14 objects, in the order of the operator.",
+            "# ContourDeployment projectcontour/edge: 13 objects, in the order of the operator.",
             "# Not here: the Secrets contour-ca-edge, contourcert-edge and envoycert-edge; contour-operator makes them and their keys.",
             "# Not here: whose they are, which is told by the UID that the ContourDeployment gets in the cluster.",
             "# Not here: the addresses of nodes with a ready Envoy, on Envoy's Service.",

@@ -31,6 +31,7 @@ pub(crate) use envoy::VOLUMES;
 pub use envoy::{AGENT_CONTAINER, ENVOY_CONTAINER, agent_image};
 pub(crate) use meta::own_selector;
 pub use meta::{COMPONENT, Component, INSTANCE};
+pub use rbac::FixedRole;
 pub(crate) use rbac::watched_namespaces;
 pub(crate) use secrets::{CERTIFICATE, FORMER, KEY, TRUST, secrets};
 
@@ -69,7 +70,7 @@ impl<'a> Inputs<'a> {
 /// The children, by the step in which they are applied. Secrets with certificates are not among them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stages {
-    /// What has to be there before any pod: accounts, roles, class, configuration, the way to the controller.
+    /// What has to be there before any pod: accounts, bindings, class, configuration, the way to the controller.
     pub foundation: Vec<Child>,
     /// The controller.
     pub contour: Vec<Child>,
@@ -91,7 +92,7 @@ pub fn build(inputs: &Inputs<'_>) -> Stages {
     let bootstrap = bootstrap::bootstrap(inputs);
     let configuration = configuration(inputs);
     let mut foundation = rbac::accounts(inputs);
-    foundation.extend(rbac::roles(inputs));
+    foundation.extend(rbac::bindings(inputs));
     foundation.extend([
         Child::of(&ingress_class(inputs)),
         Child::of(&configuration),

@@ -121,15 +121,21 @@ impl Secrets {
     /// What can be said for the pods that do not speak for themselves: they work with what their Secret holds, once it has held that for
     /// as long as the [kubelet](KUBELET) may take. Until then they are known to have nothing.
     pub fn speak_for(&self, peers: &[Peer], now: Timestamp) -> Vec<Peer> {
-        let presumed = |party| {
-            let secret = match party {
-                Party::Contour => self.contour.as_ref(),
-                Party::Envoy => self.envoy.as_ref(),
-            };
-            secret.and_then(|secret| known(secret, now)).unwrap_or_else(nothing)
-        };
+        let presumed = |party| self.of(party).and_then(|secret| known(secret, now)).unwrap_or_else(nothing);
         let spoken = |peer: &Peer| peer.credentials.clone().unwrap_or_else(|| presumed(peer.party));
         peers.iter().map(|peer| Peer { party: peer.party, credentials: Some(spoken(peer)) }).collect()
+    }
+
+    /// What the Secret of a side holds, if it can be used.
+    pub fn current(&self, party: Party) -> Option<Credentials> {
+        shown(self.of(party)?)
+    }
+
+    fn of(&self, party: Party) -> Option<&Secret> {
+        match party {
+            Party::Contour => self.contour.as_ref(),
+            Party::Envoy => self.envoy.as_ref(),
+        }
     }
 
     /// Notes in the Secrets that are to be written when their content was changed: now, unless it is there already.
@@ -157,6 +163,11 @@ fn known(secret: &Secret, now: Timestamp) -> Option<Credentials> {
     if changed_at(secret)?.saturating_add(KUBELET).ok()? > now {
         return None;
     }
+    shown(secret)
+}
+
+/// What whoever reads a Secret works with.
+fn shown(secret: &Secret) -> Option<Credentials> {
     let authorities = Certificate::parse_valid(text(secret, TRUST)?);
     Some(Credentials::of(&authorities, &Certificate::parse(text(secret, CERTIFICATE)?).ok()?))
 }

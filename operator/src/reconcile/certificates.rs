@@ -1,6 +1,7 @@
 //! Where the look meets the rotation of certificates.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use contour_certs::{Authority, Certificate, Change, Leaf, Party, Peer};
@@ -9,17 +10,19 @@ use contour_crds::contour_deployment::CertificateSecrets;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
+use kube::runtime::reflector::ObjectRef;
 
 use super::rollout::{Because, is_ready};
 use super::workloads::typed;
 use super::{Context, Error, REGULAR};
 use crate::adoption::Adopted;
 use crate::build::{self, Component, Inputs};
-use crate::certificates::ask::ask;
+use crate::certificates::ask::Question;
 use crate::certificates::{Own, Phase, Plan, Secrets, examine, plan, policy, told, wants_peers};
 use crate::child::{Child, ChildKind, ChildRef};
 use crate::live::Live;
 use crate::names::Names;
+use crate::observe::Trigger;
 use crate::problem::Problem;
 use crate::settings::{CONTOUR_ADMIN_PORT, ports};
 use crate::status::Certificates;
@@ -54,7 +57,13 @@ pub(super) async fn look(
     }
     let live_secrets = secrets(names, live);
     let held = live_secrets.held();
-    let peers = if wants_peers(&held) { peers(deployment, live).await } else { Vec::new() };
+    let whose = ObjectRef::from_obj(deployment);
+    let peers = if wants_peers(&held) {
+        peers(context, &whose, deployment, live, &live_secrets)
+    } else {
+        context.asker.forget(&whose);
+        Vec::new()
+    };
     let policy = policy(&deployment.spec.certificates, &names.namespace);
     let plan = plan(held, now, &live_secrets.speak_for(&peers, now), &policy)
         .map_err(|error| Error::Certificates(error.to_string()))?;
@@ -103,13 +112,26 @@ pub(super) fn are_there(names: &Names, live: &Live) -> bool {
     all.into_iter().all(|name| live.children.contains_key(&names.child(ChildKind::Secret, name)))
 }
 
-/// What each pod works with.
-async fn peers(deployment: &ContourDeployment, live: &Live) -> Vec<Peer> {
-    let (contour, envoy) = (live.contour.clone(), live.envoy.clone());
-    let shutdown = ports(deployment).shutdown;
-    let (mut peers, envoys) =
-        tokio::join!(ask(Party::Contour, CONTOUR_ADMIN_PORT, contour), ask(Party::Envoy, shutdown, envoy));
-    peers.extend(envoys);
+/// What each pod works with, as far as it is known now. Pods that are not ready start with what the Secrets hold by then, or end.
+fn peers(
+    context: &Context,
+    whose: &Trigger,
+    deployment: &ContourDeployment,
+    live: &Live,
+    secrets: &Secrets,
+) -> Vec<Peer> {
+    let sides = [
+        (Party::Contour, CONTOUR_ADMIN_PORT, &live.contour),
+        (Party::Envoy, ports(deployment).shutdown, &live.envoy),
+    ];
+    let mut questions = Vec::new();
+    for (party, port, pods) in sides {
+        let current = secrets.current(party);
+        let question =
+            |pod: &Arc<_>| Question { party, pod: Arc::clone(pod), port, current: current.clone() };
+        questions.extend(pods.iter().filter(|pod| is_ready(pod)).map(question));
+    }
+    let mut peers = context.asker.peers(whose, &questions);
     // What may turn out to be ours is not asked, as it may be anyone's: it is given time, as a pod that does not answer is.
     let unproven = live.unproven.iter().filter(|(_, pod)| is_ready(pod));
     peers.extend(unproven.map(|(component, _)| Peer { party: party(*component), credentials: None }));

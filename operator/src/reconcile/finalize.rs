@@ -112,7 +112,8 @@ async fn release(
     owner: &Owner,
     live: &Live,
 ) -> Result<(), Error> {
-    for (child, object) in &live.children {
+    // Roles of earlier versions are nobody's any more: what Contour needs it has by bindings.
+    for (child, object) in live.children.iter().filter(|(child, _)| !child.kind.is_role()) {
         context.writer.change(child, object, owner.released(child, &object.metadata)).await?;
     }
     let note = "what it made runs on and belongs to nobody; a ContourDeployment of the same name takes it over with spec.adopt";

@@ -6,6 +6,7 @@
 pub mod addresses;
 mod adopt;
 mod certificates;
+pub mod claim;
 mod contest;
 mod deadlines;
 mod envoy;
@@ -37,6 +38,7 @@ use kube::{Client, Resource as _, ResourceExt as _};
 use serde_json::json;
 use thiserror::Error;
 
+use crate::certificates::ask::Asker;
 use crate::child::ChildRef;
 use crate::defaults::Defaults;
 use crate::events::{Teller, notices, strangers};
@@ -49,6 +51,7 @@ use crate::problem::Problem;
 use crate::status::{Report, status};
 use crate::writer::{WriteError, Writer, category};
 use addresses::Addresses;
+use claim::{Other, claim};
 use contest::Contests;
 use deadlines::Deadlines;
 use rollout::Because;
@@ -58,6 +61,9 @@ const REGULAR: Duration = Duration::from_mins(5);
 
 /// When to look again while something is waited for that may come without an event.
 const SOON: Duration = Duration::from_secs(15);
+
+/// When to look again at what another operator has.
+const OTHERS: Duration = Duration::from_secs(30);
 
 /// When to look again at what changed under our hands, unless its event comes first.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -74,7 +80,7 @@ pub enum Error {
     /// The `ContourDeployment` could not be written.
     #[error("the {what} of the ContourDeployment cannot be written")]
     Own {
-        /// "status" or "finalizer".
+        /// "status", "finalizer" or "operator".
         what: &'static str,
         /// What happened.
         source: Box<kube::Error>,
@@ -90,6 +96,13 @@ pub enum Error {
     /// Certificates could not be made.
     #[error("the certificates cannot be made: {0}")]
     Certificates(String),
+    /// What Contour is to be given is not there.
+    #[error(
+        "the cluster has no ClusterRole {}, so that Contour cannot be given its rights; those that it has it keeps; apply the \
+         bundle/install.yaml that belongs to this version of the operator",
+        .0.join(" and ")
+    )]
+    RolesMissing(Vec<&'static str>),
     /// Several things went wrong, each of which stopped something else.
     #[error("several errors")]
     Several(Vec<Error>),
@@ -102,6 +115,7 @@ impl Error {
             Self::Write(error) => error.category(),
             Self::Own { source, .. } | Self::Read { source, .. } => category(source),
             Self::Certificates(_) => "Certificates",
+            Self::RolesMissing(_) => "RoleMissing",
             Self::Several(all) => all.first().map_or("Unknown", Self::category),
         }
     }
@@ -185,12 +199,16 @@ pub struct Context {
     pub writer: Writer,
     /// Writes Events.
     pub teller: Teller,
+    /// Asks pods which certificates they work with.
+    pub asker: Asker,
     /// What Prometheus sees.
     pub metrics: Metrics,
     /// The operator's settings.
     pub defaults: Defaults,
     /// Where to look for `ContourDeployment`s; empty: everywhere.
     pub watch_namespaces: BTreeSet<String>,
+    /// What this operator is called: namespace and name of its Lease. `None`: it has none, and leaves no name.
+    pub operator: Option<String>,
     /// The name of the `ContourPolicy` to obey.
     pub policy: String,
     /// The rules that hold while there is none.
@@ -220,6 +238,8 @@ pub struct Memory {
     again: Option<Duration>,
     /// The UIDs of its pods. When they end, what proves that they are its own may be gone before them.
     pods: BTreeSet<String>,
+    /// Another operator that has it.
+    other: Option<Other>,
     /// Which objects with our labels that are not ours were told.
     strangers: BTreeSet<String>,
 }
@@ -246,6 +266,7 @@ impl Context {
 
     fn forget(&self, deployment: &ContourDeployment, last: &ContourDeploymentStatus) {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(&ObjectRef::from_obj(deployment));
+        self.asker.forget(&ObjectRef::from_obj(deployment));
         let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
         self.metrics.forget(&namespace, &name, last);
     }
@@ -271,6 +292,7 @@ pub async fn reconcile(deployment: Arc<ContourDeployment>, context: Arc<Context>
     }
     context.caches.filled().await;
     let started = Instant::now();
+    let Some(deployment) = claim(deployment, &context).await? else { return Ok(Action::requeue(OTHERS)) };
     let before = known_status(&deployment, &context);
     let look = if deployment.metadata.deletion_timestamp.is_none() {
         steps::look(&deployment, &before, &context).await

@@ -20,7 +20,7 @@ use super::workloads::{component, envoy_template, is_envoy_workload, live_envoys
 use super::{Context, Error, Look, REGULAR, without_owner};
 use crate::adoption::{Adopted, is_found};
 use crate::apply::{Difference, difference, stamped};
-use crate::build::{self, CONTOUR_CONTAINER, ENVOY_CONTAINER, Inputs, Stages};
+use crate::build::{self, CONTOUR_CONTAINER, ENVOY_CONTAINER, FixedRole, Inputs, Stages};
 use crate::child::{Child, ChildKind, ChildRef};
 use crate::live::Live;
 use crate::names::{FINALIZER, Names};
@@ -146,7 +146,11 @@ impl Walk<'_> {
         wanted.extend(kept.unwrap_or_else(|| self.secrets().to_vec()));
 
         // Pods need all of it but the rights in other namespaces: what is lacking there is lacking for those alone.
-        let mut whole = self.apply_all(&stages.foundation).await;
+        let (bindings, others): (Vec<_>, Vec<_>) =
+            stages.foundation.iter().cloned().partition(|child| child.kind.is_binding());
+        let granted = self.has_roles();
+        let mut whole = self.tried(granted).is_some() && self.apply_all(&bindings).await;
+        whole &= self.apply_all(&others).await;
         whole &= match &secrets {
             Some(secrets) => self.apply_all(secrets).await,
             None => false,
@@ -173,6 +177,26 @@ impl Walk<'_> {
         let revoke = whole && contour != Progress::Waiting;
         self.prune(&wanted, Situation { rolled_out, revoke }).await;
         Ok(())
+    }
+
+    /// Whether the cluster has what Contour is given.
+    fn has_roles(&self) -> Result<(), Error> {
+        let missing = self.context.caches.missing_roles();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Error::RolesMissing(missing.into_iter().map(FixedRole::name).collect()))
+    }
+
+    /// Whether all that Contour is to be given is there, in the same namespace or the cluster: then what else is there can be taken back.
+    fn is_replaced(&self, right: &ChildRef, wanted: &BTreeSet<ChildRef>) -> bool {
+        let is_there = |binding: &ChildRef| {
+            let live = self.live.children.get(binding);
+            live.is_some_and(|live| live.metadata.deletion_timestamp.is_none())
+        };
+        let mut beside =
+            wanted.iter().filter(|other| other.kind.is_binding() && other.namespace == right.namespace);
+        self.has_roles().is_ok() && beside.all(is_there)
     }
 
     /// Notes what could not be done.
@@ -280,7 +304,9 @@ impl Walk<'_> {
         let mut all = true;
         for child in children {
             let applied = self.apply(child).await;
-            all &= self.tried(applied).is_some() || self.owner.is_for_served(&child.reference());
+            let elsewhere =
+                child.kind == ChildKind::RoleBinding && self.owner.is_for_served(&child.reference());
+            all &= self.tried(applied).is_some() || elsewhere;
         }
         all
     }
@@ -358,6 +384,9 @@ impl Walk<'_> {
         for child in obsolete(self.live.children.keys(), wanted, situation, is_right).now {
             // Rolled out is what serves: a pod may be left on a node that is not ready, and is to start again as it was.
             if child.kind == ChildKind::ConfigMap && self.live.uses_map(&child.name) {
+                continue;
+            }
+            if child.kind.is_right() && !self.is_replaced(&child, wanted) {
                 continue;
             }
             let Some(object) = self.live.children.get(&child).cloned() else { continue };

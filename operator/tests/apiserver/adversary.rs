@@ -166,12 +166,14 @@ async fn who_labels_objects_of_another_namespace_changes_nothing() -> Result<()>
     }
     // Called as the operator calls what it makes in a namespace that is watched; this one is not.
     let uid = world.deployments().get("edge").await?.uid();
-    let role = format!("contour-resources-{}.edge", world.namespace);
+    let name = format!("contour.served.{}.edge", world.namespace);
     let metadata = json!({
-        "name": role, "labels": adversary.labels, "annotations": {OWNER_UID: uid},
+        "name": name, "labels": adversary.labels, "annotations": {OWNER_UID: uid},
         "finalizers": ["adversary.example.com/hold"],
     });
-    strangers.insert(adversary.creates(ChildKind::Role, &role, json!({ "metadata": metadata })).await?);
+    let reference = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "adversary"});
+    let binding = json!({ "metadata": metadata, "roleRef": reference });
+    strangers.insert(adversary.creates(ChildKind::RoleBinding, &name, binding).await?);
     adversary.creates_pod("envoy", "198.51.100.66").await?;
     let mut all: Vec<String> = strangers.iter().map(ToString::to_string).collect();
     all.push(format!("Pod {other}/envoy"));
@@ -267,15 +269,20 @@ async fn what_is_called_like_a_child_is_neither_overwritten_nor_adopted() -> Res
         (world.child(ChildKind::ServiceAccount, "contour-edge"), "it has no controller reference"),
         (world.child(ChildKind::Secret, "contourcert-edge"), "it has no controller reference"),
         (
-            world.child(ChildKind::ClusterRole, &format!("contour-{}.edge", world.namespace)),
+            world.child(ChildKind::ClusterRoleBinding, &format!("contour.served.{}.edge", world.namespace)),
             "it has no annotation operator.projectcontour.io/contourdeployment-uid",
         ),
     ] {
         let resource = child.kind.resource();
-        let theirs = serde_json::from_value(json!({
+        let mut theirs = json!({
             "apiVersion": resource.api_version, "kind": resource.kind,
             "metadata": {"name": child.name, "labels": labels},
-        }))?;
+        });
+        if child.kind.is_binding() {
+            theirs["roleRef"] =
+                json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"});
+        }
+        let theirs = serde_json::from_value(theirs)?;
         let made = world.api(&child).create(&PostParams::default(), &theirs).await?;
         world.create("edge", json!({})).await?;
         let degraded = world.condition("edge", condition::DEGRADED, true, "NotOurs").await?;
@@ -313,7 +320,7 @@ async fn what_an_earlier_version_made_is_taken_over_and_nothing_else() -> Result
             elsewhere.push(child);
         }
     }
-    assert_eq!(elsewhere.len(), 5, "{elsewhere:?}");
+    assert_eq!(elsewhere.len(), 3, "{elsewhere:?}");
     let theirs =
         ChildRef { kind: ChildKind::ConfigMap, namespace: Some(other.clone()), name: "theirs".to_owned() };
     let labels = json!({OWNER_NAME: "edge", OWNER_NAMESPACE: world.namespace});

@@ -84,7 +84,7 @@ async fn disturb(world: &World) -> Result<String> {
         async |child: &ChildRef| world.api(child).delete(&child.name, &DeleteParams::default()).await;
     let unlabelled = json!({"metadata": {"labels": {OWNER_NAME: null, OWNER_NAMESPACE: null}}});
     merge(&world.child(ChildKind::ServiceAccount, "envoy-edge"), unlabelled).await?;
-    delete(&world.child(ChildKind::Role, "contour-edge")).await?;
+    delete(&world.child(ChildKind::RoleBinding, "contour.own.edge")).await?;
     delete(&world.child(ChildKind::Secret, "envoycert-edge")).await?;
     let children = world.children("edge").await?.into_keys();
     let map = children.into_iter().find(|child| child.kind == ChildKind::ConfigMap).context("a bootstrap")?;
@@ -98,7 +98,7 @@ async fn disturb(world: &World) -> Result<String> {
     Ok(format!(
         "\
 ServiceAccount {namespace}/envoy-edge: edited (metadata.labels.{OWNER_NAME})
-Role {namespace}/contour-edge: missing
+RoleBinding {namespace}/contour.own.edge: missing
 Service {namespace}/contour-edge: edited (spec.selector.app.kubernetes.io/name)
 Secret {namespace}/envoycert-edge: missing
 {map}: not ours: was not made by this operator: it has no controller reference
@@ -155,7 +155,7 @@ async fn what_the_operator_would_change_is_told_and_nothing_is_written() -> Resu
     let (code, told, _) = diff(&kubeconfig, &installed)?;
     assert_eq!(code, Some(1));
     assert!(told.lines().all(|line| line.ends_with(": would be deleted")), "{told}");
-    let everywhere = format!("ClusterRole contour-{}.edge: ", world.namespace);
+    let everywhere = format!("ClusterRoleBinding contour.namespaces.{}.edge: ", world.namespace);
     assert!(told.contains(&everywhere) && told.contains("/contour-ca-edge: "), "{told}");
     Ok(())
 }
@@ -183,7 +183,7 @@ async fn of_what_is_not_there_all_is_missing() -> Result<()> {
     let (code, told, errors) = diff(&kubeconfig, &[&path])?;
     assert_eq!((code, errors), (Some(1), String::new()));
     assert!(told.lines().all(|line| line.ends_with(": missing")), "{told}");
-    assert_eq!(told.lines().count(), 14 + 3, "{told}");
+    assert_eq!(told.lines().count(), 13 + 3, "{told}");
 
     let own = json!({"certificates": {"secretRefs": {"contour": "mine", "envoy": "other"}}});
     let path = file(&world, dir.path(), own)?;
@@ -214,6 +214,6 @@ async fn an_api_server_takes_what_is_rendered() -> Result<()> {
         let taken = world.api(&child).patch(&child.name, &params, &Patch::Apply(object)).await;
         taken.with_context(|| child.to_string())?;
     }
-    assert_eq!(objects.len(), 17);
+    assert_eq!(objects.len(), 14);
     Ok(())
 }

@@ -21,7 +21,7 @@ use crate::rotation::own;
 use crate::support::{Operator, World, clock};
 
 /// Deletes Envoy's workload, and waits until it is there again.
-async fn envoy_is_healed(world: &World) -> Result<()> {
+pub(crate) async fn envoy_is_healed(world: &World) -> Result<()> {
     let envoy = world.child(ChildKind::DaemonSet, "envoy-edge");
     let before = world.api(&envoy).get(&envoy.name).await?;
     world.api(&envoy).delete(&envoy.name, &DeleteParams::default()).await?;
@@ -63,11 +63,13 @@ async fn a_watched_namespace_that_is_being_deleted_stops_nothing_else() -> Resul
     // Its owner keeps it from going; what was in it goes.
     let namespaces: Api<Namespace> = Api::all(world.client.clone());
     namespaces.delete(&ending, &DeleteParams::default()).await?;
-    let name = format!("contour-resources-{}.edge", world.namespace);
-    for kind in [ChildKind::RoleBinding, ChildKind::Role] {
-        let child = ChildRef { kind, namespace: Some(ending.clone()), name: name.clone() };
-        world.api(&child).delete(&name, &DeleteParams::default()).await?;
-    }
+    let name = format!("contour.served.{}.edge", world.namespace);
+    let binding_in = |namespace: &String| ChildRef {
+        kind: ChildKind::RoleBinding,
+        namespace: Some(namespace.clone()),
+        name: name.clone(),
+    };
+    world.api(&binding_in(&ending)).delete(&name, &DeleteParams::default()).await?;
     let told = degraded(&world, "NamespaceTerminating").await?;
     assert!(told.message.contains(&ending), "{}", told.message);
     assert!(!told.message.contains("service account"), "it asks for rights: {}", told.message);
@@ -89,10 +91,7 @@ async fn a_watched_namespace_that_is_being_deleted_stops_nothing_else() -> Resul
 
     // Rights are revoked.
     world.change("edge", watching(&[&world.namespace, &ending])).await?;
-    for kind in [ChildKind::RoleBinding, ChildKind::Role] {
-        let child = ChildRef { kind, namespace: Some(narrowed.clone()), name: name.clone() };
-        world.until(&child, false).await?;
-    }
+    world.until(&binding_in(&narrowed), false).await?;
     degraded(&world, "NamespaceTerminating").await?;
 
     // Addresses are told.
@@ -134,9 +133,9 @@ async fn a_typo_keeps_nothing_from_being_healed_whoever_the_operator_is_by_then(
     operator.stop().await?;
     let later = world.operator();
     envoy_is_healed(&world).await?;
-    let role = world.child(ChildKind::Role, "contour-edge");
-    world.api(&role).delete(&role.name, &DeleteParams::default()).await?;
-    world.until(&role, true).await?;
+    let binding = world.child(ChildKind::RoleBinding, "contour.own.edge");
+    world.api(&binding).delete(&binding.name, &DeleteParams::default()).await?;
+    world.until(&binding, true).await?;
     later.look_again(&world, "edge").await?;
     degraded(&world, "Invalid").await?;
     let now = world.api(&contour).get(&contour.name).await?;

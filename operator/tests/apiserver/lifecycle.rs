@@ -34,7 +34,7 @@ async fn an_installation_comes_in_order() -> Result<()> {
     };
     for first in [
         world.child(ChildKind::ServiceAccount, "contour-edge"),
-        world.child(ChildKind::Role, "contour-edge"),
+        world.child(ChildKind::RoleBinding, "contour.own.edge"),
         world.child(ChildKind::ContourConfiguration, "contour-edge"),
         world.child(ChildKind::Service, "contour-edge"),
     ] {
@@ -61,7 +61,7 @@ async fn an_installation_comes_in_order() -> Result<()> {
     assert_eq!((contour.pods.as_deref(), contour.version.as_deref()), (Some("2/2"), Some("v1")));
     assert_eq!((envoy.pods.as_deref(), envoy.images), (Some("2/2"), vec!["example/envoy:v1".to_owned()]));
     let kinds: Vec<&str> = status.inventory.iter().map(|child| child.kind.as_str()).collect();
-    assert_eq!(kinds, ["ClusterRole", "ClusterRoleBinding", "IngressClass"]);
+    assert_eq!(kinds, ["ClusterRoleBinding", "ClusterRoleBinding", "IngressClass"]);
     world.addresses_told("edge").await?;
     told(&world, "edge", &["RollingOutContour", "RollingOutEnvoy", "Available", "Complete"]).await
 }

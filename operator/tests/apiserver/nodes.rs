@@ -43,10 +43,10 @@ async fn a_lost_node_keeps_nothing_from_being_complete() -> Result<()> {
             }),
         )
         .await?;
-    for kind in [ChildKind::Role, ChildKind::RoleBinding] {
-        let name = format!("contour-resources-{}.edge", world.namespace);
-        world.until(&ChildRef { kind, namespace: Some(other.clone()), name }, false).await?;
-    }
+    let name = format!("contour.served.{}.edge", world.namespace);
+    world
+        .until(&ChildRef { kind: ChildKind::RoleBinding, namespace: Some(other.clone()), name }, false)
+        .await?;
     world.complete("edge").await?;
     Ok(())
 }
@@ -60,11 +60,9 @@ async fn rights_are_revoked_whatever_is_rolled_out_meanwhile() -> Result<()> {
     world.create("edge", json!({"contour": {"watchNamespaces": [world.namespace, first, second]}})).await?;
     world.settled(&operator, "edge").await?;
     let revoked = async |namespace: &String| {
-        for kind in [ChildKind::Role, ChildKind::RoleBinding] {
-            let name = format!("contour-resources-{}.edge", world.namespace);
-            world.until(&ChildRef { kind, namespace: Some(namespace.clone()), name }, false).await?;
-        }
-        anyhow::Ok(())
+        let name = format!("contour.served.{}.edge", world.namespace);
+        let binding = ChildRef { kind: ChildKind::RoleBinding, namespace: Some(namespace.clone()), name };
+        world.until(&binding, false).await
     };
 
     // Envoy does not come to an end.

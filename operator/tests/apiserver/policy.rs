@@ -94,11 +94,11 @@ async fn a_namespace_is_watched_when_it_consents() -> Result<()> {
     world.condition("edge", condition::DEGRADED, true, "Forbidden").await?;
     consent(Some(&world.namespace)).await?;
     world.complete("edge").await?;
-    let role = contour_operator::child::ChildRef {
+    let binding = contour_operator::child::ChildRef {
         namespace: Some(other.clone()),
-        ..world.child(ChildKind::Role, &format!("contour-resources-{}.edge", world.namespace))
+        ..world.child(ChildKind::RoleBinding, &format!("contour.served.{}.edge", world.namespace))
     };
-    world.until(&role, true).await?;
+    world.until(&binding, true).await?;
     consent(None).await?;
     world.condition("edge", condition::DEGRADED, true, "Forbidden").await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! What `bundle/install.yaml` allows the operator is enough for a whole life of an installation, and no more than it uses or passes on.
+//! What `bundle/install.yaml` allows the operator is enough for a whole life of an installation, and no more than it uses.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use contour_e2e::apiserver::{self, ApiServer};
 use contour_e2e::wait::SOON;
 use contour_k8s::{Election, LeaseSettings};
-use contour_operator::child::ChildKind;
+use contour_operator::names::OPERATED_BY;
 use contour_operator::status::condition;
 use hyper::{Method, Request};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
@@ -21,11 +21,18 @@ use tokio_util::sync::CancellationToken;
 use tower::util::MapRequestLayer;
 
 use crate::cannot::enforce;
+use crate::former;
 use crate::lifecycle::told;
 use crate::support::{Operator, World, defaults};
 
 /// A right: API group, resource, verb.
 type Right = (String, String, String);
+
+/// Where it was used, if in one namespace, and which.
+type Used = (Option<String>, Right);
+
+/// The rights of a `ClusterRole`, or of a `Role` in a namespace.
+pub(crate) type Given = Vec<(Option<String>, BTreeSet<Right>)>;
 
 /// The rights that no request of the operator shows: the API server asks for them on other occasions.
 const UNSEEN: [(&str, &str, &str); 1] = [
@@ -43,8 +50,13 @@ fn rights(rules: &Value) -> BTreeSet<Right> {
     for rule in rules.as_array().into_iter().flatten() {
         for group in texts(rule, "apiGroups") {
             for resource in texts(rule, "resources") {
-                let right = |verb| (group.clone(), resource.clone(), verb);
-                rights.extend(texts(rule, "verbs").into_iter().map(right));
+                for verb in texts(rule, "verbs") {
+                    // What is for names is a right for each.
+                    let names = texts(rule, "resourceNames").into_iter().map(|name| format!("{verb} {name}"));
+                    let verbs: Vec<String> = names.collect();
+                    let verbs = if verbs.is_empty() { vec![verb] } else { verbs };
+                    rights.extend(verbs.into_iter().map(|verb| (group.clone(), resource.clone(), verb)));
+                }
             }
         }
     }
@@ -52,16 +64,16 @@ fn rights(rules: &Value) -> BTreeSet<Right> {
 }
 
 /// The rights that a request needs: one that applies may have to create.
-fn needed(method: &Method, path: &str, query: &str) -> Vec<Right> {
+fn needed(method: &Method, path: &str, query: &str) -> Vec<Used> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let (group, rest) = match &parts[..] {
         ["api", "v1", rest @ ..] => ("", rest),
         ["apis", group, _, rest @ ..] => (*group, rest),
         _ => return Vec::new(),
     };
-    let rest = match rest {
-        ["namespaces", _, inner @ ..] if !inner.is_empty() => inner,
-        rest => rest,
+    let (namespace, rest) = match rest {
+        ["namespaces", namespace, inner @ ..] if !inner.is_empty() => (Some((*namespace).to_owned()), inner),
+        rest => (None, rest),
     };
     let (resource, named) = match rest {
         [resource] => ((*resource).to_owned(), false),
@@ -79,13 +91,14 @@ fn needed(method: &Method, path: &str, query: &str) -> Vec<Right> {
         "DELETE" => &["delete"],
         _ => &[],
     };
-    verbs.iter().map(|verb| (group.to_owned(), resource.clone(), (*verb).to_owned())).collect()
+    let right = |verb: &&str| (group.to_owned(), resource.clone(), (*verb).to_owned());
+    verbs.iter().map(|verb| (namespace.clone(), right(verb))).collect()
 }
 
 /// A client with the rights of `user`, and those that its requests have needed so far.
-async fn recorded(api: &ApiServer, user: &str) -> Result<(Client, Arc<Mutex<BTreeSet<Right>>>)> {
+async fn recorded(api: &ApiServer, user: &str) -> Result<(Client, Arc<Mutex<BTreeSet<Used>>>)> {
     let config = api.config_as(user).await?;
-    let made: Arc<Mutex<BTreeSet<Right>>> = Arc::default();
+    let made: Arc<Mutex<BTreeSet<Used>>> = Arc::default();
     let noting = Arc::clone(&made);
     let note = move |request: Request<Body>| {
         let uri = request.uri();
@@ -116,8 +129,8 @@ async fn lead(client: &Client, namespace: &str) -> Result<()> {
 }
 
 /// Applies what the manifest says of rights; returns who has them, and which they are.
-async fn grant(client: &Client) -> Result<(String, BTreeSet<Right>)> {
-    let mut given = BTreeSet::new();
+pub(crate) async fn grant(client: &Client) -> Result<(String, Given)> {
+    let mut given = Given::new();
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bundle/install.yaml");
     let mut user = None;
     for document in std::fs::read_to_string(manifest)?.split("\n---\n") {
@@ -133,10 +146,16 @@ async fn grant(client: &Client) -> Result<(String, BTreeSet<Right>)> {
                 let namespace = object.namespace().context("an account has a namespace")?;
                 user = Some(format!("system:serviceaccount:{namespace}:{name}"));
             }
-            "ClusterRole" | "ClusterRoleBinding" => {
-                given.extend(rights(&object.data["rules"]));
+            "Namespace" | "ClusterRole" | "ClusterRoleBinding" | "Role" | "RoleBinding" => {
+                // The others are for Contour.
+                if name == "contour-operator" && types.kind.ends_with("Role") {
+                    given.push((object.namespace(), rights(&object.data["rules"])));
+                }
                 let resource = ApiResource::from_gvk(&types.try_into()?);
-                let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+                let api: Api<DynamicObject> = match object.namespace() {
+                    Some(namespace) => Api::namespaced_with(client.clone(), &namespace, &resource),
+                    None => Api::all_with(client.clone(), &resource),
+                };
                 api.patch(&name, &PatchParams::apply("test").force(), &Patch::Apply(&object)).await?;
             }
             _ => {}
@@ -152,8 +171,7 @@ async fn the_rights_of_the_manifest_are_enough_and_all_are_used() -> Result<()> 
     let other = api.namespace("rights-other").await?;
     let (user, given) = grant(&world.client).await?;
     let (client, made) = recorded(api, &user).await?;
-    lead(&client, &world.namespace).await?;
-    let operator = Operator::of(&client, &[&world.namespace], defaults());
+    lead(&client, "contour-operator").await?;
     let everything = json!({
         "contour": {
             "autoscaling": {"maxReplicas": 3}, "watchNamespaces": [world.namespace, other],
@@ -161,13 +179,21 @@ async fn the_rights_of_the_manifest_are_enough_and_all_are_used() -> Result<()> 
     });
     // That Envoy's pods cannot be made is told in Events, which are read then.
     enforce(&world, json!("baseline")).await?;
-    world.create("edge", everything).await?;
+    let deployment = world.create("edge", everything).await?;
+    // Another operator had it.
+    let noted = Patch::Merge(json!({"metadata": {"annotations": {OPERATED_BY: format!("{other}/gone")}}}));
+    world.deployments().patch("edge", &PatchParams::default(), &noted).await?;
+    let former = former::make(&world, &deployment, &[world.namespace.as_str(), other.as_str()]).await?;
+    let operator = Operator::of(&client, &[&world.namespace], defaults());
     world.condition("edge", condition::DEGRADED, true, "FailedCreate").await?;
     enforce(&world, json!(null)).await?;
     world.kubelet.release("envoy-edge").await?;
     world.complete("edge").await?;
     told(&world, "edge", &["FailedCreate", "Recovered"]).await?;
-    let mut passed_on = BTreeSet::new();
+    for child in &former {
+        world.until(child, false).await?;
+    }
+    let mut bound = bound(&world).await?;
     // To the whole cluster, from two namespaces, and from one kind to the other.
     world
         .change(
@@ -176,11 +202,7 @@ async fn the_rights_of_the_manifest_are_enough_and_all_are_used() -> Result<()> 
         )
         .await?;
     world.complete("edge").await?;
-    for (child, object) in world.children("edge").await? {
-        if matches!(child.kind, ChildKind::Role | ChildKind::ClusterRole) {
-            passed_on.extend(rights(&object.data["rules"]));
-        }
-    }
+    bound.extend(self::bound(&world).await?);
     world.deployments().delete("edge", &DeleteParams::default()).await?;
     world.gone("edge").await?;
     assert_eq!(world.children("edge").await?.keys().collect::<Vec<_>>(), Vec::<&_>::new());
@@ -188,8 +210,34 @@ async fn the_rights_of_the_manifest_are_enough_and_all_are_used() -> Result<()> 
     let unseen =
         UNSEEN.map(|(group, resource, verb)| (group.to_owned(), resource.to_owned(), verb.to_owned()));
     let made = made.lock().expect("nobody panics with it").clone();
-    let known: BTreeSet<Right> = made.into_iter().chain(passed_on).chain(unseen).collect();
-    let idle: Vec<&Right> = given.difference(&known).collect();
-    assert!(idle.is_empty(), "the operator neither uses nor passes on: {idle:?}");
+    let idle = idle(&given, made, &bound.into_iter().chain(unseen).collect());
+    assert!(idle.is_empty(), "the operator does not use: {idle:?}");
     Ok(())
+}
+
+/// What the operator needs for the bindings that it made.
+async fn bound(world: &World) -> Result<BTreeSet<Right>> {
+    let children = world.children("edge").await?;
+    let bindings = children.iter().filter(|(child, _)| child.kind.is_binding());
+    let right = |name: &str| {
+        ("rbac.authorization.k8s.io".to_owned(), "clusterroles".to_owned(), format!("bind {name}"))
+    };
+    Ok(bindings.filter_map(|(_, object)| object.data["roleRef"]["name"].as_str().map(right)).collect())
+}
+
+/// The rights that nothing used. What a Role gives in a namespace is not needed of a ClusterRole as well.
+fn idle(given: &Given, mut made: BTreeSet<Used>, known: &BTreeSet<Right>) -> Vec<Used> {
+    let mut idle = Vec::new();
+    for (namespace, rights) in given.iter().filter(|(namespace, _)| namespace.is_some()) {
+        for right in rights {
+            if !made.remove(&(namespace.clone(), right.clone())) && !known.contains(right) {
+                idle.push((namespace.clone(), right.clone()));
+            }
+        }
+    }
+    let used: BTreeSet<&Right> = made.iter().map(|(_, right)| right).chain(known).collect();
+    for (_, rights) in given.iter().filter(|(namespace, _)| namespace.is_none()) {
+        idle.extend(rights.iter().filter(|right| !used.contains(right)).map(|right| (None, right.clone())));
+    }
+    idle
 }

@@ -1,6 +1,7 @@
 //! What these tests share.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
 
@@ -11,6 +12,7 @@ use contour_crds::{ContourDeployment, ContourPolicy, all_crds};
 use contour_e2e::apiserver::ApiServer;
 use contour_e2e::wait::{SOON, eventually};
 use contour_k8s::always_leading;
+use contour_operator::build::FixedRole;
 use contour_operator::child::{ChildKind, ChildRef};
 use contour_operator::controller::{Controller, Settings};
 use contour_operator::defaults::Defaults;
@@ -20,6 +22,7 @@ use contour_operator::observe::reference;
 use contour_operator::reconcile::Clock;
 use contour_operator::status::{condition, find};
 use jiff::Timestamp;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use prometheus_client::encoding::text::encode;
@@ -44,6 +47,7 @@ impl World {
         let client = api.client().await?;
         let rule = json!({"name": "all", "namespaces": ["*"], "images": ["*"], "hostNetwork": true, "volumes": ["*"], "watchNamespaces": ["*"]});
         set_policy(&client, OPEN, &json!([rule])).await?;
+        set_roles(&client).await?;
         let namespace = api.namespace(prefix).await?;
         let kubelet = Kubelet::start(&client, &namespace);
         Ok(Self { client, namespace, kubelet })
@@ -220,6 +224,24 @@ impl World {
     }
 }
 
+/// Makes the roles of the operator's manifest that it gives to Contour.
+pub(crate) async fn set_roles(client: &Client) -> Result<()> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bundle/operator.yaml");
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&std::fs::read_to_string(manifest)?)?;
+    let fixed = FixedRole::ALL.map(FixedRole::name);
+    let api: Api<ClusterRole> = Api::all(client.clone());
+    let mut made = 0;
+    for document in documents {
+        let role = document["metadata"]["name"].as_str().filter(|name| fixed.contains(name));
+        if let Some(name) = role.filter(|_| document["kind"] == "ClusterRole") {
+            api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&document)).await?;
+            made += 1;
+        }
+    }
+    anyhow::ensure!(made == fixed.len(), "the manifest has {made} of the roles {fixed:?}");
+    Ok(())
+}
+
 /// The policy of tests that are not about policy: everybody may have everything.
 const OPEN: &str = "open";
 
@@ -288,12 +310,23 @@ impl Operator {
         leading: watch::Receiver<bool>,
         clock: Clock,
     ) -> Self {
-        Self::with(client, namespaces, leading, clock, defaults(), OPEN)
+        Self::with(client, namespaces, leading, clock, (defaults(), OPEN, None))
+    }
+
+    /// One that leads, and is known to others by this Lease.
+    pub(crate) fn called(
+        client: &Client,
+        namespaces: &[&str],
+        clock: Clock,
+        defaults: Defaults,
+        lease: &str,
+    ) -> Self {
+        Self::with(client, namespaces, always_leading(), clock, (defaults, OPEN, Some(lease)))
     }
 
     /// One that obeys this policy.
     pub(crate) fn under(client: &Client, namespaces: &[&str], policy: &str) -> Self {
-        Self::with(client, namespaces, always_leading(), Arc::new(Timestamp::now), defaults(), policy)
+        Self::with(client, namespaces, always_leading(), Arc::new(Timestamp::now), (defaults(), policy, None))
     }
 
     fn with(
@@ -301,8 +334,7 @@ impl Operator {
         namespaces: &[&str],
         leading: watch::Receiver<bool>,
         clock: Clock,
-        defaults: Defaults,
-        policy: &str,
+        (defaults, policy, lease): (Defaults, &str, Option<&str>),
     ) -> Self {
         let mut registry = Registry::default();
         let settings = Settings {
@@ -311,6 +343,7 @@ impl Operator {
             identity: "operator_1".to_owned(),
             defaults,
             watch_namespaces: namespaces.iter().map(|&namespace| namespace.to_owned()).collect(),
+            operator: lease.map(str::to_owned),
             policy: policy.to_owned(),
             namespace: "contour-operator".to_owned(),
             metrics: Metrics::register(&mut registry),
@@ -323,7 +356,7 @@ impl Operator {
 
     /// One of another version, that leads.
     pub(crate) fn of(client: &Client, namespaces: &[&str], defaults: Defaults) -> Self {
-        Self::with(client, namespaces, always_leading(), Arc::new(Timestamp::now), defaults, OPEN)
+        Self::with(client, namespaces, always_leading(), Arc::new(Timestamp::now), (defaults, OPEN, None))
     }
 
     /// Ends it, as a signal would.

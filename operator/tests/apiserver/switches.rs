@@ -28,19 +28,17 @@ async fn narrowed_namespaces_are_left() -> Result<()> {
     let _operator = world.operator();
     world.create("edge", json!({"contour": {"watchNamespaces": [world.namespace, other]}})).await?;
     let status = world.complete("edge").await?;
-    let name = format!("contour-resources-{}.edge", world.namespace);
-    let in_other = |kind| ChildRef { kind, namespace: Some(other.clone()), name: name.clone() };
-    let (role, binding) = (in_other(ChildKind::Role), in_other(ChildKind::RoleBinding));
-    assert!(world.exists(&role).await? && world.exists(&binding).await?);
+    let name = format!("contour.served.{}.edge", world.namespace);
+    let binding = ChildRef { kind: ChildKind::RoleBinding, namespace: Some(other.clone()), name };
+    assert!(world.exists(&binding).await?);
     assert!(status.inventory.iter().any(|child| child.namespace.as_deref() == Some(&other)));
 
     // Pods of before still read there until the new ones have taken over.
     world.kubelet.hold("contour-edge", json!({}));
     world.change("edge", json!({"contour": {"watchNamespaces": [world.namespace]}})).await?;
     world.condition("edge", condition::PROGRESSING, true, "RollingOutContour").await?;
-    assert!(world.exists(&role).await?);
+    assert!(world.exists(&binding).await?);
     world.kubelet.release("contour-edge").await?;
-    world.until(&role, false).await?;
     world.until(&binding, false).await?;
     eventually(SOON, || async {
         let inventory = world.status("edge").await?.inventory;

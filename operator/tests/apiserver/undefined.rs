@@ -41,12 +41,12 @@ async fn an_operator_starts_and_uninstalls_without_definitions() -> Result<()> {
     definitions.delete(configurations, &DeleteParams::default()).await?;
     world.deployments().delete("edge", &DeleteParams::default()).await?;
     world.gone("edge").await?;
-    let role = format!("contour-{}.edge", world.namespace);
+    let binding = format!("contour.served.{}.edge", world.namespace);
     for (kind, name) in [
         (ChildKind::Deployment, "contour-edge"),
         (ChildKind::DaemonSet, "envoy-edge"),
         (ChildKind::Secret, "contour-ca-edge"),
-        (ChildKind::ClusterRole, role.as_str()),
+        (ChildKind::ClusterRoleBinding, binding.as_str()),
     ] {
         let child = world.child(kind, name);
         assert!(!world.exists(&child).await?, "{child} is left");

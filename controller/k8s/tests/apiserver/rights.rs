@@ -1,4 +1,4 @@
-//! The rights that Contour's stock manifests give are enough, and missing ones are waited for.
+//! The rights that Contour's stock manifests give are enough, and those that the operator's manifest has for it; missing ones are waited for.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Measured, Watching, create, object, proxy, valid};
@@ -52,8 +52,57 @@ async fn grant(client: &Client, namespace: &str) -> Result<()> {
     Ok(())
 }
 
+/// The operator's manifest.
+const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bundle/operator.yaml");
+
+/// Gives what the operator would: the roles of its manifest, by these bindings.
+async fn grant_fixed(client: &Client, namespace: &str, everywhere: bool) -> Result<()> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&std::fs::read_to_string(MANIFEST)?)?;
+    let is_fixed = |document: &&Value| {
+        let name = document["metadata"]["name"].as_str().unwrap_or_default();
+        document["kind"] == "ClusterRole" && name.starts_with("contour-operator-contour")
+    };
+    for role in documents.iter().filter(is_fixed) {
+        Api::<ClusterRole>::all(client.clone()).create(&PostParams::default(), &object(role.clone())).await?;
+    }
+    let binding = |name: &str, role: &str| {
+        json!({
+            "metadata": {"name": name},
+            "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": USER}],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        })
+    };
+    create::<RoleBinding>(client, namespace, binding("own", "contour-operator-contour-own-namespace"))
+        .await?;
+    let namespaces = object(binding("namespaces", "contour-operator-contour-namespaces"));
+    let bindings = Api::<ClusterRoleBinding>::all(client.clone());
+    bindings.create(&PostParams::default(), &namespaces).await?;
+    let served = binding("served", "contour-operator-contour");
+    if everywhere {
+        bindings.create(&PostParams::default(), &object(served)).await?;
+    } else {
+        create::<RoleBinding>(client, namespace, served).await?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_stock_roles_are_enough_and_are_waited_for() -> Result<()> {
+    enough(async |client, namespace| grant(client, namespace).await, false).await
+}
+
+#[tokio::test]
+async fn what_the_operator_gives_for_the_whole_cluster_is_enough() -> Result<()> {
+    enough(async |client, namespace| grant_fixed(client, namespace, true).await, false).await
+}
+
+#[tokio::test]
+async fn what_the_operator_gives_for_namespaces_is_enough() -> Result<()> {
+    enough(async |client, namespace| grant_fixed(client, namespace, false).await, true).await
+}
+
+/// Does all that Contour does at an API server, `restricted` to one namespace or not, once these rights are given.
+async fn enough(grant: impl AsyncFn(&Client, &str) -> Result<()>, restricted: bool) -> Result<()> {
     if apiserver::require().await.is_none() {
         return Ok(());
     }
@@ -75,7 +124,9 @@ async fn the_stock_roles_are_enough_and_are_waited_for() -> Result<()> {
         .await?;
 
     let measured = Measured::new();
-    let mut watching = Watching::start(ours.clone(), &[], &measured.metrics);
+    let watched = [namespace.as_str()];
+    let watched = if restricted { &watched[..] } else { &[] };
+    let mut watching = Watching::start(ours.clone(), watched, &measured.metrics);
     eventually(SOON, || async {
         for kind in Kind::ALL {
             let series = format!("contour_watch_errors_total{{kind=\"{kind}\",reason=\"forbidden\"}}");
