@@ -12,9 +12,9 @@ use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
+use crate::pod::Pod;
 use crate::reconcile::rollout::is_ready;
 
 /// The longest time one pod is waited for.

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::*;
@@ -207,7 +205,7 @@ fn nodes_are_read_from_pods() {
         status["conditions"] = json!([{"type": "Ready", "status": ready}]);
         let deleted = deleted.then_some("2026-01-01T00:00:00Z");
         let pod = json!({"metadata": {"deletionTimestamp": deleted}, "status": status});
-        Arc::new(serde_json::from_value::<Pod>(pod).unwrap())
+        Pod::cached(pod)
     };
     let on = |node: &str| json!({ "hostIP": node });
     let live = Live {
