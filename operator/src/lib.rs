@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod names;
 pub mod observe;
 pub mod ownership;
+mod pace;
 pub mod pod;
 pub mod policy;
 pub mod problem;
