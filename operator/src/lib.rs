@@ -24,6 +24,7 @@ pub mod defaults;
 pub mod diff;
 pub mod documents;
 pub mod events;
+mod families;
 pub mod image;
 pub mod live;
 pub mod metrics;

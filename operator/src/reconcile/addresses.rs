@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contour_crds::contour_deployment::IpFamily;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use super::rollout::is_ready;
 use crate::build::Component;
+use crate::families::include;
 use crate::live::Live;
 use crate::pod::Pod;
 
@@ -32,14 +34,15 @@ pub(super) struct Node {
 /// Nodes by their first address.
 type Nodes = BTreeMap<String, Node>;
 
-/// The nodes of Envoy's pods. One whose Envoys all have to leave is not among them. Pods that are not proven yet keep it there, but not ready.
-pub(super) fn nodes(live: &Live) -> Nodes {
+/// The nodes of Envoy's pods, with their addresses of the families that are served. One whose Envoys all have to leave is not among them. Pods that are not proven yet keep it there, but not ready.
+pub(super) fn nodes(live: &Live, families: &[IpFamily]) -> Nodes {
     let mut nodes = Nodes::new();
     let unproven = live.unproven.iter().filter(|(component, _)| *component == Component::Envoy);
     let proven = live.envoy.iter().map(|pod| (pod, is_ready(pod)));
     let stay = proven.chain(unproven.map(|(_, pod)| (pod, false)));
     for (pod, ready) in stay.filter(|(pod, _)| pod.metadata.deletion_timestamp.is_none()) {
-        let addresses = host_addresses(pod);
+        let mut addresses = host_addresses(pod);
+        addresses.retain(|address| include(families, address));
         let Some(first) = addresses.first().cloned() else { continue };
         let node = nodes.entry(first).or_insert(Node { addresses, ready: false });
         node.ready |= ready;
@@ -83,8 +86,13 @@ pub(super) struct Addresses {
 }
 
 /// The addresses of nodes that an operator which starts now publishes, where the status says these.
-pub(crate) fn published_nodes(live: &Live, told: &[String], now: Timestamp) -> Vec<String> {
-    Addresses::default().pass(&nodes(live), told, now).addresses
+pub(crate) fn published_nodes(
+    live: &Live,
+    families: &[IpFamily],
+    told: &[String],
+    now: Timestamp,
+) -> Vec<String> {
+    Addresses::default().pass(&nodes(live, families), told, now).addresses
 }
 
 impl Addresses {

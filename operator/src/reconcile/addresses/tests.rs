@@ -200,6 +200,8 @@ fn nodes_of_two_families_are_published_whole() {
 
 #[test]
 fn nodes_are_read_from_pods() {
+    use IpFamily::{IPv4, IPv6};
+
     let pod = |ready: &str, deleted: bool, status: Value| {
         let mut status = status;
         status["conditions"] = json!([{"type": "Ready", "status": ready}]);
@@ -229,5 +231,9 @@ fn nodes_are_read_from_pods() {
         ],
         ..Live::default()
     };
-    assert_eq!(nodes(&live), said("10.1.0.1+ 10.1.0.2/fd00::2+ 10.1.0.3- 10.1.0.5- 10.1.0.6-"));
+    let all = "10.1.0.1+ 10.1.0.2/fd00::2+ 10.1.0.3- 10.1.0.5- 10.1.0.6-";
+    assert_eq!(nodes(&live, &[IPv4, IPv6]), said(all));
+    // Only what is served.
+    assert_eq!(nodes(&live, &[IPv4]), said(&all.replace("/fd00::2", "")));
+    assert_eq!(nodes(&live, &[IPv6]), said("fd00::2+"));
 }
