@@ -4,7 +4,7 @@ CARGO ?= cargo
 XTASK = $(CARGO) run --quiet -p contour-xtask --
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test fuzz-regex fuzz bench bench-many hostile e2e cluster-up cluster-down images envoy kube generate check-generate check-schema \
+.PHONY: help run build test fuzz-regex fuzz bench bench-many bench-fleet hostile e2e cluster-up cluster-down images envoy kube generate check-generate check-schema \
 	fmt fmt-check clippy deny advisories cargo-deny completions clean-cache
 
 help: ## List the targets
@@ -34,6 +34,10 @@ bench: envoy kube ## Measure the controller, and from object to traffic; writes 
 bench-many: kube ## Measure a thousand played Envoys at 10,000 hosts; writes a section of bench/RESULTS.md (optimized, takes a while; Linux)
 	$(CARGO) build --release -p contour -p contour-bench --bin contour --bin many
 	$${CARGO_TARGET_DIR:-target}/release/many
+
+bench-fleet: kube ## Measure the operator with Envoy on 5,000 nodes; writes a section of bench/RESULTS.md (optimized, takes a while; Linux)
+	$(CARGO) build --release -p contour-operator -p contour-bench --bin contour-operator --bin fleet
+	$${CARGO_TARGET_DIR:-target}/release/fleet $(if $(BEFORE),--before $(BEFORE))
 
 hostile: envoy kube ## Attack an installation as one of its tenants; writes bench/HOSTILE.md (optimized, takes a while; Linux, root)
 	$(CARGO) build --release -p contour -p contour-bench --bin contour --bin hostile

@@ -1,5 +1,6 @@
 //! Synthetic installations for the benches: one Service, one EndpointSlice and one HTTPProxy a host.
 
+pub mod fleet;
 pub mod machine;
 pub mod many;
 pub mod results;

@@ -2,12 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
 use tempfile::NamedTempFile;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::io::InspectReader;
 
 use crate::apiserver::ApiServer;
 
@@ -16,6 +19,7 @@ use crate::apiserver::ApiServer;
 pub struct Relay {
     kubeconfig: NamedTempFile,
     silenced: watch::Sender<()>,
+    received: Arc<AtomicU64>,
     accepting: JoinHandle<()>,
 }
 
@@ -30,13 +34,19 @@ impl Relay {
         anyhow::ensure!(text.contains(api.address()), "the kubeconfig does not name {}", api.address());
         std::fs::write(kubeconfig.path(), text.replace(api.address(), &own)).context("a kubeconfig")?;
         let silenced = watch::Sender::new(());
-        let accepting = tokio::spawn(accept(listener, target, silenced.clone()));
-        Ok(Self { kubeconfig, silenced, accepting })
+        let received = Arc::<AtomicU64>::default();
+        let accepting = tokio::spawn(accept(listener, target, silenced.clone(), Arc::clone(&received)));
+        Ok(Self { kubeconfig, silenced, received, accepting })
     }
 
     /// A kubeconfig file of the administrator that goes this way.
     pub fn kubeconfig(&self) -> PathBuf {
         self.kubeconfig.path().to_owned()
+    }
+
+    /// How many bytes the server has sent this way, as TLS has them.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
     /// From now on nothing comes through on any connection of the moment, and none is closed; new ones work.
@@ -52,16 +62,30 @@ impl Drop for Relay {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, silenced: watch::Sender<()>) {
+async fn accept(
+    listener: TcpListener,
+    target: SocketAddr,
+    silenced: watch::Sender<()>,
+    received: Arc<AtomicU64>,
+) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((near, _)) = listener.accept().await {
-        connections.spawn(carry(near, target, silenced.subscribe()));
+        connections.spawn(carry(near, target, silenced.subscribe(), Arc::clone(&received)));
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn carry(mut near: TcpStream, target: SocketAddr, mut silenced: watch::Receiver<()>) {
-    let Ok(mut far) = TcpStream::connect(target).await else { return };
+async fn carry(
+    mut near: TcpStream,
+    target: SocketAddr,
+    mut silenced: watch::Receiver<()>,
+    received: Arc<AtomicU64>,
+) {
+    let Ok(far) = TcpStream::connect(target).await else { return };
+    let count = |bytes: &[u8]| {
+        received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    };
+    let mut far = InspectReader::new(far, count);
     tokio::select! {
         _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
         // Open on both sides, until everything ends.

@@ -286,11 +286,11 @@ pub struct LeaderElectionFlags {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Endpoints")]
 pub struct AdminFlags {
-    /// Address of /metrics
+    /// Address of /metrics; `[::]` takes IPv4 as well, also where there is no IPv6
     #[arg(
         long,
         value_name = "HOST:PORT",
-        default_value = "0.0.0.0:8080",
+        default_value = "[::]:8080",
         env = "CONTOUR_OPERATOR_METRICS_ADDRESS"
     )]
     pub metrics_address: Address,
@@ -298,7 +298,7 @@ pub struct AdminFlags {
     #[arg(
         long,
         value_name = "HOST:PORT",
-        default_value = "0.0.0.0:8080",
+        default_value = "[::]:8080",
         env = "CONTOUR_OPERATOR_HEALTH_ADDRESS"
     )]
     pub health_address: Address,
@@ -342,7 +342,7 @@ impl FromStr for Address {
             return Err(wrong());
         }
         let host = match bare.unwrap_or(host) {
-            "" => "0.0.0.0",
+            "" => "::",
             host => host,
         };
         Ok(Self(Listen::new(host, port.parse().map_err(|_| wrong())?)))
@@ -368,7 +368,7 @@ mod tests {
         Cli::command().debug_assert();
         let run = run(&[]).unwrap();
         assert_eq!(run.images.contour_image, IMAGE);
-        assert_eq!(run.admin.addresses().metrics, Listen::new("0.0.0.0", 8080));
+        assert_eq!(run.admin.addresses().metrics, Listen::new("::", 8080));
         assert!(run.kubernetes.watch_namespaces.is_empty() && !run.leader_election.disable_leader_election);
     }
 
@@ -378,7 +378,7 @@ mod tests {
             run(&["--watch-namespaces=a,b", "--metrics-address=[::]:9", "--health-address=:10"]).unwrap();
         assert_eq!(args.kubernetes.watch_namespaces, ["a", "b"]);
         assert_eq!(args.admin.addresses().metrics, Listen::new("::", 9));
-        assert_eq!(args.admin.addresses().health, Listen::new("0.0.0.0", 10));
+        assert_eq!(args.admin.addresses().health, Listen::new("::", 10));
         for wrong in [
             &["--metrics-address=8080"][..],
             &["--metrics-address=::1:8080"],

@@ -19,6 +19,7 @@ use crate::defaults::Defaults;
 use crate::events::Teller;
 use crate::metrics::Metrics;
 use crate::observe::{Caches, Trigger, Watches};
+use crate::pace;
 use crate::policy::built_in;
 use crate::reconcile::{Clock, Context, on_error, reconcile};
 use crate::writer::Writer;
@@ -120,7 +121,13 @@ impl Controller {
                 let all = everyone.state();
                 stream::iter(all.into_iter().map(|deployment| ObjectRef::from_obj(&*deployment)))
             });
-        let queue = stream::select(ReceiverStream::new(triggers), promoted)
+        let paced = {
+            let context = Arc::clone(&context);
+            pace::paced(stream::select(ReceiverStream::new(triggers), promoted), move |trigger| {
+                pace::pause(context.pods_of(trigger))
+            })
+        };
+        let queue = paced
             .map(|trigger| Ok::<_, Infallible>(ReconcileRequest::<ContourDeployment>::from(trigger)))
             .take_until(token.clone().cancelled_owned());
         let looks = applier(

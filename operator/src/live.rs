@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 use kube::core::DynamicObject;
@@ -13,6 +13,7 @@ use kube::core::DynamicObject;
 use crate::build::Component;
 use crate::child::{ChildKind, ChildRef};
 use crate::ownership::{Owner, controller};
+use crate::pod::Pod;
 
 /// What belongs to one `ContourDeployment`, by [proof](crate::ownership).
 #[derive(Clone, Default)]
@@ -130,8 +131,9 @@ impl Live {
                 Proof::None(why) => live.strangers.push(Stranger::of::<Pod>(&pod.metadata, why)),
             }
         }
-        live.contour.sort_by_key(|pod| pod.name_any());
-        live.envoy.sort_by_key(|pod| pod.name_any());
+        for pods in [&mut live.contour, &mut live.envoy] {
+            pods.sort_unstable_by(|one, other| one.metadata.name.cmp(&other.metadata.name));
+        }
         live.strangers.sort();
         live
     }
@@ -294,7 +296,9 @@ mod tests {
             object(["n", "contour-edge-0000", "bare-set"], None),
             object(["o", "contour-edge-5d9c", "far-set"], Some(["Deployment", "contour-edge", "contour"])),
         ];
-        let live = Live::of(&owner(), objects, sets, [object([namespace, "pod", "pod"], controller)]);
+        let mut pod = Pod::clone(&object([namespace, "pod", "pod"], controller));
+        pod.trim();
+        let live = Live::of(&owner(), objects, sets, [pod.into()]);
         assert_eq!(live.children.len(), 3);
         let strangers: Vec<String> = live.strangers.iter().map(ToString::to_string).collect();
         for stranger in

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use contour_crds::{ContourDeployment, ContourPolicy};
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::{Namespace, Node, NodeStatus, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, NodeCondition, NodeStatus};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::api::Api;
 use kube::core::DynamicObject;
@@ -31,6 +31,7 @@ use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::names::{OWNER_NAME, OWNER_NAMESPACE, WATCHED_BY};
 use crate::ownership::Owner;
+use crate::pod::{Pod, trim};
 use crate::writer::category;
 
 /// How kinds that are no children are told.
@@ -212,7 +213,10 @@ impl Watches {
         let policies = Source { shared: Some(generation), ..Source::of(POLICY, &client, only, policies) };
         running.spawn(policies.keep(telling.clone(), token.clone()));
         let namespaces = Source {
-            trim: |namespace: &mut Namespace| (namespace.spec, namespace.status) = <_>::default(),
+            trim: |namespace: &mut Namespace| {
+                (namespace.spec, namespace.status) = <_>::default();
+                trim(&mut namespace.metadata, &[WATCHED_BY]);
+            },
             shared: Some(|namespace| namespace.labels().get(WATCHED_BY).cloned().unwrap_or_default()),
             ..Source::of(NAMESPACE, &client, labelled(WATCHED_BY), namespaces)
         };
@@ -221,12 +225,16 @@ impl Watches {
             running.spawn(watched_role(&client, role, writer).keep(telling.clone(), token.clone()));
         }
         running.spawn(watched_nodes(&client, nodes).keep(telling.clone(), token.clone()));
-        let pods = Source { whose: owner, ..Source::of(POD, &client, labelled(OWNER_NAME), pods) };
+        let pods =
+            Source { whose: owner, trim: Pod::trim, ..Source::of(POD, &client, labelled(OWNER_NAME), pods) };
         running.spawn(pods.keep(telling.clone(), token.clone()));
         let replica_sets = Source {
             whose: owner,
             // Who its controller is, is all that is asked of one.
-            trim: |set: &mut ReplicaSet| (set.spec, set.status) = <_>::default(),
+            trim: |set: &mut ReplicaSet| {
+                (set.spec, set.status) = <_>::default();
+                trim(&mut set.metadata, &[]);
+            },
             ..Source::of(REPLICA_SET, &client, labelled(OWNER_NAME), replica_sets)
         };
         running.spawn(replica_sets.keep(telling.clone(), token.clone()));
@@ -308,11 +316,10 @@ where
                     telling.everyone().await;
                 }
                 Some(Ok(Event::InitApply(object))) => {
+                    // Everyone is told when all are there.
                     if let Some(shared) = shared {
-                        // Everyone is told when all are there.
                         telling.is_new(&object, shared(&object));
                     }
-                    telling.about(whose(&object)).await;
                 }
                 Some(Ok(Event::Apply(object))) => {
                     trouble = None;
@@ -453,11 +460,13 @@ fn is_lost(node: &Node) -> bool {
 /// Takes all off a node but that: clusters have many.
 fn only_readiness(node: &mut Node) {
     node.spec = None;
-    node.metadata.labels = None;
-    node.metadata.annotations = None;
+    trim(&mut node.metadata, &[]);
     if let Some(status) = node.status.take() {
         let conditions = status.conditions.map(|conditions| {
-            conditions.into_iter().filter(|condition| condition.type_ == "Ready").collect()
+            let ready = conditions.into_iter().filter(|condition| condition.type_ == "Ready");
+            ready
+                .map(|NodeCondition { type_, status, .. }| NodeCondition { type_, status, ..<_>::default() })
+                .collect()
         });
         node.status = Some(NodeStatus { conditions, ..NodeStatus::default() });
     }

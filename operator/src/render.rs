@@ -10,6 +10,8 @@ use crate::adoption::Adopted;
 use crate::build::{Inputs, Stages, build};
 use crate::cli::RenderArgs;
 use crate::documents::{self, Documents, told};
+use crate::families;
+use crate::live::Live;
 use crate::names::{FIELD_MANAGER, Names};
 use crate::rules::Rules;
 use crate::run::defaults;
@@ -76,8 +78,10 @@ pub fn render(documents: &Documents, rules: &mut Rules) -> Result<Rendered, Vec<
 fn one(deployment: &ContourDeployment, rules: &Rules) -> Result<String, String> {
     let names = Names::of(deployment).map_err(|problem| problem.to_string())?;
     let status = deployment.status.as_ref();
+    let before = status.cloned().unwrap_or_default();
+    let resolved = families::resolved(deployment, &names, &Live::default(), &before);
     let stages = build(&Inputs {
-        deployment,
+        deployment: &resolved,
         names: &names,
         defaults: &rules.defaults,
         kept: status.and_then(|status| status.envoy_template.as_ref()),

@@ -2,6 +2,7 @@
 
 use contour_crds::contour_deployment::{
     CertificatesStatus, ChildReference, ComponentStatus, ContourDeploymentStatus, EnvoyTemplateStatus,
+    IpFamily,
 };
 use contour_crds::status::{ConditionStatus, DetailedCondition, SubCondition};
 use jiff::Timestamp;
@@ -84,6 +85,8 @@ pub struct Report {
     pub envoy_template: Option<EnvoyTemplateStatus>,
     /// The certificates.
     pub certificates: Option<Certificates>,
+    /// The IP families that Envoy serves.
+    pub ip_families: Option<Vec<IpFamily>>,
     /// Where the proxies are reached.
     pub addresses: Option<Vec<String>>,
     /// What should be known of how it serves, though it serves.
@@ -154,6 +157,9 @@ pub fn status(
     }
     if let Some(certificates) = &report.certificates {
         status.certificates = Some(certificates.status.clone());
+    }
+    if let Some(families) = &report.ip_families {
+        status.ip_families.clone_from(families);
     }
     if let Some(addresses) = &report.addresses {
         status.addresses.clone_from(addresses);

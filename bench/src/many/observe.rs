@@ -142,7 +142,7 @@ pub(super) fn metric(text: &str, name: &str) -> Option<f64> {
 }
 
 /// A request on a connection of its own, as a kubelet's. The answer with its head.
-pub(super) fn get(address: SocketAddr, path: &str) -> Result<String> {
+pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;

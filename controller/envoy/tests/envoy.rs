@@ -117,6 +117,38 @@ impl Proxy {
     }
 }
 
+#[tokio::test]
+async fn a_listener_of_both_families_answers_on_both_also_in_the_place_of_one_of_ipv4() -> Result<()> {
+    let [http, https, stats] = contour_e2e::ports::free();
+    let on = |any: &str| Settings {
+        http: Socket::new(any, http),
+        https: Socket::new(any, https),
+        stats: Socket::new(any, stats),
+        ..settings()
+    };
+    let host = || VirtualHost {
+        fqdn: "a.example.com".into(),
+        namespace: Some("default".into()),
+        plain: respond(200, "ok"),
+        secure: None,
+    };
+    let mut proxy = Proxy::start(on("0.0.0.0"), Store::default(), vec![host()]).await?;
+    let four = SocketAddr::from(([127, 0, 0, 1], http));
+    let six = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, http));
+    let health = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, stats));
+    get(four, "a.example.com", "/").until_status(200).await?;
+    assert!(get(six, "a.example.com", "/").send().await.is_err(), "nobody listens on IPv6 yet");
+
+    // The other listen address. Connections that the old listener had not accepted yet are reset, so nobody does this unasked to what serves.
+    let mut both = Assembly::new(on("::"));
+    proxy.ads.apply(both.initial());
+    proxy.ads.apply(both.hosts(&proxy.store, vec![set(host())]));
+    get(six, "a.example.com", "/").until_status(200).await?;
+    get(health, "a.example.com", "/ready").until_status(200).await?;
+    get(four, "a.example.com", "/").until_status(200).await?;
+    proxy.assert_accepted().await
+}
+
 fn certificate(leaf: &Leaf, number: u8) -> TlsPair {
     TlsPair {
         certificate: leaf.cert_pem.as_bytes().to_vec(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::future::{Future, ready};
 use std::io;
+use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,6 +127,16 @@ impl Endpoint {
     }
 }
 
+async fn bind(address: &Listen) -> io::Result<TcpListener> {
+    match TcpListener::bind((address.host.as_str(), address.port)).await {
+        // A host without IPv6: `::` means everything, and everything is IPv4 there.
+        Err(error) if address.host == "::" && error.kind() != io::ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port)).await
+        }
+        bound => bound,
+    }
+}
+
 /// Bound sockets, one per distinct address: connections queue there until [`Self::serve`].
 #[derive(Debug)]
 pub struct AdminServers {
@@ -143,9 +154,7 @@ impl AdminServers {
         }
         let mut sockets = Vec::new();
         for (address, endpoints) in wanted {
-            let listener = TcpListener::bind((address.host.as_str(), address.port))
-                .await
-                .map_err(|source| refused(address, &endpoints, source))?;
+            let listener = bind(address).await.map_err(|source| refused(address, &endpoints, source))?;
             sockets.push((endpoints, listener));
         }
         Ok(Self { sockets })

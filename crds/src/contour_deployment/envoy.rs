@@ -56,7 +56,8 @@ pub struct EnvoySettings {
     /// The ports to listen on.
     #[serde(default, skip_serializing_if = "unset")]
     pub ports: EnvoyPorts,
-    /// The IP address to listen on for HTTP and HTTPS; `0.0.0.0` by default.
+    /// The IP address to listen on for HTTP and HTTPS; by default `0.0.0.0`, or `::`, which takes IPv4 as well, where
+    /// IPv6 is served.
     #[serde(default, deserialize_with = "non_empty", skip_serializing_if = "unset")]
     #[schemars(length(min = 1, max = 45), regex(pattern = IP_ADDRESS_CHARACTERS))]
     pub listen_address: Option<String>,

@@ -10,6 +10,7 @@
 mod certificates;
 mod contour;
 mod envoy;
+mod network;
 mod pods;
 mod publishing;
 mod status;
@@ -19,6 +20,7 @@ pub use contour::{Autoscaling, ContourLogLevel, ContourSettings, Feature};
 pub use envoy::{
     EnvoyLogLevel, EnvoyPorts, EnvoySettings, EnvoyWorkload, Overload, Shutdown, UpdateStrategy,
 };
+pub use network::{IpFamily, Network};
 pub use pods::{DisruptionBudget, ImagePullPolicy, Placement};
 pub use publishing::{ExternalTrafficPolicy, IpFamilyPolicy, NodePorts, Publishing, PublishingType};
 pub use status::{
@@ -127,6 +129,9 @@ pub struct ContourDeploymentSpec {
     /// The proxies.
     #[serde(default, skip_serializing_if = "unset")]
     pub envoy: EnvoySettings,
+    /// The network that both are on.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub network: Network,
     /// How the proxies are reached.
     #[serde(default, skip_serializing_if = "unset")]
     pub publishing: Publishing,

@@ -1,5 +1,6 @@
 //! The state of a `ContourDeployment`.
 
+use super::network::IpFamily;
 use crate::serde_rules::{non_empty, unset};
 use crate::status::DetailedCondition;
 use schemars::JsonSchema;
@@ -41,6 +42,10 @@ pub struct ContourDeploymentStatus {
     /// The certificates between Envoy and the controller.
     #[serde(default, skip_serializing_if = "unset")]
     pub certificates: Option<CertificatesStatus>,
+    /// The IP families that Envoy serves, the first of the cluster first.
+    #[serde(default, skip_serializing_if = "unset")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub ip_families: Vec<IpFamily>,
     /// Where the proxies are reached: IP addresses and names.
     #[serde(default, skip_serializing_if = "unset")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]

@@ -7,28 +7,29 @@ use contour_crds::contour_configuration::{
 
 use super::Inputs;
 use super::meta::{self, Component};
+use crate::families;
 use crate::settings::{CONTOUR_ADMIN_PORT, XDS_PORT};
-
-/// Any address, unless told otherwise.
-const ANY: &str = "0.0.0.0";
 
 /// The ContourConfiguration that the controller is started with.
 pub(crate) fn configuration(inputs: &Inputs<'_>) -> ContourConfiguration {
     let spec = &inputs.deployment.spec;
     let given = spec.configuration.as_deref().cloned().unwrap_or_default();
+    // Contour is found and probed in the first family.
+    let families = &spec.network.ip_families;
+    let any = families::any(&families[..families.len().min(1)]);
     let classes: Vec<String> = spec.ingress_class_name.iter().cloned().collect();
     let ingress = IngressConfig { class_names: classes, ..given.ingress.clone().unwrap_or_default() };
     ContourConfiguration {
         metadata: meta::namespaced(inputs, Component::Contour, &inputs.names.contour),
         spec: ContourConfigurationSpec {
             xds_server: Some(XdsServerConfig {
-                address: Some(ANY.to_owned()),
+                address: Some(any.to_owned()),
                 port: i64::from(XDS_PORT),
                 tls: None,
             }),
             ingress: Some(ingress).filter(|ingress| *ingress != IngressConfig::default()),
-            health: Some(health(CONTOUR_ADMIN_PORT)),
-            metrics: Some(metrics(CONTOUR_ADMIN_PORT)),
+            health: Some(health(any, CONTOUR_ADMIN_PORT)),
+            metrics: Some(metrics(any, CONTOUR_ADMIN_PORT)),
             envoy: Some(Box::new(envoy(inputs, given.envoy.as_deref().cloned().unwrap_or_default()))),
             ..given
         },
@@ -38,8 +39,9 @@ pub(crate) fn configuration(inputs: &Inputs<'_>) -> ContourConfiguration {
 
 fn envoy(inputs: &Inputs<'_>, given: EnvoyConfig) -> EnvoyConfig {
     let (spec, ports) = (&inputs.deployment.spec.envoy, inputs.settings().ports);
+    let any = families::any(&inputs.deployment.spec.network.ip_families);
     let listener = |port: u16| EnvoyListener {
-        address: Some(spec.listen_address.clone().unwrap_or_else(|| ANY.to_owned())),
+        address: Some(spec.listen_address.clone().unwrap_or_else(|| any.to_owned())),
         port: i64::from(port),
         access_log: spec.access_log.clone(),
     };
@@ -52,17 +54,17 @@ fn envoy(inputs: &Inputs<'_>, given: EnvoyConfig) -> EnvoyConfig {
         }),
         http: Some(listener(ports.http)),
         https: Some(listener(ports.https)),
-        health: Some(health(ports.metrics)),
-        metrics: Some(metrics(ports.metrics)),
+        health: Some(health(any, ports.metrics)),
+        metrics: Some(metrics(any, ports.metrics)),
         network: Some(NetworkParameters { admin_port: Some(admin_port), ..network }),
         ..given
     }
 }
 
-fn health(port: u16) -> HealthConfig {
-    HealthConfig { address: Some(ANY.to_owned()), port: i64::from(port) }
+fn health(any: &str, port: u16) -> HealthConfig {
+    HealthConfig { address: Some(any.to_owned()), port: i64::from(port) }
 }
 
-fn metrics(port: u16) -> MetricsConfig {
-    MetricsConfig { address: Some(ANY.to_owned()), port: i64::from(port), tls: None }
+fn metrics(any: &str, port: u16) -> MetricsConfig {
+    MetricsConfig { address: Some(any.to_owned()), port: i64::from(port), tls: None }
 }

@@ -16,7 +16,6 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::HOST;
 use hyper_util::rt::TokioIo;
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
@@ -25,6 +24,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::nothing;
 use crate::observe::Trigger;
+use crate::pod::Pod;
 
 /// The longest time one pod is waited for.
 pub const LIMIT: Duration = Duration::from_secs(2);
@@ -233,7 +233,7 @@ async fn one(pod: &Pod, port: u16) -> Result<Credentials, String> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use k8s_openapi::api::core::v1::PodStatus;
+    use crate::pod::PodStatus;
     use kube::runtime::reflector::ObjectRef;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;

@@ -8,7 +8,7 @@ use contour_certs::Party;
 use contour_crds::{ContourDeployment, ContourPolicy};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Api, ListParams};
 use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::{Client, Resource, ResourceExt as _};
@@ -20,6 +20,7 @@ use crate::live::Live;
 use crate::names::{Names, WATCHED_BY};
 use crate::observe::reference;
 use crate::ownership::Owner;
+use crate::pod::Pod;
 use crate::problem::Problem;
 
 /// What was found of one `ContourDeployment`.

@@ -18,6 +18,7 @@ use crate::build::{Inputs, Stages, build};
 use crate::child::ChildKind;
 use crate::cli::{DiffArgs, DiffOutput};
 use crate::documents::{self, Documents};
+use crate::families;
 use crate::live::Live;
 use crate::names::Names;
 use crate::ownership::Owner;
@@ -202,12 +203,15 @@ fn stages(
 ) -> Stages {
     let told = deployment.status.as_ref().map(|status| status.addresses.clone()).unwrap_or_default();
     let recorded = deployment.status.as_ref().and_then(|status| status.envoy_template.clone());
+    let before = deployment.status.clone().unwrap_or_default();
+    let resolved = families::resolved(deployment, names, live, &before);
+    let at_nodes = families::at_nodes(&resolved, names, live);
     build(&Inputs {
-        deployment,
+        deployment: &resolved,
         names,
         defaults: &rules.defaults,
         kept: recorded.or_else(|| unrecorded_template(live, owner)).as_ref(),
-        addresses: &published_nodes(live, &told, Timestamp::now()),
+        addresses: &published_nodes(live, &at_nodes, &told, Timestamp::now()),
         adopted: &Adopted::of(live, owner, deployment.spec.adopt),
     })
 }

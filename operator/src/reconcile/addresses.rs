@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contour_crds::contour_deployment::IpFamily;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
 use sha2::{Digest as _, Sha256};
 
 use super::rollout::is_ready;
 use crate::build::Component;
+use crate::families::include;
 use crate::live::Live;
+use crate::pod::Pod;
 
 /// How long an address stays though its Envoy is not ready any more, and how long an Envoy has to be ready before an address that left for
 /// this comes back.
@@ -32,14 +34,15 @@ pub(super) struct Node {
 /// Nodes by their first address.
 type Nodes = BTreeMap<String, Node>;
 
-/// The nodes of Envoy's pods. One whose Envoys all have to leave is not among them. Pods that are not proven yet keep it there, but not ready.
-pub(super) fn nodes(live: &Live) -> Nodes {
+/// The nodes of Envoy's pods, with their addresses of the families that are served. One whose Envoys all have to leave is not among them. Pods that are not proven yet keep it there, but not ready.
+pub(super) fn nodes(live: &Live, families: &[IpFamily]) -> Nodes {
     let mut nodes = Nodes::new();
     let unproven = live.unproven.iter().filter(|(component, _)| *component == Component::Envoy);
     let proven = live.envoy.iter().map(|pod| (pod, is_ready(pod)));
     let stay = proven.chain(unproven.map(|(_, pod)| (pod, false)));
     for (pod, ready) in stay.filter(|(pod, _)| pod.metadata.deletion_timestamp.is_none()) {
-        let addresses = host_addresses(pod);
+        let mut addresses = host_addresses(pod);
+        addresses.retain(|address| include(families, address));
         let Some(first) = addresses.first().cloned() else { continue };
         let node = nodes.entry(first).or_insert(Node { addresses, ready: false });
         node.ready |= ready;
@@ -83,8 +86,13 @@ pub(super) struct Addresses {
 }
 
 /// The addresses of nodes that an operator which starts now publishes, where the status says these.
-pub(crate) fn published_nodes(live: &Live, told: &[String], now: Timestamp) -> Vec<String> {
-    Addresses::default().pass(&nodes(live), told, now).addresses
+pub(crate) fn published_nodes(
+    live: &Live,
+    families: &[IpFamily],
+    told: &[String],
+    now: Timestamp,
+) -> Vec<String> {
+    Addresses::default().pass(&nodes(live, families), told, now).addresses
 }
 
 impl Addresses {
@@ -144,17 +152,10 @@ impl Addresses {
             kept.is_empty() || self.failed.get(first).is_none_or(|since| since.as_ref().is_some_and(over))
         };
         let others: Vec<_> = others.into_iter().filter(|(first, node)| node.ready && serves(first)).collect();
-        let (kept, others) = (ranked(kept), ranked(others));
-        let (mut next, mut count, mut cut) = (BTreeMap::new(), 0, false);
-        for (first, node) in kept.into_iter().chain(others) {
-            if count + node.addresses.len() <= MOST {
-                count += node.addresses.len();
-                next.insert(first.clone(), node.addresses.clone());
-            } else {
-                cut |= node.ready;
-            }
-        }
-        (next, cut)
+        let mut chosen = Chosen::default();
+        chosen.choose(kept);
+        chosen.choose(others);
+        (chosen.nodes, chosen.cut)
     }
 
     fn change(&mut self, next: BTreeMap<String, Vec<String>>, first: bool, now: Timestamp) {
@@ -167,6 +168,36 @@ impl Addresses {
         self.listed = next;
         if !first {
             self.changed = Some(now);
+        }
+    }
+}
+
+/// The nodes that are to be published.
+#[derive(Default)]
+struct Chosen {
+    nodes: BTreeMap<String, Vec<String>>,
+    /// How many addresses they have.
+    count: usize,
+    /// Others that are ready are left out.
+    cut: bool,
+}
+
+impl Chosen {
+    /// Chooses of these as many as there is room for. Where that is for all or none of them, their order is not asked for: a look at thousands of
+    /// nodes is about a few.
+    fn choose(&mut self, nodes: Vec<(&String, &Node)>) {
+        let room = MOST - self.count;
+        let (fit, rest): (Vec<_>, Vec<_>) =
+            nodes.into_iter().partition(|(_, node)| node.addresses.len() <= room);
+        self.cut |= rest.iter().any(|(_, node)| node.ready);
+        let all: usize = fit.iter().map(|(_, node)| node.addresses.len()).sum();
+        for (first, node) in if all <= room { fit } else { ranked(fit) } {
+            if self.count + node.addresses.len() <= MOST {
+                self.count += node.addresses.len();
+                self.nodes.insert(first.clone(), node.addresses.clone());
+            } else {
+                self.cut |= node.ready;
+            }
         }
     }
 }

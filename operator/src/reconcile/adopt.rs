@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use contour_crds::{ContourDeployment, ContourDeploymentStatus};
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::Pod;
+use crate::pod::Pod;
 use kube::api::{Api, ListParams};
 use kube::core::{DynamicObject, NamespaceResourceScope};
 use kube::{Resource, ResourceExt as _};

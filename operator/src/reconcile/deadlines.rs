@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::Event;
 
 use super::rollout::{Because, Rollout, Workload};
 use crate::child::ChildRef;
+use crate::pod::Pod;
 
 /// The reason of a workload that comes to no end, as Kubernetes calls it.
 pub(super) const LATE: &str = "ProgressDeadlineExceeded";
@@ -137,7 +138,7 @@ mod tests {
         };
         let pod = |second: i64| -> Arc<Pod> {
             let created = at(second).to_string();
-            Arc::new(serde_json::from_value(json!({"metadata": {"creationTimestamp": created}})).unwrap())
+            Pod::cached(json!({"metadata": {"creationTimestamp": created}}))
         };
         let both = [event(20, "quota"), event(10, "webhook")];
         for (events, pods, expected) in [

@@ -14,7 +14,6 @@ use contour_crds::{ContourDeployment, ContourDeploymentStatus};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams};
 use kube::core::{DynamicObject, NamespaceResourceScope, ObjectMeta};
 use kube::{Resource, ResourceExt as _};
@@ -28,6 +27,7 @@ use crate::events::Notice;
 use crate::live::{Live, Stranger};
 use crate::names::{FINALIZER, Names};
 use crate::ownership::{Owner, controller};
+use crate::pod::Pod;
 use crate::status::{DELETING, Report};
 
 /// When to look again while something is left.

@@ -258,6 +258,12 @@ impl Context {
         policy.forbids(deployment, &self.defaults, &consents)
     }
 
+    /// How many pods a `ContourDeployment` had when it was last looked at.
+    pub(crate) fn pods_of(&self, deployment: &Trigger) -> usize {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.get(deployment).map_or(0, |memory| memory.pods.len())
+    }
+
     fn remember<T>(&self, deployment: &ContourDeployment, change: impl FnOnce(&mut Memory) -> T) -> T {
         // A panic in one look leaves nothing half done here.
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);

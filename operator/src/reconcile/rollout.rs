@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::pod::{ContainerStatus, GENERATION, Pod};
 
 /// Why something is as it is: a reason fit for a condition, and the same in a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +80,7 @@ pub const GRACE: SignedDuration = SignedDuration::from_mins(5);
 const PATIENT: [&str; 2] = ["ErrImagePull", "ImagePullBackOff"];
 
 /// Label of a pod of a `DaemonSet`, and annotation of that: which template it is.
-const TEMPLATE: (&str, &str) = ("pod-template-generation", "deprecated.daemonset.template.generation");
+const TEMPLATE: (&str, &str) = (GENERATION, "deprecated.daemonset.template.generation");
 
 /// Reasons of a waiting container that do not pass by themselves.
 const STUCK: [&str; 12] = [
@@ -393,7 +394,7 @@ mod tests {
     fn pod(owner: &str, status: &Value) -> Arc<Pod> {
         let owners =
             json!([{"apiVersion": "apps/v1", "kind": owner, "name": "o", "uid": "u", "controller": true}]);
-        object::<Pod>(json!({"metadata": {"name": "p", "ownerReferences": owners}, "status": status})).into()
+        Pod::cached(json!({"metadata": {"name": "p", "ownerReferences": owners}, "status": status}))
     }
 
     fn waiting_container(reason: &str) -> Value {
@@ -578,7 +579,7 @@ mod tests {
         let status =
             json!({"conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]});
         let mut pod = Pod::clone(&pod(owner, &status));
-        pod.spec = Some(object(json!({"nodeName": node, "containers": []})));
+        pod.spec = Some(object(json!({"nodeName": node})));
         pod.metadata.labels = Some([(TEMPLATE.0.to_owned(), template.to_owned())].into());
         pod.metadata.deletion_timestamp = ending.then(|| object(json!("2026-01-01T00:00:00Z")));
         pod.into()

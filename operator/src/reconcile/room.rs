@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm};
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
@@ -17,6 +17,7 @@ use super::workloads::typed;
 use crate::child::{ChildKind, ChildRef};
 use crate::names::YIELDS;
 use crate::ownership::controller;
+use crate::pod::Pod;
 
 /// What the scheduler says of nodes whose ports another pod has.
 const NO_PORTS: &str = "free ports";
@@ -169,18 +170,19 @@ fn is_without(requirement: &NodeSelectorRequirement) -> bool {
 }
 
 fn terms(set: &DaemonSet) -> Vec<NodeSelectorTerm> {
-    set.spec.template.spec.as_ref().and_then(required_terms).unwrap_or_default().to_vec()
+    let affinity = set.spec.template.spec.as_ref().and_then(|spec| spec.affinity.as_ref());
+    let on_nodes = affinity.and_then(|affinity| affinity.node_affinity.as_ref());
+    on_nodes.and_then(required_terms).unwrap_or_default().to_vec()
 }
 
-fn required_terms(spec: &PodSpec) -> Option<&[NodeSelectorTerm]> {
-    let affinity = spec.affinity.as_ref()?.node_affinity.as_ref()?;
+fn required_terms(affinity: &NodeAffinity) -> Option<&[NodeSelectorTerm]> {
     let required = affinity.required_during_scheduling_ignored_during_execution.as_ref()?;
     Some(&required.node_selector_terms)
 }
 
 /// The node that a `DaemonSet` made a pod for.
 fn pinned(pod: &Pod) -> Option<&str> {
-    let terms = required_terms(pod.spec.as_ref()?)?;
+    let terms = required_terms(pod.spec.as_ref()?.affinity.as_ref()?.node_affinity.as_ref()?)?;
     let fields = terms.iter().flat_map(|term| term.match_fields.iter().flatten());
     let name = fields.into_iter().find(|field| field.key == NODE_NAME && field.operator == "In")?;
     name.values.as_ref()?.first().map(String::as_str)
@@ -191,9 +193,8 @@ fn node_of(pod: &Pod) -> Option<&str> {
 }
 
 fn host_ports(pod: &Pod) -> impl Iterator<Item = i32> {
-    let spec = pod.spec.iter();
     let containers =
-        spec.flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+        pod.spec.iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
     containers.flat_map(|container| container.ports.iter().flatten()).filter_map(|port| port.host_port)
 }
 
@@ -255,8 +256,7 @@ mod tests {
             "type": "PodScheduled", "status": if said.is_some() { "False" } else { "True" },
             "reason": said.map(|_| "Unschedulable"), "message": said,
         });
-        Arc::new(
-            serde_json::from_value(json!({
+        Pod::cached(json!({
                 "metadata": {
                     "name": "p", "deletionTimestamp": ending.then_some("2026-01-01T00:00:00Z"),
                     "ownerReferences": [{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "u", "controller": true}],
@@ -265,9 +265,7 @@ mod tests {
                     {"containerPort": port, "hostPort": port},
                 ]}]},
                 "status": {"conditions": [{"type": "Ready", "status": ready}, scheduled]},
-            }))
-            .unwrap(),
-        )
+        }))
     }
 
     fn workload(kind: ChildKind) -> ChildRef {

@@ -22,6 +22,7 @@ use crate::adoption::{Adopted, is_found};
 use crate::apply::{Difference, difference, stamped};
 use crate::build::{self, CONTOUR_CONTAINER, ENVOY_CONTAINER, FixedRole, Inputs, Stages};
 use crate::child::{Child, ChildKind, ChildRef};
+use crate::families;
 use crate::live::Live;
 use crate::names::{FINALIZER, Names};
 use crate::ownership::Owner;
@@ -56,7 +57,14 @@ pub(super) async fn look(
     let live = context.caches.of(&owner);
     context.remember(deployment, |memory| memory.pods = live.pods().filter_map(|pod| pod.uid()).collect());
     let strangers = live.strangers.clone();
-    let (nodes, now) = (addresses::nodes(&live), (context.clock)());
+    // What was rolled out last is what is served.
+    let families = families::resolved(walked, &names, &live, before);
+    let mut served = families.clone();
+    if !before.ip_families.is_empty() {
+        served.spec.network.ip_families.clone_from(&before.ip_families);
+    }
+    let at_nodes = families::at_nodes(&served, &names, &live);
+    let (nodes, now) = (addresses::nodes(&live, &at_nodes), (context.clock)());
     let nodes = context.remember(deployment, |memory| memory.addresses.pass(&nodes, &before.addresses, now));
     let again = nodes.again.map_or(refusal.again, |again| refusal.again.min(again.unsigned_abs()));
     let report = Report {
@@ -69,6 +77,7 @@ pub(super) async fn look(
     let mut walk = Walk {
         context,
         deployment: walked,
+        resolved: families,
         names: &names,
         owner: &owner,
         before,
@@ -100,6 +109,8 @@ pub(super) struct Walk<'a> {
     pub(super) context: &'a Context,
     /// With the fields by which its children are made: the last accepted ones.
     pub(super) deployment: &'a ContourDeployment,
+    /// The same with the IP families that it is on, which the children are made for.
+    resolved: Box<ContourDeployment>,
     pub(super) names: &'a Names,
     pub(super) owner: &'a Owner,
     /// What was told last. Envoy was there before if it was told of.
@@ -138,6 +149,7 @@ impl Walk<'_> {
             self.report.certificates = Some(certificates.told.clone());
         }
         self.ensure_finalizer().await?;
+        self.learn_families(&adopted).await;
         let stages = self.build(&adopted);
         let mut wanted: BTreeSet<ChildRef> = stages.all().map(Child::reference).collect();
         let secrets = certificates.as_ref().map(|looked| looked.secrets.clone());
@@ -168,6 +180,9 @@ impl Walk<'_> {
             self.publish(&stages, Turn::WithEnvoy).await;
         }
         let rolled_out = contour_rolled_out && envoy == Progress::Complete && !held;
+        if contour_rolled_out {
+            self.report.ip_families = Some(self.resolved.spec.network.ip_families.clone());
+        }
         if rolled_out {
             self.publish(&stages, Turn::AfterEnvoy).await;
         }
@@ -278,13 +293,28 @@ impl Walk<'_> {
         let recorded = self.before.envoy_template.clone();
         let kept = recorded.or_else(|| unrecorded_template(&self.live, self.owner));
         build::build(&Inputs {
-            deployment: self.deployment,
+            deployment: &self.resolved,
             names: self.names,
             defaults: &self.context.defaults,
             kept: kept.as_ref(),
             addresses: &self.nodes.addresses,
             adopted,
         })
+    }
+
+    /// Makes the Service of Contour before all else where there is none yet: the first Service of an installation tells the first IP family of the
+    /// cluster, without which Contour would have to be made twice where that is IPv6.
+    async fn learn_families(&mut self, adopted: &Adopted) {
+        let reference = self.names.child(ChildKind::Service, &self.names.contour);
+        if self.live.children.contains_key(&reference) {
+            return;
+        }
+        let foundation = self.build(adopted).foundation;
+        if let Some(service) = foundation.iter().find(|child| child.reference() == reference) {
+            let applied = self.apply(service).await;
+            self.tried(applied);
+            self.resolved = families::resolved(self.deployment, self.names, &self.live, self.before);
+        }
     }
 
     /// Tells what will have to be removed without the help of owner references: what is there and ours, not what is wanted, since an object

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use contour_crds::contour_deployment::EnvoyTemplateStatus;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
 use kube::ResourceExt as _;
 use kube::core::DynamicObject;
 use serde::de::DeserializeOwned;
@@ -17,6 +17,7 @@ use crate::child::{Child, ChildKind, ChildRef, untyped};
 use crate::live::Live;
 use crate::names::Names;
 use crate::ownership::Owner;
+use crate::pod::Pod;
 use crate::reconcile::rollout::{View, Workload, is_ready, of_daemon_set, of_deployment};
 use crate::status::Component;
 
@@ -52,12 +53,9 @@ pub(super) fn component(
     let object = live.children.get(reference)?;
     let workload = judge(reference.kind, object, pods, view)?;
     let desired_image = template(object).and_then(|template| image(&template, container)).unwrap_or_default();
-    let images: BTreeSet<String> = pods
-        .iter()
-        .filter(|pod| is_ready(pod))
-        .filter_map(|pod| container_image(pod.spec.as_ref()?, container))
-        .collect();
-    Some(Component { workload, desired_image, images: images.into_iter().collect() })
+    let images: BTreeSet<&str> =
+        pods.iter().filter(|pod| is_ready(pod)).filter_map(|pod| image_of(pod, container)).collect();
+    Some(Component { workload, desired_image, images: images.into_iter().map(str::to_owned).collect() })
 }
 
 /// The pod template of a workload.
@@ -84,12 +82,16 @@ pub(crate) fn unrecorded_template(live: &Live, owner: &Owner) -> Option<EnvoyTem
 
 /// The image of a container, or of an init container.
 fn image(template: &PodTemplateSpec, container: &str) -> Option<String> {
-    container_image(template.spec.as_ref()?, container)
+    let spec: &PodSpec = template.spec.as_ref()?;
+    let mut all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    all.find(|one| one.name == container)?.image.clone()
 }
 
-fn container_image(spec: &PodSpec, container: &str) -> Option<String> {
-    let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    all.into_iter().find(|one| one.name == container)?.image.clone()
+/// The same of a pod.
+fn image_of<'a>(pod: &'a Pod, container: &str) -> Option<&'a str> {
+    let spec = pod.spec.as_ref()?;
+    let mut all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    all.find(|one| one.name == container)?.image.as_deref()
 }
 
 /// The workload of Envoy among these children.

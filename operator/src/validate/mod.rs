@@ -12,6 +12,7 @@ use contour_crds::ContourDeployment;
 use contour_graph::parse_duration;
 
 use crate::defaults::Defaults;
+use crate::families;
 use crate::image::ImageReference;
 use crate::names::{Names, is_label};
 use crate::problem::Problem;
@@ -91,11 +92,18 @@ fn images(deployment: &ContourDeployment, defaults: &Defaults) -> Vec<Problem> {
 
 fn network(deployment: &ContourDeployment) -> Vec<Problem> {
     let mut problems = Vec::new();
-    if let Some(address) = deployment.spec.envoy.listen_address.as_deref()
-        && address.parse::<IpAddr>().is_err()
-    {
-        let message = format!("\"{address}\" is not an IP address, such as 0.0.0.0 or ::");
-        problems.push(Problem::invalid("spec.envoy.listenAddress", message));
+    if let Some(address) = deployment.spec.envoy.listen_address.as_deref() {
+        let asked = &deployment.spec.network.ip_families;
+        let message = match address.parse::<IpAddr>() {
+            Err(_) => Some(format!("\"{address}\" is not an IP address, such as 0.0.0.0 or ::")),
+            // It takes both.
+            Ok(IpAddr::V6(any)) if any.is_unspecified() => None,
+            Ok(_) if asked.is_empty() || families::include(asked, address) => None,
+            Ok(_) => Some(format!(
+                "\"{address}\" is of no family of spec.network.ipFamilies; name an address of one, or the family there"
+            )),
+        };
+        problems.extend(message.map(|message| Problem::invalid("spec.envoy.listenAddress", message)));
     }
     let ports = settings::ports(deployment).named();
     for (index, (name, port)) in ports.iter().enumerate() {

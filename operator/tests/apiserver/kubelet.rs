@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
 use contour_e2e::wait::{SOON, eventually};
-use contour_operator::reconcile::rollout::is_ready;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Event, Node, Pod, PodSpec, PodTemplateSpec};
@@ -488,6 +487,12 @@ fn left(set: &DaemonSet) -> BTreeSet<String> {
 
 fn node_of(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref()
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions.into_iter().any(|held| held.type_ == "Ready" && held.status == "True")
 }
 
 fn host_ports(spec: Option<&PodSpec>) -> BTreeSet<i32> {

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::*;
@@ -202,12 +200,14 @@ fn nodes_of_two_families_are_published_whole() {
 
 #[test]
 fn nodes_are_read_from_pods() {
+    use IpFamily::{IPv4, IPv6};
+
     let pod = |ready: &str, deleted: bool, status: Value| {
         let mut status = status;
         status["conditions"] = json!([{"type": "Ready", "status": ready}]);
         let deleted = deleted.then_some("2026-01-01T00:00:00Z");
         let pod = json!({"metadata": {"deletionTimestamp": deleted}, "status": status});
-        Arc::new(serde_json::from_value::<Pod>(pod).unwrap())
+        Pod::cached(pod)
     };
     let on = |node: &str| json!({ "hostIP": node });
     let live = Live {
@@ -231,5 +231,9 @@ fn nodes_are_read_from_pods() {
         ],
         ..Live::default()
     };
-    assert_eq!(nodes(&live), said("10.1.0.1+ 10.1.0.2/fd00::2+ 10.1.0.3- 10.1.0.5- 10.1.0.6-"));
+    let all = "10.1.0.1+ 10.1.0.2/fd00::2+ 10.1.0.3- 10.1.0.5- 10.1.0.6-";
+    assert_eq!(nodes(&live, &[IPv4, IPv6]), said(all));
+    // Only what is served.
+    assert_eq!(nodes(&live, &[IPv4]), said(&all.replace("/fd00::2", "")));
+    assert_eq!(nodes(&live, &[IPv6]), said("fd00::2+"));
 }
