@@ -100,4 +100,12 @@ pub struct PolicyRule {
         extend("x-kubernetes-list-type" = "set")
     )]
     pub watch_namespaces: Vec<String>,
+    /// Whether they may patch pods, Envoy's Service and Envoy's bootstrap; they may not by default. What comes of a patch
+    /// is held to the other fields of the rules as well.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub patches: bool,
+    /// Whether patched pods may have more rights on their node than the operator's own: root, capabilities, privileged
+    /// containers, namespaces of the node, other profiles of seccomp; they may not by default.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub privileged: bool,
 }

@@ -9,6 +9,7 @@
 //! | [`policy`] | what a `ContourDeployment` may ask for |
 //! | [`clash`] | what two `ContourDeployment`s cannot both have |
 //! | [`build`] | the children, as typed objects |
+//! | [`patch`] | what patches make of them |
 //! | [`certificates`] | the Secrets with certificates, step by step |
 //! | [`ownership`] | which objects are children, and which only say so |
 //! | [`render`], [`diff`] | all of that for somebody who wants to see it before |
@@ -30,6 +31,7 @@ pub mod metrics;
 pub mod names;
 pub mod observe;
 pub mod ownership;
+pub mod patch;
 pub mod policy;
 pub mod problem;
 pub mod prune;

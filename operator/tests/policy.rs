@@ -100,11 +100,147 @@ fn cases() -> Vec<(Value, Value, &'static str)> {
         ),
         (watch(json!(["shop"])), json!({"watchNamespaces": ["*"]}), "spec.contour.watchNamespaces"),
         (
+            patch(json!({"shareProcessNamespace": true})),
+            json!({"patches": true}),
+            "spec.envoy.podTemplatePatch",
+        ),
+        (
+            json!({"contour": {"podTemplatePatch": {"metadata": {"labels": {"a": "b"}}}}}),
+            json!({"patches": true}),
+            "spec.contour.podTemplatePatch",
+        ),
+        (
+            json!({"publishing": {"servicePatch": {"metadata": {"labels": {"a": "b"}}}}}),
+            json!({"patches": true}),
+            "spec.publishing.servicePatch",
+        ),
+        (
             json!({"configuration": {"httpproxy": {"rootNamespaces": ["shop"]}}}),
             json!({"watchNamespaces": ["shop"]}),
             "spec.contour.watchNamespaces",
         ),
     ]
+}
+
+fn patch(spec: Value) -> Value {
+    json!({"envoy": {"podTemplatePatch": {"spec": spec}}})
+}
+
+/// A container that keeps to the restricted standard, with this over it.
+fn sidecar(more: Value) -> Value {
+    let restricted = json!({
+        "name": "more", "image": "ghcr.io/us/contour:v2",
+        "securityContext": {"runAsUser": 1000, "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+    });
+    patch(json!({"containers": [over(restricted, more)]}))
+}
+
+/// What is patched where patches are allowed; what the rule needs beside that; what is forbidden without, below the patch.
+fn patches() -> Vec<(Value, Value, &'static str)> {
+    let more = "spec.containers[name=more]";
+    let context = |more: Value| sidecar(json!({"securityContext": more}));
+    let envoy = |more: Value| patch(json!({"containers": [over(json!({"name": "envoy"}), more)]}));
+    let privileged = || json!({"privileged": true});
+    let on_more = |field: &str| Box::leak(format!("{more}.{field}").into_boxed_str()) as &'static str;
+    vec![
+        (sidecar(json!({"image": "nginx"})), json!({"images": ["nginx"]}), on_more("image")),
+        (
+            sidecar(json!({"ports": [{"containerPort": 7000, "hostPort": 7000}]})),
+            json!({"hostNetwork": true, "hostPorts": ["7000"]}),
+            on_more("ports[containerPort=7000]"),
+        ),
+        (
+            over(
+                json!({"envoy": {"hostNetwork": true}}),
+                sidecar(json!({"ports": [{"containerPort": 7000}]})),
+            ),
+            json!({"hostPorts": ["1-10000"]}),
+            on_more("ports[containerPort=7000]"),
+        ),
+        (
+            patch(json!({"volumes": [{"name": "x", "hostPath": {"path": "/"}}]})),
+            json!({"volumes": ["hostPath"]}),
+            "spec.volumes[name=x].hostPath",
+        ),
+        (patch(json!({"hostPID": true})), privileged(), "spec.hostPID"),
+        (patch(json!({"hostIPC": true})), privileged(), "spec.hostIPC"),
+        (
+            patch(json!({"securityContext": {"runAsUser": 0, "runAsNonRoot": null}})),
+            privileged(),
+            "spec.securityContext.runAsUser",
+        ),
+        (
+            patch(json!({"securityContext": {"seccompProfile": {"type": "Unconfined"}}})),
+            privileged(),
+            "spec.securityContext.seccompProfile",
+        ),
+        (context(json!({"privileged": true})), privileged(), on_more("securityContext.privileged")),
+        (
+            context(json!({"allowPrivilegeEscalation": null})),
+            privileged(),
+            on_more("securityContext.allowPrivilegeEscalation"),
+        ),
+        (
+            context(json!({"capabilities": {"drop": null}})),
+            privileged(),
+            on_more("securityContext.capabilities.drop"),
+        ),
+        (
+            context(json!({"capabilities": {"add": ["NET_BIND_SERVICE", "NET_RAW"]}})),
+            privileged(),
+            on_more("securityContext.capabilities.add"),
+        ),
+        (context(json!({"runAsUser": 0})), privileged(), on_more("securityContext.runAsUser")),
+        (context(json!({"procMount": "Unmasked"})), privileged(), on_more("securityContext.procMount")),
+        (
+            context(json!({"seLinuxOptions": {"type": "spc_t"}})),
+            privileged(),
+            on_more("securityContext.seLinuxOptions"),
+        ),
+        (
+            sidecar(json!({"livenessProbe": {"httpGet": {"host": "169.254.169.254", "port": 80}}})),
+            privileged(),
+            on_more("livenessProbe"),
+        ),
+        (
+            envoy(json!({"securityContext": {"privileged": true, "allowPrivilegeEscalation": false}})),
+            privileged(),
+            "spec.containers[name=envoy].securityContext.privileged",
+        ),
+        (
+            envoy(json!({"securityContext": {"runAsNonRoot": false}})),
+            privileged(),
+            "spec.containers[name=envoy].securityContext.runAsNonRoot",
+        ),
+    ]
+}
+
+#[test]
+fn what_comes_of_a_patch_is_held_to_the_same_policy() {
+    for (asked, needed, path) in patches() {
+        let spec = over(modest(), asked.clone());
+        let on_host = asked.pointer("/envoy/hostNetwork").is_some();
+        let without =
+            rule(json!({"patches": true, "hostNetwork": on_host, "hostPorts": ["1-6000", "8000-9999"]}));
+        let problems = forbidden(std::slice::from_ref(&without), true, &spec);
+        let fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
+        assert_eq!(fields, [format!("spec.envoy.podTemplatePatch.{path}")], "{asked}");
+        let with = over(
+            json!({"patches": true, "hostNetwork": on_host, "hostPorts": ["1-6000", "8000-9999"]}),
+            needed,
+        );
+        assert_eq!(forbidden(&[rule(with)], true, &spec), [], "{asked}");
+    }
+    let harmless = json!({"containers": [{"name": "envoy", "resources": {"limits": {"memory": "1Gi"}}}]});
+    for asked in
+        [patch(harmless), sidecar(json!({})), patch(json!({"volumes": [{"name": "x", "emptyDir": {}}]}))]
+    {
+        assert_eq!(
+            forbidden(&[rule(json!({"patches": true}))], true, &over(modest(), asked.clone())),
+            [],
+            "{asked}"
+        );
+    }
 }
 
 #[test]

@@ -47,6 +47,21 @@ fn the_impossible_is_refused() {
 }
 
 #[test]
+fn a_patch_has_a_greatest_size() {
+    let patched = |length: usize| {
+        let annotations = json!({ "example.com/a": "a".repeat(length) });
+        let patch = json!({ "metadata": { "annotations": annotations } });
+        let spec = json!({ "contour": { "podTemplatePatch": patch } });
+        validate(&deployment(&json!({ "name": "site", "namespace": "edge" }), &spec), &defaults())
+    };
+    assert_eq!(patched(16_000), []);
+    assert_eq!(
+        told(&patched(16_384)),
+        "Invalid spec.contour.podTemplatePatch: has 16433 bytes as JSON; a patch has 16384 at most"
+    );
+}
+
+#[test]
 fn what_an_older_one_has_is_refused() {
     insta::glob!("clash/*.yaml", |path| {
         let case = read(path);

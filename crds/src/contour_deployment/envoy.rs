@@ -1,7 +1,7 @@
 //! The proxies.
 
 use super::contour::Autoscaling;
-use super::pods::{DisruptionBudget, ImagePullPolicy, Placement, annotation_map, label_map};
+use super::pods::{DisruptionBudget, ImagePullPolicy, Patch, Placement, annotation_map, label_map, patch};
 use crate::patterns::{ABSOLUTE_PATH, GO_DURATION, IP_ADDRESS_CHARACTERS};
 use crate::schema::{brief, brief_list, count_or_percentage};
 use crate::serde_rules::{non_empty, unset};
@@ -115,6 +115,12 @@ pub struct EnvoySettings {
     #[serde(default, skip_serializing_if = "unset")]
     #[schemars(schema_with = "annotation_map")]
     pub pod_annotations: BTreeMap<String, String>,
+    /// A strategic merge patch of the pod template (`metadata`, `spec`), as `kubectl patch` takes it, for what no
+    /// other field says. It needs a ContourPolicy that allows patches, and cannot change what the operator relies on.
+    /// A change replaces all pods.
+    #[serde(default, skip_serializing_if = "unset")]
+    #[schemars(schema_with = "patch")]
+    pub pod_template_patch: Patch,
 }
 
 /// What runs the pods of Envoy.

@@ -19,7 +19,7 @@ pub use contour::{Autoscaling, ContourLogLevel, ContourSettings, Feature};
 pub use envoy::{
     EnvoyLogLevel, EnvoyPorts, EnvoySettings, EnvoyWorkload, Overload, Shutdown, UpdateStrategy,
 };
-pub use pods::{DisruptionBudget, ImagePullPolicy, Placement};
+pub use pods::{DisruptionBudget, ImagePullPolicy, Patch, Placement};
 pub use publishing::{ExternalTrafficPolicy, IpFamilyPolicy, NodePorts, Publishing, PublishingType};
 pub use status::{
     CertificateState, CertificatesStatus, ChildReference, ComponentStatus, ContourDeploymentStatus,

@@ -18,6 +18,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::bootstrap::{ADMIN_SOCKET, CERTIFICATES, DIRECTORY, FILE};
 use super::meta::{self, Component};
 use super::{BOOTSTRAP_HASH, Inputs, bootstrap, contour, pods};
+use crate::patch::{Patched, Target};
 use crate::settings::Settings;
 
 /// The container of Envoy.
@@ -59,7 +60,7 @@ pub(super) fn daemon_set(inputs: &Inputs<'_>, hash: &str) -> DaemonSet {
         metadata: meta::namespaced(inputs, Component::Envoy, &inputs.names.envoy),
         spec: DaemonSetSpec {
             selector: meta::selector(inputs, Component::Envoy),
-            template: template(inputs, hash),
+            template: template(inputs, hash).made(),
             update_strategy: Some(DaemonSetUpdateStrategy {
                 type_: Some("RollingUpdate".to_owned()),
                 rolling_update: Some(rolling),
@@ -93,7 +94,7 @@ pub(super) fn deployment(inputs: &Inputs<'_>, hash: &str) -> Deployment {
                 type_: Some("RollingUpdate".to_owned()),
                 rolling_update: Some(rolling),
             }),
-            template: template(inputs, hash),
+            template: template(inputs, hash).made(),
             ..DeploymentSpec::default()
         },
         status: None,
@@ -112,7 +113,12 @@ pub(super) fn autoscaler(inputs: &Inputs<'_>) -> Option<HorizontalPodAutoscaler>
     Some(contour::scaled(inputs, Component::Envoy, &inputs.names.envoy, ENVOY_CONTAINER, asked))
 }
 
-fn template(inputs: &Inputs<'_>, hash: &str) -> PodTemplateSpec {
+/// The pod template, without and with its patch.
+pub(crate) fn template(inputs: &Inputs<'_>, hash: &str) -> Patched<PodTemplateSpec> {
+    Patched::of(Target::Pod, plain_template(inputs, hash), &inputs.deployment.spec.envoy.pod_template_patch)
+}
+
+fn plain_template(inputs: &Inputs<'_>, hash: &str) -> PodTemplateSpec {
     let (spec, settings) = (&inputs.deployment.spec.envoy, inputs.settings());
     let mut pod = PodSpec {
         automount_service_account_token: Some(false),

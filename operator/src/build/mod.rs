@@ -25,12 +25,15 @@ use crate::names::Names;
 use crate::settings::Settings;
 
 pub(crate) use configuration::configuration;
-pub(crate) use contour::{CONTAINER as CONTOUR_CONTAINER, arguments as contour_arguments};
-pub(crate) use envoy::VOLUMES;
+pub(crate) use contour::{
+    CONTAINER as CONTOUR_CONTAINER, arguments as contour_arguments, template as contour_template,
+};
 pub use envoy::{AGENT_CONTAINER, ENVOY_CONTAINER, agent_image};
+pub(crate) use envoy::{VOLUMES, template as envoy_template};
 pub use meta::{COMPONENT, Component, INSTANCE};
 pub(crate) use rbac::watched_namespaces;
 pub(crate) use secrets::{CERTIFICATE, FORMER, KEY, TRUST, secrets};
+pub(crate) use service::envoy as envoy_service;
 
 /// Annotation of the controller's pods: the hash of its configuration, which is read at start only.
 pub const CONFIGURATION_HASH: &str = "operator.projectcontour.io/configuration-hash";
@@ -110,7 +113,7 @@ pub fn build(inputs: &Inputs<'_>) -> Stages {
             envoy.extend(envoy::autoscaler(inputs).as_ref().map(Child::of));
         }
     }
-    Stages { foundation, contour, envoy, publishing: vec![Child::of(&service::envoy(inputs))] }
+    Stages { foundation, contour, envoy, publishing: vec![Child::of(&service::envoy(inputs).made())] }
 }
 
 fn ingress_class(inputs: &Inputs<'_>) -> IngressClass {

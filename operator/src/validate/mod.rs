@@ -2,6 +2,7 @@
 
 mod arguments;
 mod configuration;
+mod patches;
 mod pods;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ use crate::image::ImageReference;
 use crate::names::{Names, is_label};
 use crate::problem::Problem;
 use crate::settings;
+
+pub(crate) use patches::{CONTOUR as CONTOUR_PATCH, ENVOY as ENVOY_PATCH, SERVICE as SERVICE_PATCH};
 
 /// Everything that is wrong with a `ContourDeployment`, looked at alone. Empty: it can be built.
 pub fn validate(deployment: &ContourDeployment, defaults: &Defaults) -> Vec<Problem> {
@@ -34,6 +37,10 @@ pub fn validate(deployment: &ContourDeployment, defaults: &Defaults) -> Vec<Prob
             // The whole configuration is made of all fields: what is wrong with those was told already, in their own words.
             if problems.is_empty() {
                 problems.extend(configuration::not_served(deployment, &names, defaults));
+            }
+            // What is patched is made of all fields, too.
+            if problems.is_empty() {
+                problems.extend(patches::patches(deployment, &names, defaults));
             }
         }
         Err(problem) => problems.push(problem),

@@ -15,6 +15,7 @@ mod kubelet;
 mod lifecycle;
 mod nodes;
 mod orphaned;
+mod patched;
 mod paused;
 mod policy;
 mod quiet;
