@@ -42,7 +42,10 @@ pub fn difference(
     let Some(live) = live else { return Some(Difference::Missing) };
     let hash =
         |object: &DynamicObject| object.metadata.annotations.as_ref().and_then(|a| a.get(APPLIED)).cloned();
-    let lists = if kind == ChildKind::ContourConfiguration { Lists::Atomic } else { Lists::Keyed };
+    let lists = match kind {
+        ChildKind::ContourConfiguration | ChildKind::NetworkPolicy => Lists::Atomic,
+        _ => Lists::Keyed,
+    };
     let mut path = Vec::new();
     let kept = lists.contain(&untyped(stamped), &untyped(live), &mut path);
     match (hash(stamped) == hash(live), kept) {

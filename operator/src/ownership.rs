@@ -376,6 +376,7 @@ mod tests {
             envoy_image: "e".to_owned(),
             agent_image: "a".to_owned(),
             version: "1".to_owned(),
+            namespace: "contour-operator".to_owned(),
         };
         for spec in [
             json!({}),

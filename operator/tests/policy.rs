@@ -12,6 +12,7 @@ fn defaults() -> Defaults {
         envoy_image: "docker.io/envoyproxy/envoy:v1".to_owned(),
         agent_image: "ghcr.io/us/contour:v1".to_owned(),
         version: "1.0.0".to_owned(),
+        namespace: "contour-operator".to_owned(),
     }
 }
 
@@ -123,7 +124,9 @@ fn cases() -> Vec<(Value, Value, &'static str)> {
 }
 
 fn patch(spec: Value) -> Value {
-    json!({"envoy": {"podTemplatePatch": {"spec": spec}}})
+    let mut whole = json!({"envoy": {"podTemplatePatch": {}}});
+    whole["envoy"]["podTemplatePatch"]["spec"] = spec;
+    whole
 }
 
 /// A container that keeps to the restricted standard, with this over it.
@@ -137,17 +140,16 @@ fn sidecar(more: Value) -> Value {
 
 /// What is patched where patches are allowed; what the rule needs beside that; what is forbidden without, below the patch.
 fn patches() -> Vec<(Value, Value, &'static str)> {
-    let more = "spec.containers[name=more]";
-    let context = |more: Value| sidecar(json!({"securityContext": more}));
-    let envoy = |more: Value| patch(json!({"containers": [over(json!({"name": "envoy"}), more)]}));
-    let privileged = || json!({"privileged": true});
-    let on_more = |field: &str| Box::leak(format!("{more}.{field}").into_boxed_str()) as &'static str;
     vec![
-        (sidecar(json!({"image": "nginx"})), json!({"images": ["nginx"]}), on_more("image")),
+        (
+            sidecar(json!({"image": "nginx"})),
+            json!({"images": ["nginx"]}),
+            "spec.containers[name=more].image",
+        ),
         (
             sidecar(json!({"ports": [{"containerPort": 7000, "hostPort": 7000}]})),
             json!({"hostNetwork": true, "hostPorts": ["7000"]}),
-            on_more("ports[containerPort=7000]"),
+            "spec.containers[name=more].ports[containerPort=7000]",
         ),
         (
             over(
@@ -155,61 +157,60 @@ fn patches() -> Vec<(Value, Value, &'static str)> {
                 sidecar(json!({"ports": [{"containerPort": 7000}]})),
             ),
             json!({"hostPorts": ["1-10000"]}),
-            on_more("ports[containerPort=7000]"),
+            "spec.containers[name=more].ports[containerPort=7000]",
         ),
         (
             patch(json!({"volumes": [{"name": "x", "hostPath": {"path": "/"}}]})),
             json!({"volumes": ["hostPath"]}),
             "spec.volumes[name=x].hostPath",
         ),
-        (patch(json!({"hostPID": true})), privileged(), "spec.hostPID"),
-        (patch(json!({"hostIPC": true})), privileged(), "spec.hostIPC"),
+    ]
+}
+
+/// The same, where what is needed is `privileged`.
+fn privileged_patches() -> Vec<(Value, &'static str)> {
+    let context = |more: Value| sidecar(json!({"securityContext": more}));
+    let envoy = |more: Value| patch(json!({"containers": [over(json!({"name": "envoy"}), more)]}));
+    vec![
+        (patch(json!({"hostPID": true})), "spec.hostPID"),
+        (patch(json!({"hostIPC": true})), "spec.hostIPC"),
         (
             patch(json!({"securityContext": {"runAsUser": 0, "runAsNonRoot": null}})),
-            privileged(),
             "spec.securityContext.runAsUser",
         ),
         (
             patch(json!({"securityContext": {"seccompProfile": {"type": "Unconfined"}}})),
-            privileged(),
             "spec.securityContext.seccompProfile",
         ),
-        (context(json!({"privileged": true})), privileged(), on_more("securityContext.privileged")),
+        (context(json!({"privileged": true})), "spec.containers[name=more].securityContext.privileged"),
         (
             context(json!({"allowPrivilegeEscalation": null})),
-            privileged(),
-            on_more("securityContext.allowPrivilegeEscalation"),
+            "spec.containers[name=more].securityContext.allowPrivilegeEscalation",
         ),
         (
             context(json!({"capabilities": {"drop": null}})),
-            privileged(),
-            on_more("securityContext.capabilities.drop"),
+            "spec.containers[name=more].securityContext.capabilities.drop",
         ),
         (
             context(json!({"capabilities": {"add": ["NET_BIND_SERVICE", "NET_RAW"]}})),
-            privileged(),
-            on_more("securityContext.capabilities.add"),
+            "spec.containers[name=more].securityContext.capabilities.add",
         ),
-        (context(json!({"runAsUser": 0})), privileged(), on_more("securityContext.runAsUser")),
-        (context(json!({"procMount": "Unmasked"})), privileged(), on_more("securityContext.procMount")),
+        (context(json!({"runAsUser": 0})), "spec.containers[name=more].securityContext.runAsUser"),
+        (context(json!({"procMount": "Unmasked"})), "spec.containers[name=more].securityContext.procMount"),
         (
             context(json!({"seLinuxOptions": {"type": "spc_t"}})),
-            privileged(),
-            on_more("securityContext.seLinuxOptions"),
+            "spec.containers[name=more].securityContext.seLinuxOptions",
         ),
         (
             sidecar(json!({"livenessProbe": {"httpGet": {"host": "169.254.169.254", "port": 80}}})),
-            privileged(),
-            on_more("livenessProbe"),
+            "spec.containers[name=more].livenessProbe",
         ),
         (
             envoy(json!({"securityContext": {"privileged": true, "allowPrivilegeEscalation": false}})),
-            privileged(),
             "spec.containers[name=envoy].securityContext.privileged",
         ),
         (
             envoy(json!({"securityContext": {"runAsNonRoot": false}})),
-            privileged(),
             "spec.containers[name=envoy].securityContext.runAsNonRoot",
         ),
     ]
@@ -217,7 +218,9 @@ fn patches() -> Vec<(Value, Value, &'static str)> {
 
 #[test]
 fn what_comes_of_a_patch_is_held_to_the_same_policy() {
-    for (asked, needed, path) in patches() {
+    let privileged =
+        privileged_patches().into_iter().map(|(asked, path)| (asked, json!({"privileged": true}), path));
+    for (asked, needed, path) in patches().into_iter().chain(privileged) {
         let spec = over(modest(), asked.clone());
         let on_host = asked.pointer("/envoy/hostNetwork").is_some();
         let without =

@@ -19,6 +19,7 @@ fn defaults() -> Defaults {
         envoy_image: "docker.io/envoyproxy/envoy:distroless-v1.40.0".to_owned(),
         agent_image: "ghcr.io/example/contour:v1".to_owned(),
         version: "1.0.0".to_owned(),
+        namespace: "contour-operator".to_owned(),
     }
 }
 

@@ -10,6 +10,7 @@
 mod certificates;
 mod contour;
 mod envoy;
+mod network;
 mod pods;
 mod publishing;
 mod status;
@@ -19,6 +20,7 @@ pub use contour::{Autoscaling, ContourLogLevel, ContourSettings, Feature};
 pub use envoy::{
     EnvoyLogLevel, EnvoyPorts, EnvoySettings, EnvoyWorkload, Overload, Shutdown, UpdateStrategy,
 };
+pub use network::NetworkPolicies;
 pub use pods::{DisruptionBudget, ImagePullPolicy, Patch, Placement};
 pub use publishing::{ExternalTrafficPolicy, IpFamilyPolicy, NodePorts, Publishing, PublishingType};
 pub use status::{
@@ -139,6 +141,11 @@ pub struct ContourDeploymentSpec {
     #[serde(default, skip_serializing_if = "unset")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 253), regex(pattern = HOST_NAME)))]
     pub image_pull_secrets: Vec<String>,
+    /// Makes `NetworkPolicies`: to the xDS port of the controller comes Envoy alone, and to the agent beside Envoy the
+    /// kubelet of its node and the operator. Pods on the network of nodes are not governed by any, so that xDS is open
+    /// for them. None is made by default.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub network_policies: Option<NetworkPolicies>,
 }
 
 /// How children are called.

@@ -8,6 +8,7 @@ mod configuration;
 mod contour;
 mod envoy;
 mod meta;
+mod network;
 mod pods;
 mod rbac;
 mod secrets;
@@ -31,6 +32,7 @@ pub(crate) use contour::{
 pub use envoy::{AGENT_CONTAINER, ENVOY_CONTAINER, agent_image};
 pub(crate) use envoy::{VOLUMES, template as envoy_template};
 pub use meta::{COMPONENT, Component, INSTANCE};
+pub(crate) use network::is_open;
 pub(crate) use rbac::watched_namespaces;
 pub(crate) use secrets::{CERTIFICATE, FORMER, KEY, TRUST, secrets};
 pub(crate) use service::envoy as envoy_service;
@@ -74,7 +76,7 @@ pub struct Stages {
     pub contour: Vec<Child>,
     /// Envoy, once the controller is available.
     pub envoy: Vec<Child>,
-    /// How Envoy is reached.
+    /// How Envoy is reached, and who else reaches pods.
     pub publishing: Vec<Child>,
 }
 
@@ -113,7 +115,9 @@ pub fn build(inputs: &Inputs<'_>) -> Stages {
             envoy.extend(envoy::autoscaler(inputs).as_ref().map(Child::of));
         }
     }
-    Stages { foundation, contour, envoy, publishing: vec![Child::of(&service::envoy(inputs).made())] }
+    let mut publishing = vec![Child::of(&service::envoy(inputs).made())];
+    publishing.extend(network::policies(inputs));
+    Stages { foundation, contour, envoy, publishing }
 }
 
 fn ingress_class(inputs: &Inputs<'_>) -> IngressClass {

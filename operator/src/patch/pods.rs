@@ -88,9 +88,8 @@ pub(crate) fn pod_keeps(component: Component, plain: &Value, patched: &Value) ->
     }
     faults.extend(foreign_ports(plain, patched));
     faults.extend(images(patched));
-    for (list, why) in [("volumes", "the operator's containers need this volume")] {
-        faults.extend(items("spec", list, "name", why, &plain["spec"], &patched["spec"]));
-    }
+    let why = "the operator's containers need this volume";
+    faults.extend(items("spec", "volumes", "name", why, &plain["spec"], &patched["spec"]));
     faults.sort();
     faults.dedup();
     faults
@@ -203,17 +202,18 @@ fn own_container(component: Component, list: &str, plain: &Value, patched: &Valu
 fn items(path: &str, list: &str, key: &str, why: &str, plain: &Value, patched: &Value) -> Vec<Fault> {
     let all = |value: &Value| value[list].as_array().cloned().unwrap_or_default();
     let new = all(patched);
-    let lost = |item: &&Value| {
+    let is_changed = |item: &&Value| {
         let same: Vec<_> = new.iter().filter(|one| one[key] == item[key]).collect();
         same.is_empty() || same.iter().any(|one| one != item)
     };
     let old = all(plain);
-    let lost = old.iter().filter(lost);
-    lost.map(|item| {
-        let id = item[key].as_str().map_or_else(|| item[key].to_string(), str::to_owned);
-        Fault::new(format!("{path}.{list}[{key}={id}]"), stays(why))
-    })
-    .collect()
+    let changed = old.iter().filter(is_changed);
+    changed
+        .map(|item| {
+            let id = item[key].as_str().map_or_else(|| item[key].to_string(), str::to_owned);
+            Fault::new(format!("{path}.{list}[{key}={id}]"), stays(why))
+        })
+        .collect()
 }
 
 /// Nothing is mounted over, into or around what the operator's containers read.

@@ -44,8 +44,9 @@ fn look(schema: &Value, form: Form, path: &str, value: &Value, found: &mut Vec<F
                 look(inner, form, &item(path, index), value, found);
             });
         }
-        ("string", Value::String(_)) | ("boolean", Value::Bool(_)) | ("number", Value::Number(_)) => return,
-        ("number or text", Value::String(_)) => return,
+        ("string" | "number or text", Value::String(_))
+        | ("boolean", Value::Bool(_))
+        | ("number", Value::Number(_)) => return,
         ("integer" | "number or text", Value::Number(number)) => {
             let narrow = either || schema["format"] == "int32";
             let fits = number.as_i64().is_some_and(|number| !narrow || i32::try_from(number).is_ok());

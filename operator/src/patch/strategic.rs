@@ -142,7 +142,7 @@ impl<'a> Place<'a> {
                 .map(|(index, patch)| self.item(index).whole_fields(patch).map(Value::Object))
                 .collect();
         }
-        self.keyed(key, kept, &patches)
+        self.keyed(key, &kept, &patches)
     }
 
     /// Merges items of the same key, and puts all in the API server's order: that of the patch for what is patched or new, which comes before
@@ -150,28 +150,28 @@ impl<'a> Place<'a> {
     fn keyed(
         &self,
         key: &str,
-        old: Vec<Value>,
+        old: &[Value],
         patches: &[(usize, &'a Map<String, Value>)],
     ) -> Result<Vec<Value>, Fault> {
         let place_of = |item: &Value| old.iter().position(|one| one.get(key) == item.get(key));
-        let mut patched: Vec<Value> = Vec::new();
+        let mut changed: Vec<Value> = Vec::new();
         for (index, patch) in patches {
             let same = |item: &&Value| item.get(key) == patch.get(key);
-            let at = patched.iter().position(|item| same(&item));
-            let before = at.map(|at| &patched[at]).or_else(|| old.iter().find(same));
+            let at = changed.iter().position(|item| same(&item));
+            let before = at.map(|at| &changed[at]).or_else(|| old.iter().find(same));
             let value = Value::Object(match before {
                 Some(Value::Object(before)) => self.item(*index).objects(before, patch)?,
                 _ => self.item(*index).whole_fields(patch)?,
             });
             match at {
-                Some(at) => patched[at] = value,
-                None => patched.push(value),
+                Some(at) => changed[at] = value,
+                None => changed.push(value),
             }
         }
         let mut rest =
-            old.iter().filter(|item| !patched.iter().any(|one| one.get(key) == item.get(key))).peekable();
+            old.iter().filter(|item| !changed.iter().any(|one| one.get(key) == item.get(key))).peekable();
         let mut all = Vec::new();
-        for item in patched.iter() {
+        for item in &changed {
             let at = place_of(item);
             while let Some(first) = rest.next_if(|first| at.is_some() && place_of(first) < at) {
                 all.push(first.clone());

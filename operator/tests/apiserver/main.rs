@@ -8,6 +8,7 @@ mod bootstrap;
 mod cannot;
 mod deletion;
 mod diff;
+mod guarded;
 mod healing;
 mod hung;
 mod independent;

@@ -131,147 +131,117 @@ fn items(
         .boxed()
 }
 
-/// Patches of Envoy's pod template, right and wrong ones.
-fn of_pods() -> BoxedStrategy<Value> {
-    let names = |names: &[&str]| names.iter().map(|name| json!(name)).collect::<Vec<_>>();
-    let context = |name: &'static str, values: &[Value]| {
-        let fields = some(vec![
-            ("runAsUser", one(&[json!(7), Value::Null, json!("7")])),
-            (name, one(values)),
-            ("$patch", one(&[json!("replace"), json!("absent")])),
-            ("$retainKeys", one(&[json!(["runAsUser", name]), json!("absent")])),
-        ]);
-        prop_oneof![6 => fields, 1 => Just(json!({"$patch": "delete"}))].boxed()
-    };
-    let ports = vec![json!(8080), json!(8443), json!(7000), json!(7001)];
-    let container = || {
-        vec![
-            ("image", one(&[json!("x:1"), json!("y:1"), Value::Null, json!(1)])),
-            ("args", one(&[json!(["a"]), json!([]), Value::Null])),
-            ("tty", one(&[json!(true), json!(false), json!("true")])),
-            ("imag", one(&[json!("x"), json!("absent"), json!("absent")])),
-            (
-                "env",
-                items(
-                    "name",
-                    &names(&["CONTOUR_NAMESPACE", "A", "B"]),
-                    vec![("value", one(&[json!("1"), Value::Null])), ("valueFrom", one(&[Value::Null]))],
-                ),
-            ),
-            (
-                "ports",
-                items(
-                    "containerPort",
-                    &ports,
-                    vec![
-                        ("name", one(&[json!("p"), json!("q"), Value::Null])),
-                        ("protocol", one(&[json!("UDP"), json!("TCP")])),
-                    ],
-                ),
-            ),
-            (
-                "volumeMounts",
-                items(
-                    "mountPath",
-                    &names(&["/certs", "/a", "/b"]),
-                    vec![
-                        ("name", one(&[json!("x"), json!("certs")])),
-                        ("readOnly", one(&[json!(true), Value::Null])),
-                    ],
-                ),
-            ),
-            (
-                "resources",
-                one(&[
-                    json!({"limits": {"cpu": "2", "memory": null}}),
-                    json!({"requests": null}),
-                    json!({"$patch": "replace", "limits": {"cpu": 1}}),
-                ]),
-            ),
-            (
-                "readinessProbe",
-                one(&[
-                    Value::Null,
-                    json!({"periodSeconds": 9}),
-                    json!({"httpGet": null, "exec": {"command": ["true"]}}),
-                ]),
-            ),
-            (
-                "securityContext",
-                context(
-                    "capabilities",
-                    &[Value::Null, json!({"drop": ["NET_RAW"]}), json!({"$patch": "replace", "add": ["X"]})],
-                ),
-            ),
-        ]
-    };
+/// A security context, of a pod or of a container: with one more field, and directives.
+fn context(name: &'static str, values: &[Value]) -> BoxedStrategy<Value> {
+    let fields = some(vec![
+        ("runAsUser", one(&[json!(7), Value::Null, json!("7")])),
+        (name, one(values)),
+        ("$patch", one(&[json!("replace"), json!("absent")])),
+        ("$retainKeys", one(&[json!(["runAsUser", name]), json!("absent")])),
+    ]);
+    prop_oneof![6 => fields, 1 => Just(json!({"$patch": "delete"}))].boxed()
+}
+
+fn names(names: &[&str]) -> Vec<Value> {
+    names.iter().map(|name| json!(name)).collect()
+}
+
+/// The lists of a container that are merged.
+fn lists_of_containers() -> Vec<(&'static str, BoxedStrategy<Value>)> {
+    let ports = [json!(8080), json!(8443), json!(7000), json!(7001)];
+    let env = vec![("value", one(&[json!("1"), Value::Null])), ("valueFrom", one(&[Value::Null]))];
+    let port = vec![
+        ("name", one(&[json!("p"), json!("q"), Value::Null])),
+        ("protocol", one(&[json!("UDP"), json!("TCP")])),
+    ];
+    let mount =
+        vec![("name", one(&[json!("x"), json!("certs")])), ("readOnly", one(&[json!(true), Value::Null]))];
+    vec![
+        ("env", items("name", &names(&["CONTOUR_NAMESPACE", "A", "B"]), env)),
+        ("ports", items("containerPort", &ports, port)),
+        ("volumeMounts", items("mountPath", &names(&["/certs", "/a", "/b"]), mount)),
+    ]
+}
+
+fn container() -> Vec<(&'static str, BoxedStrategy<Value>)> {
+    let resources = [
+        json!({"limits": {"cpu": "2", "memory": null}}),
+        json!({"requests": null}),
+        json!({"$patch": "replace", "limits": {"cpu": 1}}),
+    ];
+    let probes =
+        [Value::Null, json!({"periodSeconds": 9}), json!({"httpGet": null, "exec": {"command": ["true"]}})];
+    let capabilities = [Value::Null, json!({"drop": ["X"]}), json!({"$patch": "replace", "add": ["X"]})];
+    let mut fields = lists_of_containers();
+    fields.extend([
+        ("image", one(&[json!("x:1"), json!("y:1"), Value::Null, json!(1)])),
+        ("args", one(&[json!(["a"]), json!([]), Value::Null])),
+        ("tty", one(&[json!(true), json!(false), json!("true")])),
+        ("imag", one(&[json!("x"), json!("absent"), json!("absent")])),
+        ("resources", one(&resources)),
+        ("readinessProbe", one(&probes)),
+        ("securityContext", context("capabilities", &capabilities)),
+    ]);
+    fields
+}
+
+fn volumes() -> BoxedStrategy<Value> {
     let volume = vec![
         ("emptyDir", one(&[json!({}), json!({"sizeLimit": "1Gi"}), Value::Null])),
         ("secret", one(&[Value::Null, json!({"secretName": "s", "items": [{"key": "a", "path": "b"}]})])),
         ("configMap", one(&[Value::Null])),
         ("$retainKeys", one(&[json!(["name", "emptyDir"]), json!("absent")])),
     ];
-    let spec = some(vec![
-        ("containers", items("name", &names(&["envoy", "more", "less"]), container())),
-        ("containers", items("name", &names(&["envoy", "more"]), container())),
-        ("initContainers", items("name", &names(&["shutdown-manager", "first"]), container())),
-        ("volumes", items("name", &names(&["config", "certs", "admin", "x"]), volume)),
-        ("imagePullSecrets", items("name", &names(&["a", "b"]), vec![])),
-        (
-            "hostAliases",
-            items("ip", &names(&["192.0.2.1", "192.0.2.2"]), vec![("hostnames", one(&[json!(["h"])]))]),
-        ),
-        (
-            "topologySpreadConstraints",
-            items(
-                "topologyKey",
-                &names(&["kubernetes.io/hostname", "zone"]),
-                vec![("maxSkew", one(&[json!(2)])), ("whenUnsatisfiable", one(&[json!("DoNotSchedule")]))],
-            ),
-        ),
+    items("name", &names(&["config", "certs", "admin", "x"]), volume)
+}
+
+/// The fields of a pod that are no lists to be merged.
+fn plain_fields() -> Vec<(&'static str, BoxedStrategy<Value>)> {
+    let terms = json!([{"matchExpressions": [{"key": "a", "operator": "Exists"}]}]);
+    let required = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}});
+    let selectors =
+        [json!({"a": "b", "kubernetes.io/os": null}), json!({"$patch": "replace", "c": "d"}), Value::Null];
+    let profiles =
+        [Value::Null, json!({"type": "Unconfined"}), json!({"$patch": "replace", "type": "Unconfined"})];
+    vec![
         ("tolerations", one(&[json!([{"key": "a", "operator": "Exists"}]), Value::Null])),
-        (
-            "nodeSelector",
-            one(&[
-                json!({"a": "b", "kubernetes.io/os": null}),
-                json!({"$patch": "replace", "c": "d"}),
-                Value::Null,
-            ]),
-        ),
-        (
-            "affinity",
-            one(&[
-                json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "Exists"}]}]}}}),
-            ]),
-        ),
-        (
-            "securityContext",
-            context(
-                "seccompProfile",
-                &[
-                    Value::Null,
-                    json!({"type": "Unconfined"}),
-                    json!({"$patch": "replace", "type": "Unconfined"}),
-                ],
-            ),
-        ),
+        ("nodeSelector", one(&selectors)),
+        ("affinity", one(&[json!({"nodeAffinity": required})])),
+        ("securityContext", context("seccompProfile", &profiles)),
         ("dnsPolicy", one(&[json!("Default"), Value::Null])),
         ("terminationGracePeriodSeconds", one(&[json!(9), Value::Null, json!(1.5)])),
         ("$patch", one(&[json!("merge"), json!("absent"), json!("absent"), json!("absent")])),
-    ]);
+    ]
+}
+
+/// Patches of Envoy's pod template, right and wrong ones.
+fn of_pods() -> BoxedStrategy<Value> {
+    let spread = vec![("maxSkew", one(&[json!(2)])), ("whenUnsatisfiable", one(&[json!("DoNotSchedule")]))];
+    let zones = names(&["kubernetes.io/hostname", "zone"]);
+    let aliases = names(&["192.0.2.1", "192.0.2.2"]);
+    let mut fields = vec![
+        ("containers", items("name", &names(&["envoy", "more", "less"]), container())),
+        ("containers", items("name", &names(&["envoy", "more"]), container())),
+        ("initContainers", items("name", &names(&["shutdown-manager", "first"]), container())),
+        ("volumes", volumes()),
+        ("imagePullSecrets", items("name", &names(&["a", "b"]), vec![])),
+        ("hostAliases", items("ip", &aliases, vec![("hostnames", one(&[json!(["h"])]))])),
+        ("topologySpreadConstraints", items("topologyKey", &zones, spread)),
+    ];
+    fields.extend(plain_fields());
+    let annotations = [
+        json!({"a/b": "c"}),
+        json!({"prometheus.io/scrape": null}),
+        Value::Null,
+        json!({"$patch": "replace", "x": "y"}),
+    ];
     let metadata = some(vec![
         ("labels", one(&[json!({"a": "b"}), json!({"a": null}), json!({"a": 1})])),
-        (
-            "annotations",
-            one(&[
-                json!({"a/b": "c"}),
-                json!({"prometheus.io/scrape": null}),
-                Value::Null,
-                json!({"$patch": "replace", "x": "y"}),
-            ]),
-        ),
+        ("annotations", one(&annotations)),
     ]);
-    (metadata, spec).prop_map(|(metadata, spec)| json!({ "metadata": metadata, "spec": spec })).boxed()
+    (metadata, some(fields))
+        .prop_map(|(metadata, spec)| json!({ "metadata": metadata, "spec": spec }))
+        .boxed()
 }
 
 fn of_services() -> BoxedStrategy<Value> {

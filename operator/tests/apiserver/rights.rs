@@ -155,6 +155,7 @@ async fn the_rights_of_the_manifest_are_enough_and_all_are_used() -> Result<()> 
     lead(&client, &world.namespace).await?;
     let operator = Operator::of(&client, &[&world.namespace], defaults());
     let everything = json!({
+        "networkPolicies": {},
         "contour": {
             "autoscaling": {"maxReplicas": 3}, "watchNamespaces": [world.namespace, other],
         },
@@ -172,7 +173,7 @@ async fn the_rights_of_the_manifest_are_enough_and_all_are_used() -> Result<()> 
     world
         .change(
             "edge",
-            json!({"contour": {"watchNamespaces": null}, "envoy": {"workload": "Deployment"}, "publishing": {"type": "NodePortService"}}),
+            json!({"contour": {"watchNamespaces": null}, "networkPolicies": null, "envoy": {"workload": "Deployment"}, "publishing": {"type": "NodePortService"}}),
         )
         .await?;
     world.complete("edge").await?;
