@@ -43,6 +43,7 @@ pub struct ContourPolicySpec {
 /// What `ContourDeployment`s of some namespaces may ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the API")]
 pub struct PolicyRule {
     /// A name to refer to it by, in messages.
     #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
@@ -108,4 +109,7 @@ pub struct PolicyRule {
     /// containers, namespaces of the node, other profiles of seccomp; they may not by default.
     #[serde(default, skip_serializing_if = "unset")]
     pub privileged: bool,
+    /// Whether they may make their class the default of the cluster; they may not by default.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub default_ingress_class: bool,
 }

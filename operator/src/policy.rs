@@ -125,6 +125,10 @@ impl Request<'_> {
     }
 
     fn class(&self) -> Vec<Problem> {
+        if self.deployment.spec.default_ingress_class && !self.allowed(|rule| rule.default_ingress_class) {
+            let what = "it is to be the class of every Ingress of the cluster that names none";
+            return vec![self.forbidden("spec.defaultIngressClass", what)];
+        }
         let class = self.deployment.spec.ingress_class_name.as_deref().unwrap_or(DEFAULT_CLASS);
         let allows = |rule: &PolicyRule| {
             rule.ingress_classes.is_empty() || rule.ingress_classes.iter().any(|allowed| allowed == class)

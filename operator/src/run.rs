@@ -115,10 +115,11 @@ pub(crate) fn client_source(flags: &ConnectionFlags) -> ClientSource {
 }
 
 pub(crate) fn defaults(images: ImageFlags, build: &BuildInfo, namespace: &str) -> Defaults {
+    let [contour_image, envoy_image, agent_image] = images.chosen();
     Defaults {
-        agent_image: images.agent_image.unwrap_or_else(|| images.contour_image.clone()),
-        contour_image: images.contour_image,
-        envoy_image: images.envoy_image,
+        contour_image,
+        envoy_image,
+        agent_image,
         version: build.version.trim_start_matches('v').to_owned(),
         namespace: namespace.to_owned(),
     }

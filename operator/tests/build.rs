@@ -11,7 +11,7 @@ use contour_operator::build::{Inputs, Stages, build};
 use contour_operator::child::{Child, ChildKind};
 use contour_operator::defaults::Defaults;
 use contour_operator::names::Names;
-use contour_operator::validate::validate;
+use contour_operator::validate::{COMPONENTS, validate};
 use serde_json::{Value, json};
 
 fn defaults() -> Defaults {
@@ -177,6 +177,20 @@ fn another_version_of_contour_leaves_envoy_alone() {
             find(&after, ChildKind::Deployment, "contour-site")
         );
     }
+}
+
+/// With a component that it does not know Envoy does not start.
+#[test]
+fn the_components_whose_levels_can_be_set_are_those_of_envoy() {
+    let Ok(envoy) = contour_e2e::envoy::binary() else { return };
+    let levels = COMPONENTS.map(|component| format!("{component}:off")).join(",");
+    let validate = |levels: &str| {
+        let arguments = ["--mode", "validate", "--config-yaml", "{}", "--component-log-level", levels];
+        std::process::Command::new(&envoy).args(arguments).output().expect("Envoy can be started")
+    };
+    let found = validate(&levels);
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    assert!(!validate("nosuch:off").status.success(), "Envoy takes anything");
 }
 
 #[test]

@@ -101,6 +101,11 @@ fn cases() -> Vec<(Value, Value, &'static str)> {
         ),
         (watch(json!(["shop"])), json!({"watchNamespaces": ["*"]}), "spec.contour.watchNamespaces"),
         (
+            json!({"defaultIngressClass": true}),
+            json!({"defaultIngressClass": true}),
+            "spec.defaultIngressClass",
+        ),
+        (
             patch(json!({"shareProcessNamespace": true})),
             json!({"patches": true}),
             "spec.envoy.podTemplatePatch",

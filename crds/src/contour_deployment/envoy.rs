@@ -1,6 +1,6 @@
 //! The proxies.
 
-use super::contour::Autoscaling;
+use super::contour::{Autoscaling, ContourLogLevel};
 use super::pods::{DisruptionBudget, ImagePullPolicy, Patch, Placement, annotation_map, label_map, patch};
 use crate::patterns::{ABSOLUTE_PATH, GO_DURATION, IP_ADDRESS_CHARACTERS};
 use crate::schema::{brief, brief_list, count_or_percentage};
@@ -89,6 +89,10 @@ pub struct EnvoySettings {
     /// Which messages Envoy logs; `info` by default.
     #[serde(default, skip_serializing_if = "unset")]
     pub log_level: Option<EnvoyLogLevel>,
+    /// Other levels for components of Envoy, such as `connection: debug`. A change replaces all pods.
+    #[serde(default, skip_serializing_if = "unset")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub component_log_levels: BTreeMap<String, EnvoyLogLevel>,
     /// The file that requests are logged to; `/dev/stdout` by default.
     #[serde(default, deserialize_with = "non_empty", skip_serializing_if = "unset")]
     #[schemars(length(min = 1, max = 4096), regex(pattern = ABSOLUTE_PATH))]
@@ -245,6 +249,9 @@ pub struct Shutdown {
     #[serde(default, deserialize_with = "non_empty", skip_serializing_if = "unset")]
     #[schemars(length(min = 2, max = 32), regex(pattern = GO_DURATION))]
     pub grace_period: Option<String>,
+    /// Which messages the agent logs; `info` by default. A change replaces all pods.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub log_level: Option<ContourLogLevel>,
     /// What the agent needs and gets; requests of 10m and 32Mi, and no limits, by default.
     #[serde(default, skip_serializing_if = "unset")]
     #[schemars(schema_with = "brief::<ResourceRequirements>")]

@@ -109,6 +109,10 @@ pub struct ContourDeploymentSpec {
     #[serde(default, deserialize_with = "non_empty", skip_serializing_if = "unset")]
     #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
     pub ingress_class_name: Option<String>,
+    /// Makes the class the default of the cluster: it is that of every `Ingress` that is created without one. It needs a
+    /// ContourPolicy that allows it.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub default_ingress_class: bool,
     /// How children are called: `Derived` from the name of this object (`contour-<name>`, `envoy-<name>`), or
     /// by the `Stock` names (`contour`, `envoy`) that existing tools, dashboards and annotations look for;
     /// `Derived` by default. It cannot be changed.

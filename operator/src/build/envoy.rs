@@ -1,6 +1,6 @@
 //! Envoy's workload. Its template says nothing of the controller's version or image, so that an upgrade of the controller leaves it alone.
 
-use contour_crds::contour_deployment::EnvoyLogLevel;
+use contour_crds::contour_deployment::{ContourLogLevel, EnvoyLogLevel};
 use contour_envoy::bootstrap::DRAIN_TIME_SECONDS;
 use contour_graph::parse_duration;
 use k8s_openapi::api::apps::v1::{
@@ -9,8 +9,8 @@ use k8s_openapi::api::apps::v1::{
 };
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, HTTPGetAction, Lifecycle, LifecycleHandler, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, Sysctl, Volume,
+    Container, EmptyDirVolumeSource, EnvVar, HTTPGetAction, Lifecycle, LifecycleHandler, PodSecurityContext,
+    PodSpec, PodTemplateSpec, Probe, Sysctl, Volume,
 };
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -191,10 +191,9 @@ fn proxy(inputs: &Inputs<'_>) -> Container {
     }
 }
 
-/// The flags of Envoy. Nothing here restarts hot, and the sockets for that would be the node's.
-fn arguments(inputs: &Inputs<'_>) -> Vec<String> {
-    let spec = &inputs.deployment.spec.envoy;
-    let level = match spec.log_level.unwrap_or_default() {
+/// A level, as Envoy calls it.
+fn level(level: EnvoyLogLevel) -> &'static str {
+    match level {
         EnvoyLogLevel::Trace => "trace",
         EnvoyLogLevel::Debug => "debug",
         EnvoyLogLevel::Info => "info",
@@ -202,7 +201,13 @@ fn arguments(inputs: &Inputs<'_>) -> Vec<String> {
         EnvoyLogLevel::Error => "error",
         EnvoyLogLevel::Critical => "critical",
         EnvoyLogLevel::Off => "off",
-    };
+    }
+}
+
+/// The flags of Envoy. Nothing here restarts hot, and the sockets for that would be the node's.
+fn arguments(inputs: &Inputs<'_>) -> Vec<String> {
+    let spec = &inputs.deployment.spec.envoy;
+    let level = level(spec.log_level.unwrap_or_default());
     let mut arguments = vec![
         format!("--config-path {DIRECTORY}/{FILE}"),
         "--service-cluster $(CONTOUR_NAMESPACE)".to_owned(),
@@ -211,6 +216,12 @@ fn arguments(inputs: &Inputs<'_>) -> Vec<String> {
         "--disable-hot-restart".to_owned(),
         format!("--drain-time-s {DRAIN_TIME_SECONDS}"),
     ];
+    let components = spec.component_log_levels.iter();
+    let components: Vec<String> =
+        components.map(|(component, of)| format!("{component}:{}", self::level(*of))).collect();
+    if !components.is_empty() {
+        arguments.push(format!("--component-log-level {}", components.join(",")));
+    }
     arguments.extend(spec.concurrency.map(|threads| format!("--concurrency {threads}")));
     arguments.iter().flat_map(|argument| argument.split(' ')).map(str::to_owned).collect()
 }
@@ -245,6 +256,9 @@ fn agent(inputs: &Inputs<'_>) -> Container {
         arguments.push(format!("--min-open-connections={}", shutdown.min_open_connections));
     }
     Container {
+        env: (shutdown.log_level == Some(ContourLogLevel::Debug)).then(|| {
+            vec![EnvVar { name: "RUST_LOG".to_owned(), value: Some("debug".to_owned()), value_from: None }]
+        }),
         ports: Some(vec![on_host(&settings, "shutdown", settings.ports.shutdown)]),
         resources: Some(pods::resources(shutdown.resources.as_ref(), "10m", "32Mi")),
         restart_policy: Some("Always".to_owned()),

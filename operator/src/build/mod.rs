@@ -46,6 +46,9 @@ pub const BOOTSTRAP_HASH: &str = "operator.projectcontour.io/bootstrap-hash";
 /// `spec.controller` of the IngressClass.
 pub const INGRESS_CONTROLLER: &str = "projectcontour.io/ingress-controller";
 
+/// Annotation of the IngressClass that Ingresses without a class get, of Kubernetes.
+pub(crate) const DEFAULT_INGRESS_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
+
 /// What the children are made from. The deployment has passed [`crate::validate::validate`].
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
@@ -121,8 +124,15 @@ pub fn build(inputs: &Inputs<'_>) -> Stages {
 }
 
 fn ingress_class(inputs: &Inputs<'_>) -> IngressClass {
+    let mut metadata = meta::cluster(inputs, Component::Contour, &inputs.names.ingress_class);
+    if inputs.deployment.spec.default_ingress_class {
+        metadata
+            .annotations
+            .get_or_insert_default()
+            .insert(DEFAULT_INGRESS_CLASS.to_owned(), "true".to_owned());
+    }
     IngressClass {
-        metadata: meta::cluster(inputs, Component::Contour, &inputs.names.ingress_class),
+        metadata,
         spec: Some(IngressClassSpec { controller: Some(INGRESS_CONTROLLER.to_owned()), parameters: None }),
     }
 }

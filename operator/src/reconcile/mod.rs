@@ -7,6 +7,7 @@ pub mod addresses;
 mod certificates;
 mod contest;
 mod deadlines;
+mod default_class;
 mod envoy;
 mod finalize;
 mod judge;

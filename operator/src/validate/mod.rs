@@ -1,6 +1,7 @@
 //! What is wrong with a `ContourDeployment` that its schema cannot tell. Pure: what other objects say is looked at elsewhere.
 
 mod arguments;
+mod components;
 mod configuration;
 mod patches;
 mod pods;
@@ -18,6 +19,7 @@ use crate::names::{Names, is_label};
 use crate::problem::Problem;
 use crate::settings;
 
+pub use components::COMPONENTS;
 pub(crate) use patches::{CONTOUR as CONTOUR_PATCH, ENVOY as ENVOY_PATCH, SERVICE as SERVICE_PATCH};
 
 /// Everything that is wrong with a `ContourDeployment`, looked at alone. Empty: it can be built.
@@ -29,6 +31,7 @@ pub fn validate(deployment: &ContourDeployment, defaults: &Defaults) -> Vec<Prob
     problems.extend(network(deployment));
     problems.extend(publishing(deployment));
     problems.extend(pods::pods(deployment));
+    problems.extend(components::components(deployment));
     match Names::of(deployment) {
         Ok(names) => {
             problems.extend(secrets(deployment, &names));

@@ -42,7 +42,7 @@ impl World {
     pub(crate) async fn new(api: &ApiServer, prefix: &str) -> Result<Self> {
         api.install_crds(&all_crds()).await?;
         let client = api.client().await?;
-        let rule = json!({"name": "all", "namespaces": ["*"], "images": ["*"], "hostNetwork": true, "volumes": ["*"], "watchNamespaces": ["*"], "patches": true, "privileged": true});
+        let rule = json!({"name": "all", "namespaces": ["*"], "images": ["*"], "hostNetwork": true, "volumes": ["*"], "watchNamespaces": ["*"], "patches": true, "privileged": true, "defaultIngressClass": true});
         set_policy(&client, OPEN, &json!([rule])).await?;
         let namespace = api.namespace(prefix).await?;
         let kubelet = Kubelet::start(&client, &namespace);
