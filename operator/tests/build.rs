@@ -179,6 +179,33 @@ fn another_version_of_contour_leaves_envoy_alone() {
     }
 }
 
+/// Envoy takes what comes of a patch.
+#[test]
+fn envoy_reads_a_patched_bootstrap() {
+    let Ok(envoy) = contour_e2e::envoy::binary() else { return };
+    let case = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/build/bootstrap-patched.yaml"));
+    let stages = built(&read(case), &defaults());
+    let map = stages.all().find(|child| child.kind == ChildKind::ConfigMap).expect("there is a bootstrap");
+    let directory = tempfile::tempdir().expect("a directory");
+    for (key, content) in map.object.data["data"].as_object().expect("files") {
+        let path = directory.path().join(key);
+        // The paths of a pod, here.
+        let text = content
+            .as_str()
+            .expect("text")
+            .replace("/config/resources/sds", &directory.path().display().to_string());
+        std::fs::write(path, text).expect("a file");
+    }
+    let config = directory.path().join("envoy.json");
+    let checked = std::process::Command::new(&envoy)
+        .args(["--mode", "validate", "--service-cluster", "c", "--service-node", "n", "--config-path"])
+        .arg(&config)
+        .output()
+        .expect("Envoy can be started");
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{said}");
+}
+
 /// With a component that it does not know Envoy does not start.
 #[test]
 fn the_components_whose_levels_can_be_set_are_those_of_envoy() {

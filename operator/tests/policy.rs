@@ -116,6 +116,11 @@ fn cases() -> Vec<(Value, Value, &'static str)> {
             "spec.contour.podTemplatePatch",
         ),
         (
+            json!({"envoy": {"bootstrapPatch": {"stats_flush_interval": "9s"}}}),
+            json!({"patches": true}),
+            "spec.envoy.bootstrapPatch",
+        ),
+        (
             json!({"publishing": {"servicePatch": {"metadata": {"labels": {"a": "b"}}}}}),
             json!({"patches": true}),
             "spec.publishing.servicePatch",

@@ -119,6 +119,13 @@ pub struct EnvoySettings {
     #[serde(default, skip_serializing_if = "unset")]
     #[schemars(schema_with = "annotation_map")]
     pub pod_annotations: BTreeMap<String, String>,
+    /// A patch of Envoy's bootstrap, with the names of fields as in `envoy.yaml` (`stats_sinks`): objects are merged, null
+    /// removes a field, and lists are replaced, but for those of clusters, layers, monitors and actions, which are merged by
+    /// name. It needs a ContourPolicy that allows patches, and cannot change the ways to the controller. A change replaces
+    /// all pods.
+    #[serde(default, skip_serializing_if = "unset")]
+    #[schemars(schema_with = "patch")]
+    pub bootstrap_patch: Patch,
     /// A strategic merge patch of the pod template (`metadata`, `spec`), as `kubectl patch` takes it, for what no
     /// other field says. It needs a ContourPolicy that allows patches, and cannot change what the operator relies on.
     /// A change replaces all pods.

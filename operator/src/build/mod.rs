@@ -25,6 +25,7 @@ use crate::defaults::Defaults;
 use crate::names::Names;
 use crate::settings::Settings;
 
+pub(crate) use bootstrap::content as envoy_bootstrap;
 pub(crate) use configuration::configuration;
 pub(crate) use contour::{
     CONTAINER as CONTOUR_CONTAINER, arguments as contour_arguments, template as contour_template,

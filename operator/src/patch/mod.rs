@@ -1,8 +1,9 @@
-//! Patches of what the operator makes: the pod templates, and Envoy's Service. Pure.
+//! Patches of what the operator makes: the pod templates, Envoy's Service, and Envoy's bootstrap. Pure.
 //!
 //! A patch is merged as the API server would merge it (`strategic`), has the fields that Kubernetes has (`shape`), and leaves alone what the
-//! installation cannot serve without (`pods`, `service`). What it may ask for is policy's to say: [`crate::policy`].
+//! installation cannot serve without (`pods`, `service`, `bootstrap`). What it may ask for is policy's to say: [`crate::policy`].
 
+mod bootstrap;
 mod pods;
 mod service;
 mod shape;
@@ -13,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub(crate) use bootstrap::bootstrap_keeps;
 pub(crate) use pods::{containers, is_own_label, pod_keeps};
 pub(crate) use service::service_keeps;
 
@@ -26,6 +28,8 @@ pub enum Target {
     Pod,
     /// A Service.
     Service,
+    /// Envoy's bootstrap.
+    Bootstrap,
 }
 
 /// What is wrong with a patch.

@@ -26,6 +26,8 @@ pub(super) fn faults(target: Target, form: Form, value: &Value) -> Vec<Fault> {
     let schema = match target {
         Target::Pod => &*POD,
         Target::Service => &*SERVICE,
+        // Envoy reads it.
+        Target::Bootstrap => return Vec::new(),
     };
     let mut found = Vec::new();
     look(schema, form, "", value, &mut found);

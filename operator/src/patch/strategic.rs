@@ -237,6 +237,13 @@ fn merge_key(target: Target, fields: &[&str]) -> Option<&'static str> {
     let containers = ["containers", "initContainers", "ephemeralContainers"];
     match (target, fields) {
         (Target::Service, ["spec", "ports"]) => Some("port"),
+        // Of Envoy's, whose own way to merge two would take the same cluster twice.
+        (
+            Target::Bootstrap,
+            ["static_resources", "clusters" | "secrets"]
+            | ["layered_runtime", "layers"]
+            | ["overload_manager", "resource_monitors" | "actions"],
+        ) => Some("name"),
         (Target::Pod, ["spec", list]) => match *list {
             "volumes" | "imagePullSecrets" | "schedulingGates" | "resourceClaims" => Some("name"),
             "hostAliases" => Some("ip"),

@@ -9,7 +9,7 @@ use crate::defaults::Defaults;
 use crate::names::Names;
 use crate::patch::{Patched, containers};
 use crate::problem::Problem;
-use crate::validate::{CONTOUR_PATCH, ENVOY_PATCH, SERVICE_PATCH};
+use crate::validate::{BOOTSTRAP_PATCH, CONTOUR_PATCH, ENVOY_PATCH, SERVICE_PATCH};
 
 /// Fields of a pod that open the node, each with the value that does not.
 const NODE: [(&str, Value); 2] = [("hostPID", Value::Bool(false)), ("hostIPC", Value::Bool(false))];
@@ -27,6 +27,7 @@ impl Request<'_> {
         let given = [
             (CONTOUR_PATCH, spec.contour.pod_template_patch.is_empty()),
             (ENVOY_PATCH, spec.envoy.pod_template_patch.is_empty()),
+            (BOOTSTRAP_PATCH, spec.envoy.bootstrap_patch.is_empty()),
             (SERVICE_PATCH, spec.publishing.service_patch.is_empty()),
         ];
         let given: Vec<&str> =

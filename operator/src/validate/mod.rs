@@ -20,7 +20,9 @@ use crate::problem::Problem;
 use crate::settings;
 
 pub use components::COMPONENTS;
-pub(crate) use patches::{CONTOUR as CONTOUR_PATCH, ENVOY as ENVOY_PATCH, SERVICE as SERVICE_PATCH};
+pub(crate) use patches::{
+    BOOTSTRAP as BOOTSTRAP_PATCH, CONTOUR as CONTOUR_PATCH, ENVOY as ENVOY_PATCH, SERVICE as SERVICE_PATCH,
+};
 
 /// Everything that is wrong with a `ContourDeployment`, looked at alone. Empty: it can be built.
 pub fn validate(deployment: &ContourDeployment, defaults: &Defaults) -> Vec<Problem> {

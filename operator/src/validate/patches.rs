@@ -1,19 +1,21 @@
-//! `podTemplatePatch` and `servicePatch`: what the API server would refuse, and what may not be patched.
+//! `podTemplatePatch`, `servicePatch` and `bootstrapPatch`: what the API server would refuse, and what may not be patched.
 
 use contour_crds::ContourDeployment;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::build::{Component, Inputs, contour_template, envoy_service, envoy_template};
+use crate::build::{Component, Inputs, contour_template, envoy_bootstrap, envoy_service, envoy_template};
 use crate::defaults::Defaults;
 use crate::names::Names;
-use crate::patch::{Fault, Patched, pod_keeps, service_keeps};
+use crate::patch::{Fault, Patched, bootstrap_keeps, pod_keeps, service_keeps};
 use crate::problem::Problem;
 
 /// Patches of the controller's pods.
 pub(crate) const CONTOUR: &str = "spec.contour.podTemplatePatch";
 /// Patches of Envoy's pods.
 pub(crate) const ENVOY: &str = "spec.envoy.podTemplatePatch";
+/// Patches of Envoy's bootstrap.
+pub(crate) const BOOTSTRAP: &str = "spec.envoy.bootstrapPatch";
 /// Patches of Envoy's Service.
 pub(crate) const SERVICE: &str = "spec.publishing.servicePatch";
 
@@ -25,6 +27,7 @@ pub(super) fn patches(deployment: &ContourDeployment, names: &Names, defaults: &
     let mut problems =
         looked(CONTOUR, &contour, |plain, patched| pod_keeps(Component::Contour, plain, patched));
     problems.extend(looked(ENVOY, &envoy, |plain, patched| pod_keeps(Component::Envoy, plain, patched)));
+    problems.extend(looked(BOOTSTRAP, &envoy_bootstrap(&inputs), bootstrap_keeps));
     // Where Envoy's pods are wrong, what a Service can lead to is not known.
     if problems.is_empty() {
         let service = envoy_service(&inputs);

@@ -6,6 +6,7 @@ mod bad;
 mod binary;
 mod bootstrap;
 mod cannot;
+mod default_class;
 mod deletion;
 mod diff;
 mod guarded;
