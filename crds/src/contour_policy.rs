@@ -105,8 +105,9 @@ pub struct PolicyRule {
     /// is held to the other fields of the rules as well.
     #[serde(default, skip_serializing_if = "unset")]
     pub patches: bool,
-    /// Whether patched pods may have more rights on their node than the operator's own: root, capabilities, privileged
-    /// containers, namespaces of the node, other profiles of seccomp; they may not by default.
+    /// Whether patched pods may have more rights than the operator's own: on their node root, capabilities, privileged
+    /// containers, namespaces of the node, other profiles of seccomp; and containers beside the controller, which act as it.
+    /// They may not by default.
     #[serde(default, skip_serializing_if = "unset")]
     pub privileged: bool,
     /// Whether they may make their class the default of the cluster; they may not by default.

@@ -101,6 +101,17 @@ fn cases() -> Vec<(Value, Value, &'static str)> {
         ),
         (watch(json!(["shop"])), json!({"watchNamespaces": ["*"]}), "spec.contour.watchNamespaces"),
         (
+            json!({"configuration": {"httpproxy": {"rootNamespaces": ["shop"]}}}),
+            json!({"watchNamespaces": ["shop"]}),
+            "spec.contour.watchNamespaces",
+        ),
+    ]
+}
+
+/// The same, for what is closed to all without a rule that opens it.
+fn closed() -> Vec<(Value, Value, &'static str)> {
+    vec![
+        (
             json!({"defaultIngressClass": true}),
             json!({"defaultIngressClass": true}),
             "spec.defaultIngressClass",
@@ -124,11 +135,6 @@ fn cases() -> Vec<(Value, Value, &'static str)> {
             json!({"publishing": {"servicePatch": {"metadata": {"labels": {"a": "b"}}}}}),
             json!({"patches": true}),
             "spec.publishing.servicePatch",
-        ),
-        (
-            json!({"configuration": {"httpproxy": {"rootNamespaces": ["shop"]}}}),
-            json!({"watchNamespaces": ["shop"]}),
-            "spec.contour.watchNamespaces",
         ),
     ]
 }
@@ -226,6 +232,18 @@ fn privileged_patches() -> Vec<(Value, &'static str)> {
     ]
 }
 
+/// A container beside the controller acts as it, and so reads the Secrets that it may read.
+#[test]
+fn a_container_beside_the_controller_needs_the_right_to_more() {
+    let mut asked = sidecar(json!({}));
+    let patch = asked["envoy"]["podTemplatePatch"].take();
+    let spec = over(modest(), json!({"contour": {"podTemplatePatch": patch}}));
+    let problems = forbidden(&[rule(json!({"patches": true}))], true, &spec);
+    let fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
+    assert_eq!(fields, ["spec.contour.podTemplatePatch.spec.containers[name=more]"]);
+    assert_eq!(forbidden(&[rule(json!({"patches": true, "privileged": true}))], true, &spec), []);
+}
+
 #[test]
 fn what_comes_of_a_patch_is_held_to_the_same_policy() {
     let privileged =
@@ -258,7 +276,7 @@ fn what_comes_of_a_patch_is_held_to_the_same_policy() {
 
 #[test]
 fn what_no_rule_allows_is_forbidden_and_named() {
-    for (asked, needed, field) in cases() {
+    for (asked, needed, field) in cases().into_iter().chain(closed()) {
         let spec = over(modest(), asked.clone());
         let mut without = vec![rule(json!({"ingressClasses": ["z"]}))];
         if field != "spec.ingressClassName" {

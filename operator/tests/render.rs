@@ -47,7 +47,7 @@ fn policy(name: &str, rule: &Value) -> Value {
 fn open() -> Value {
     let all = json!(["*"]);
     let rule = json!({
-        "name": "all", "namespaces": all, "images": all, "hostNetwork": true, "volumes": all, "watchNamespaces": all,
+        "name": "all", "namespaces": all, "images": all, "hostNetwork": true, "volumes": all, "watchNamespaces": all, "patches": true, "defaultIngressClass": true,
     });
     policy("default", &rule)
 }

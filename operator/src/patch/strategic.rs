@@ -3,6 +3,8 @@
 //! Objects are merged field by field, null removes a field, and lists are replaced, but for those whose items are told apart by a key. The
 //! directives `$patch: delete`, `$patch: replace` and `$retainKeys` have their meaning. `$setElementOrder` and `$deleteFromPrimitiveList`, which
 //! `kubectl` computes and nobody writes, are refused.
+//!
+//! In one thing this differs: null in a map of an item that is new says nothing here, where the API server makes `0` or an empty text of it.
 
 use serde_json::{Map, Value};
 

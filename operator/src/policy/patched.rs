@@ -149,6 +149,9 @@ impl Pods<'_> {
             found.push((format!("{path}.runAsUser"), "the pod could run as root".to_owned()));
         }
         for (path, one, before) in self.containers() {
+            if before.is_none() && self.patched["spec"]["automountServiceAccountToken"] == true {
+                found.push((path.clone(), "it would act as Contour, and read what that may read".to_owned()));
+            }
             let none = Value::Null;
             let old = before.map_or(&none, |before| &before["securityContext"]);
             let path = format!("{path}.securityContext");

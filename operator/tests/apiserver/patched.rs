@@ -165,7 +165,7 @@ fn lists_of_containers() -> Vec<(&'static str, BoxedStrategy<Value>)> {
 
 fn container() -> Vec<(&'static str, BoxedStrategy<Value>)> {
     let resources = [
-        json!({"limits": {"cpu": "2", "memory": null}}),
+        json!({"limits": {"cpu": "2"}}),
         json!({"requests": null}),
         json!({"$patch": "replace", "limits": {"cpu": 1}}),
     ];
