@@ -43,6 +43,7 @@ pub struct ContourPolicySpec {
 /// What `ContourDeployment`s of some namespaces may ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the API")]
 pub struct PolicyRule {
     /// A name to refer to it by, in messages.
     #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
@@ -100,4 +101,16 @@ pub struct PolicyRule {
         extend("x-kubernetes-list-type" = "set")
     )]
     pub watch_namespaces: Vec<String>,
+    /// Whether they may patch pods, Envoy's Service and Envoy's bootstrap; they may not by default. What comes of a patch
+    /// is held to the other fields of the rules as well.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub patches: bool,
+    /// Whether patched pods may have more rights than the operator's own: on their node root, capabilities, privileged
+    /// containers, namespaces of the node, other profiles of seccomp; and containers beside the controller, which act as it.
+    /// They may not by default.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub privileged: bool,
+    /// Whether they may make their class the default of the cluster; they may not by default.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub default_ingress_class: bool,
 }

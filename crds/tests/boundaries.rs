@@ -157,6 +157,9 @@ fn make_object(schema: &Value, pick: Pick) -> Value {
     if let Some(of) = schema.get("additionalProperties") {
         object.insert("any key".to_owned(), make(of, pick));
     }
+    if schema["x-kubernetes-preserve-unknown-fields"] == json!(true) {
+        object.insert("any field".to_owned(), json!({ "of": ["any", null, 1] }));
+    }
     Value::Object(object)
 }
 

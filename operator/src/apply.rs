@@ -42,7 +42,10 @@ pub fn difference(
     let Some(live) = live else { return Some(Difference::Missing) };
     let hash =
         |object: &DynamicObject| object.metadata.annotations.as_ref().and_then(|a| a.get(APPLIED)).cloned();
-    let lists = if kind == ChildKind::ContourConfiguration { Lists::Atomic } else { Lists::Keyed };
+    let lists = match kind {
+        ChildKind::ContourConfiguration | ChildKind::NetworkPolicy => Lists::Atomic,
+        _ => Lists::Keyed,
+    };
     let mut path = Vec::new();
     let kept = lists.contain(&untyped(stamped), &untyped(live), &mut path);
     match (hash(stamped) == hash(live), kept) {
@@ -96,7 +99,7 @@ impl Lists {
                 let kept = match live.get(name) {
                     Some(live) => self.contain(wanted, live, path),
                     // What says nothing is not stored.
-                    None => is_empty(wanted),
+                    None => is_empty(wanted) || is_zero(name, wanted),
                 };
                 if kept {
                     path.pop();
@@ -136,12 +139,17 @@ impl Lists {
 /// here); empty where it replaces the list as a whole.
 fn merge_keys(path: &[String], items: &[Value]) -> &'static [&'static str] {
     match path.last().map(String::as_str) {
-        Some("containers" | "initContainers" | "volumes" | "env" | "imagePullSecrets") => &["name"],
+        Some(
+            "containers" | "initContainers" | "volumes" | "env" | "imagePullSecrets" | "claims"
+            | "resourceClaims",
+        ) => &["name"],
         Some("ports") if items.iter().any(|item| item.get("containerPort").is_some()) => {
             &["containerPort", "protocol"]
         }
         Some("ports") => &["port", "protocol"],
         Some("volumeMounts") => &["mountPath"],
+        Some("volumeDevices") => &["devicePath"],
+        Some("hostAliases") => &["ip"],
         Some("topologySpreadConstraints") => &["topologyKey", "whenUnsatisfiable"],
         Some("ownerReferences") => &["uid"],
         _ => &[],
@@ -167,11 +175,33 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
+/// Whether a field is one that Kubernetes does not store when it has its zero value. Of others, that they are gone means that somebody took them away.
+fn is_zero(name: &str, value: &Value) -> bool {
+    match value {
+        Value::Bool(false) => [
+            "hostIPC",
+            "hostNetwork",
+            "hostPID",
+            "publishNotReadyAddresses",
+            "readOnly",
+            "stdin",
+            "stdinOnce",
+            "tty",
+        ]
+        .contains(&name),
+        Value::Number(number) => {
+            number.as_i64() == Some(0) && ["hostPort", "initialDelaySeconds", "nodePort"].contains(&name)
+        }
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    }
+}
+
 /// Whether the value at this path is an amount, which the API server writes in its own way: `1000m` becomes `1`.
 fn is_quantity(path: &[String]) -> bool {
     match path {
         [.., group, _] if group == "limits" || group == "requests" => true,
-        [.., name] => name == "sizeLimit" || name == "averageValue",
+        [.., name] => ["sizeLimit", "averageValue", "divisor"].contains(&name.as_str()),
         [] => false,
     }
 }
@@ -274,6 +304,21 @@ mod tests {
             difference(ChildKind::Deployment, &stamped(&deployment()), None),
             Some(Difference::Missing)
         );
+    }
+
+    #[test]
+    fn what_kubernetes_does_not_store_is_no_difference() {
+        let mut wanted = deployment();
+        let pod = &mut wanted.object.data["spec"]["template"]["spec"];
+        pod["hostNetwork"] = json!(false);
+        pod["containers"][0]["tty"] = json!(false);
+        pod["containers"][0]["env"] = json!([{"name": "A", "value": ""}]);
+        let mut live = stored();
+        live["metadata"]["annotations"][APPLIED] =
+            json!(stamped(&wanted).metadata.annotations.unwrap()[APPLIED]);
+        live["spec"]["template"]["spec"]["containers"][1]["env"] = json!([{"name": "A"}]);
+        let live: DynamicObject = serde_json::from_value(live).unwrap();
+        assert_eq!(difference(ChildKind::Deployment, &stamped(&wanted), Some(&live)), None);
     }
 
     #[test]

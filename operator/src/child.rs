@@ -6,7 +6,7 @@ use contour_crds::ContourConfiguration;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::IngressClass;
+use k8s_openapi::api::networking::v1::{IngressClass, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::core::{ApiResource, DynamicObject, Resource};
@@ -43,11 +43,13 @@ pub enum ChildKind {
     HorizontalPodAutoscaler,
     /// How many pods may be evicted at a time.
     PodDisruptionBudget,
+    /// Who reaches pods.
+    NetworkPolicy,
 }
 
 impl ChildKind {
     /// All kinds.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ServiceAccount,
         Self::Role,
         Self::RoleBinding,
@@ -62,6 +64,7 @@ impl ChildKind {
         Self::DaemonSet,
         Self::HorizontalPodAutoscaler,
         Self::PodDisruptionBudget,
+        Self::NetworkPolicy,
     ];
 
     /// Group, version, kind and plural, for requests.
@@ -81,6 +84,7 @@ impl ChildKind {
             Self::DaemonSet => ApiResource::erase::<DaemonSet>(&()),
             Self::HorizontalPodAutoscaler => ApiResource::erase::<HorizontalPodAutoscaler>(&()),
             Self::PodDisruptionBudget => ApiResource::erase::<PodDisruptionBudget>(&()),
+            Self::NetworkPolicy => ApiResource::erase::<NetworkPolicy>(&()),
         }
     }
 
@@ -215,6 +219,7 @@ child_objects!(
     DaemonSet,
     HorizontalPodAutoscaler,
     PodDisruptionBudget,
+    NetworkPolicy,
 );
 
 #[cfg(test)]

@@ -65,7 +65,8 @@ fn belongs_to(other: &ContourDeployment, deployment: &ContourDeployment) -> Vec<
 
 /// What both want.
 fn shared(deployment: &ContourDeployment, other: &ContourDeployment) -> Wanted {
-    let one = class(deployment, other).into_iter().chain(names(deployment, other));
+    let one = class(deployment, other).into_iter().chain(default_class(deployment, other));
+    let one = one.chain(names(deployment, other));
     one.chain(host_ports(deployment, other)).chain(node_ports(deployment, other)).collect()
 }
 
@@ -80,6 +81,14 @@ fn class(deployment: &ContourDeployment, other: &ContourDeployment) -> Option<(S
             told(other)
         );
         ("class".to_owned(), Problem::clash("spec.ingressClassName", message))
+    })
+}
+
+/// A cluster has one default class.
+fn default_class(deployment: &ContourDeployment, other: &ContourDeployment) -> Option<(String, Problem)> {
+    (deployment.spec.default_ingress_class && other.spec.default_ingress_class).then(|| {
+        let message = format!("the class of {} is the default of the cluster already", told(other));
+        ("default class".to_owned(), Problem::clash("spec.defaultIngressClass", message))
     })
 }
 

@@ -9,6 +9,8 @@ use clap_complete::Shell;
 use contour_graph::parse_duration;
 use contour_runtime::{AdminAddresses, Listen, LogFormat};
 
+use crate::image::{ImageReference, mirrored, registry_and_path};
+
 /// Image of the operator, and so of the controller and of the agent beside Envoy, unless told otherwise.
 const IMAGE: &str = concat!("ghcr.io/contour-operator/contour-operator:v", env!("CARGO_PKG_VERSION"));
 
@@ -245,17 +247,47 @@ pub enum DiffOutput {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Images")]
 pub struct ImageFlags {
-    /// Image of Contour
-    #[arg(long, value_name = "IMAGE", default_value = IMAGE, env = "CONTOUR_OPERATOR_CONTOUR_IMAGE")]
-    pub contour_image: String,
-    /// Image of Envoy
-    #[arg(long, value_name = "IMAGE", default_value = ENVOY_IMAGE, env = "CONTOUR_OPERATOR_ENVOY_IMAGE")]
-    pub envoy_image: String,
+    /// Image of Contour; by default that of this version
+    #[arg(long, value_name = "IMAGE", env = "CONTOUR_OPERATOR_CONTOUR_IMAGE")]
+    pub contour_image: Option<String>,
+    /// Image of Envoy; by default the version that this one of Contour was tested with
+    #[arg(long, value_name = "IMAGE", env = "CONTOUR_OPERATOR_ENVOY_IMAGE")]
+    pub envoy_image: Option<String>,
+    /// Take default images from a mirror: PREFIX in place of their registry, as in mirror.corp/proxy/envoyproxy/envoy:...
+    ///
+    /// Images that are named, by a flag here or in a ContourDeployment, are taken as they are. Another prefix is another image: it
+    /// replaces the pods of Envoy.
+    #[arg(long, value_name = "PREFIX", value_parser = registry_prefix, env = "CONTOUR_OPERATOR_REGISTRY_PREFIX")]
+    pub registry_prefix: Option<String>,
     /// Image of the agent beside Envoy; that of Contour by default
     ///
     /// It is for pods that are made for the first time: another one here changes no Envoy that runs.
     #[arg(long, value_name = "IMAGE", env = "CONTOUR_OPERATOR_AGENT_IMAGE")]
     pub agent_image: Option<String>,
+}
+
+impl ImageFlags {
+    /// The images of Contour, of Envoy and of the agent.
+    pub fn chosen(self) -> [String; 3] {
+        let prefix = self.registry_prefix.as_deref();
+        let default = |image: &str| prefix.map_or_else(|| image.to_owned(), |prefix| mirrored(image, prefix));
+        let contour = self.contour_image.unwrap_or_else(|| default(IMAGE));
+        let envoy = self.envoy_image.unwrap_or_else(|| default(ENVOY_IMAGE));
+        let agent = self.agent_image.unwrap_or_else(|| contour.clone());
+        [contour, envoy, agent]
+    }
+}
+
+/// A registry, with or without a path, to put before images.
+fn registry_prefix(text: &str) -> Result<String, String> {
+    let prefix = text.strip_suffix('/').unwrap_or(text);
+    let is_plain = ImageReference::parse(&format!("{prefix}/a"))
+        .is_ok_and(|reference| reference.tag.is_none() && registry_and_path(reference.name).0.is_some());
+    if is_plain {
+        Ok(prefix.to_owned())
+    } else {
+        Err("it is not a registry, with or without a path, such as mirror.corp:5000/proxy".to_owned())
+    }
 }
 
 /// Who of several operators works.
@@ -367,9 +399,20 @@ mod tests {
     fn the_command_line_is_sound_and_everything_has_a_default() {
         Cli::command().debug_assert();
         let run = run(&[]).unwrap();
-        assert_eq!(run.images.contour_image, IMAGE);
+        assert_eq!(run.images.clone().chosen(), [IMAGE, ENVOY_IMAGE, IMAGE]);
         assert_eq!(run.admin.addresses().metrics, Listen::new("::", 8080));
         assert!(run.kubernetes.watch_namespaces.is_empty() && !run.leader_election.disable_leader_election);
+    }
+
+    #[test]
+    fn a_mirror_is_for_images_that_are_not_named() {
+        let chosen = |flags: &[&str]| run(flags).unwrap().images.chosen();
+        let [contour, envoy, agent] = chosen(&["--registry-prefix=mirror.corp/proxy/"]);
+        assert_eq!(envoy, "mirror.corp/proxy/envoyproxy/envoy:distroless-v1.40.0");
+        assert!(contour.starts_with("mirror.corp/proxy/contour-operator/contour-operator:v"), "{contour}");
+        assert_eq!(agent, contour);
+        let named = chosen(&["--registry-prefix=mirror.corp", "--envoy-image=a.corp/envoy:v1"]);
+        assert_eq!(named[1], "a.corp/envoy:v1");
     }
 
     #[test]
@@ -385,6 +428,9 @@ mod tests {
             &["--metrics-address=h:99999"],
             &["--incluster", "--kubeconfig=f"],
             &["--leader-election-retry-period=soon"],
+            &["--registry-prefix=Mirror"],
+            &["--registry-prefix=mirror.corp/a:v1"],
+            &["--registry-prefix=team"],
             &["--unknown"],
         ] {
             assert_eq!(run(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");

@@ -11,4 +11,6 @@ pub struct Defaults {
     pub agent_image: String,
     /// Version of the operator, such as `0.1.0`.
     pub version: String,
+    /// The namespace of the operator, whose pods ask others for their certificates.
+    pub namespace: String,
 }

@@ -92,6 +92,11 @@ pub(crate) fn registry_and_path(name: &str) -> (Option<&str>, &str) {
     }
 }
 
+/// The image of a mirror: below this prefix in place of its registry.
+pub fn mirrored(image: &str, prefix: &str) -> String {
+    format!("{}/{}", prefix.trim_end_matches('/'), registry_and_path(image).1)
+}
+
 fn is_name(name: &str) -> bool {
     let (registry, path) = registry_and_path(name);
     registry.is_none_or(is_registry) && path.split('/').all(is_word)
@@ -168,6 +173,21 @@ mod tests {
         ] {
             let read = ImageReference::parse(text).unwrap();
             assert_eq!((read.name, read.version(), read.to_string().as_str()), (name, version, text));
+        }
+    }
+
+    #[test]
+    fn a_mirror_has_all_below_its_prefix() {
+        let digest = format!("ghcr.io/a/b:v1@{DIGEST}");
+        for (image, prefix, expected) in [
+            ("docker.io/envoyproxy/envoy:v1", "mirror.corp/proxy", "mirror.corp/proxy/envoyproxy/envoy:v1"),
+            ("envoyproxy/envoy", "mirror.corp:5000/", "mirror.corp:5000/envoyproxy/envoy"),
+            ("localhost:5000/a", "m.corp/x/y", "m.corp/x/y/a"),
+            (&digest, "m.corp", &format!("m.corp/a/b:v1@{DIGEST}")),
+        ] {
+            let made = mirrored(image, prefix);
+            assert_eq!(made, expected);
+            assert!(ImageReference::parse(&made).is_ok(), "{made}");
         }
     }
 

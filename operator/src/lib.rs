@@ -9,6 +9,7 @@
 //! | [`policy`] | what a `ContourDeployment` may ask for |
 //! | [`clash`] | what two `ContourDeployment`s cannot both have |
 //! | [`build`] | the children, as typed objects |
+//! | [`patch`] | what patches make of them |
 //! | [`certificates`] | the Secrets with certificates, step by step |
 //! | [`adoption`] | what was made by others, and is taken over |
 //! | [`ownership`] | which objects are children, and which only say so |
@@ -35,6 +36,7 @@ pub mod names;
 pub mod observe;
 pub mod ownership;
 mod pace;
+pub mod patch;
 pub mod pod;
 pub mod policy;
 pub mod problem;

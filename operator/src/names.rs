@@ -17,6 +17,9 @@ pub const FIELD_MANAGER: &str = "contour-operator";
 /// The finalizer of a `ContourDeployment`: children that no owner reference can reach are removed before it goes.
 pub const FINALIZER: &str = "operator.projectcontour.io/cleanup";
 
+/// What labels and annotations of the operator begin with.
+pub(crate) const OWN_PREFIX: &str = "operator.projectcontour.io/";
+
 /// Label of every child: the name of its `ContourDeployment`. It proves nothing, see [`crate::ownership`].
 pub const OWNER_NAME: &str = "operator.projectcontour.io/contourdeployment-name";
 

@@ -258,7 +258,9 @@ fn within(names: &Names) -> BTreeSet<ChildRef> {
     let both = both.into_iter().flat_map(|kind| [(kind, &names.contour), (kind, &names.envoy)]);
     let secrets =
         [&names.ca_secret, &names.contour_secret, &names.envoy_secret].map(|name| (Kind::Secret, name));
-    let all = both.chain(secrets).chain([(Kind::ContourConfiguration, &names.contour), (Kind::DaemonSet, &names.envoy)]);
+    let all = both
+        .chain(secrets)
+        .chain([(Kind::ContourConfiguration, &names.contour), (Kind::DaemonSet, &names.envoy)]);
     all.map(|(kind, name)| names.child(kind, name)).collect()
 }
 
@@ -544,6 +546,7 @@ mod tests {
             envoy_image: "e".to_owned(),
             agent_image: "a".to_owned(),
             version: "1".to_owned(),
+            namespace: "contour-operator".to_owned(),
         };
         for spec in [
             json!({}),

@@ -4,6 +4,8 @@
 //! create one in their namespace may not have everything of it: a [`ContourPolicy`](contour_crds::ContourPolicy), which is an object of the
 //! cluster, says what. While there is none, [`built_in`] holds.
 
+mod patched;
+
 use std::collections::BTreeSet;
 
 use contour_crds::{ContourDeployment, PolicyRule};
@@ -75,6 +77,7 @@ impl Policy<'_> {
         problems.extend(request.network());
         problems.extend(request.volumes());
         problems.extend(request.watched(consents));
+        problems.extend(request.patches(defaults));
         problems.sort();
         problems
     }
@@ -122,6 +125,10 @@ impl Request<'_> {
     }
 
     fn class(&self) -> Vec<Problem> {
+        if self.deployment.spec.default_ingress_class && !self.allowed(|rule| rule.default_ingress_class) {
+            let what = "it is to be the class of every Ingress of the cluster that names none";
+            return vec![self.forbidden("spec.defaultIngressClass", what)];
+        }
         let class = self.deployment.spec.ingress_class_name.as_deref().unwrap_or(DEFAULT_CLASS);
         let allows = |rule: &PolicyRule| {
             rule.ingress_classes.is_empty() || rule.ingress_classes.iter().any(|allowed| allowed == class)
@@ -139,16 +146,22 @@ impl Request<'_> {
             ("spec.envoy.image", &envoy.image),
             ("spec.envoy.agentImage", &envoy.agent_image),
         ];
+        let forbidden =
+            asked.into_iter().filter_map(|(field, image)| self.image(field, image.as_deref()?, defaults));
+        forbidden.collect()
+    }
+
+    /// An image that may not be used.
+    fn image(&self, field: &str, image: &str, defaults: &Defaults) -> Option<Problem> {
         let own = [&defaults.contour_image, &defaults.envoy_image, &defaults.agent_image];
         let own: Vec<String> = own.into_iter().filter_map(|image| repository(image)).collect();
-        let forbidden = asked.into_iter().filter_map(|(field, image)| {
-            let repository = repository(image.as_deref()?)?;
-            let fits = |allowed: &String| is_of(&repository, allowed);
-            let allows = |rule: &PolicyRule| rule.images.iter().any(fits);
-            let is_allowed = own.contains(&repository) || self.allowed(allows);
-            (!is_allowed).then(|| self.forbidden(field, &format!("it names an image of {repository}")))
-        });
-        forbidden.collect()
+        let Some(repository) = repository(image) else {
+            return Some(self.forbidden(field, &format!("it names \"{image}\", which is no image")));
+        };
+        let fits = |allowed: &String| is_of(&repository, allowed);
+        let allows = |rule: &PolicyRule| rule.images.iter().any(fits);
+        let is_allowed = own.contains(&repository) || self.allowed(allows);
+        (!is_allowed).then(|| self.forbidden(field, &format!("it names an image of {repository}")))
     }
 
     fn network(&self) -> Vec<Problem> {
@@ -160,12 +173,8 @@ impl Request<'_> {
                         NodePortService or ClusterIPService)";
             return vec![self.forbidden("spec.envoy.hostNetwork", what)];
         }
-        let allows = |rule: &PolicyRule, port: u16| {
-            let in_range = |range: &String| is_in(port, range);
-            rule.host_network && (rule.host_ports.is_empty() || rule.host_ports.iter().any(in_range))
-        };
         let ports = ports(self.deployment).named().into_iter();
-        let forbidden = ports.filter(|(_, port)| !self.allowed(|rule| allows(rule, *port)));
+        let forbidden = ports.filter(|(_, port)| !self.allows_port(*port));
         forbidden
             .map(|(name, port)| {
                 self.forbidden(
@@ -176,12 +185,22 @@ impl Request<'_> {
             .collect()
     }
 
+    /// Whether a port of nodes may be used.
+    fn allows_port(&self, port: u16) -> bool {
+        let in_range = |range: &String| is_in(port, range);
+        self.allowed(|rule| {
+            rule.host_network && (rule.host_ports.is_empty() || rule.host_ports.iter().any(in_range))
+        })
+    }
+
+    fn allows_volume(&self, kind: &str) -> bool {
+        HARMLESS.contains(&kind) || self.allowed(|rule| has(&rule.volumes, kind))
+    }
+
     fn volumes(&self) -> Vec<Problem> {
         let volumes = self.deployment.spec.envoy.extra_volumes.iter().enumerate();
         let forbidden = volumes.flat_map(|(index, volume)| {
-            let allows =
-                |kind: &str| HARMLESS.contains(&kind) || self.allowed(|rule| has(&rule.volumes, kind));
-            let kinds = kinds(volume).into_iter().filter(move |kind| !allows(kind));
+            let kinds = kinds(volume).into_iter().filter(|kind| !self.allows_volume(kind));
             kinds.map(move |kind| (index, kind))
         });
         forbidden

@@ -24,7 +24,7 @@ pub struct Obsolete {
 
 /// Which of the live children are not among the wanted ones.
 ///
-/// - What steers a workload that it does not steer any more, goes at once: an autoscaler would fight over the replicas.
+/// - What steers a workload that it does not steer any more, or keeps others from its pods, goes at once: an autoscaler would fight over the replicas.
 /// - A workload goes when the one that replaces it runs. Until then it may have to make room for it: see [`crate::reconcile`].
 /// - Rights to what is served, which `is_right` tells, go whatever else is rolled out.
 /// - The rest goes when all pods run as they should: Secrets and maps serve pods of before until then.
@@ -37,7 +37,9 @@ pub fn obsolete<'a>(
     let mut obsolete = Obsolete::default();
     for child in live.into_iter().filter(|child| !wanted.contains(child)) {
         let now = match child.kind {
-            ChildKind::HorizontalPodAutoscaler | ChildKind::PodDisruptionBudget => true,
+            ChildKind::HorizontalPodAutoscaler
+            | ChildKind::PodDisruptionBudget
+            | ChildKind::NetworkPolicy => true,
             _ if is_right(child) => situation.rolled_out || situation.revoke,
             _ => situation.rolled_out,
         };
@@ -56,7 +58,9 @@ mod tests {
 
     #[test]
     fn what_is_wanted_stays_and_the_rest_goes_in_its_time() {
-        use ChildKind::{DaemonSet, Deployment, HorizontalPodAutoscaler, PodDisruptionBudget, Role, Secret};
+        use ChildKind::{
+            DaemonSet, Deployment, HorizontalPodAutoscaler, NetworkPolicy, PodDisruptionBudget, Role, Secret,
+        };
         let wanted: BTreeSet<_> =
             [child(Deployment, "contour"), child(Deployment, "envoy"), child(Role, "contour")].into();
         for (kind, before) in [
@@ -66,6 +70,7 @@ mod tests {
             (Secret, false),
             (HorizontalPodAutoscaler, true),
             (PodDisruptionBudget, true),
+            (NetworkPolicy, true),
         ] {
             let old = child(kind, "old");
             let live: Vec<_> = wanted.iter().chain([&old]).cloned().collect();

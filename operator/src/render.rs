@@ -26,7 +26,7 @@ use contour_runtime::BuildInfo;
 pub fn run(args: RenderArgs) -> anyhow::Result<()> {
     let (text, file) = documents::read(&args.file).map_err(|error| anyhow!(error))?;
     let documents = Documents::parse(&text, &file, &args.namespace).map_err(|errors| all(&errors))?;
-    let defaults = defaults(args.images, &BuildInfo::current());
+    let defaults = defaults(args.images, &BuildInfo::current(), &args.policy.operator_namespace);
     let mut rules = Rules::new(defaults, &args.policy.policy, &args.policy.operator_namespace);
     let Rendered { yaml, notes } = render(&documents, &mut rules).map_err(|errors| all(&errors))?;
     for note in notes {

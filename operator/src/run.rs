@@ -60,7 +60,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         client: client.clone(),
         leading,
         identity: name,
-        defaults: defaults(args.images, &build),
+        defaults: defaults(args.images, &build, &args.kubernetes.namespace),
         watch_namespaces: args.kubernetes.watch_namespaces.into_iter().collect(),
         operator,
         policy: args.kubernetes.policy,
@@ -129,11 +129,13 @@ pub(crate) fn client_source(flags: &ConnectionFlags) -> ClientSource {
     }
 }
 
-pub(crate) fn defaults(images: ImageFlags, build: &BuildInfo) -> Defaults {
+pub(crate) fn defaults(images: ImageFlags, build: &BuildInfo, namespace: &str) -> Defaults {
+    let [contour_image, envoy_image, agent_image] = images.chosen();
     Defaults {
-        agent_image: images.agent_image.unwrap_or_else(|| images.contour_image.clone()),
-        contour_image: images.contour_image,
-        envoy_image: images.envoy_image,
+        contour_image,
+        envoy_image,
+        agent_image,
         version: build.version.trim_start_matches('v').to_owned(),
+        namespace: namespace.to_owned(),
     }
 }

@@ -239,6 +239,12 @@ pub(crate) fn adopted_pods_run() -> SubCondition {
     SubCondition { type_, status: ConditionStatus::True, reason, message: message.to_owned() }
 }
 
+/// The class is to be the only default of the cluster, and is not.
+pub(crate) fn other_default_classes(message: String) -> SubCondition {
+    let (type_, reason) = ("IngressClass".to_owned(), "DefaultClass".to_owned());
+    SubCondition { type_, status: ConditionStatus::True, reason, message }
+}
+
 /// Why traffic is not served as it should be.
 fn lacking(report: &Report) -> Option<Because> {
     if report.deleting {

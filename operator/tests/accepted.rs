@@ -53,6 +53,7 @@ async fn take(server: &ApiServer, client: &Client, file: &Path) -> Result<()> {
         envoy_image: "example/envoy:v1".to_owned(),
         agent_image: "example/contour:v1".to_owned(),
         version: "1.0.0".to_owned(),
+        namespace: "contour-operator".to_owned(),
     };
     let inputs = Inputs {
         deployment: &deployment,

@@ -12,7 +12,7 @@ use contour_operator::build::{Inputs, Stages, build};
 use contour_operator::child::{Child, ChildKind};
 use contour_operator::defaults::Defaults;
 use contour_operator::names::Names;
-use contour_operator::validate::validate;
+use contour_operator::validate::{COMPONENTS, validate};
 use serde_json::{Value, json};
 
 fn defaults() -> Defaults {
@@ -21,6 +21,7 @@ fn defaults() -> Defaults {
         envoy_image: "docker.io/envoyproxy/envoy:distroless-v1.40.0".to_owned(),
         agent_image: "ghcr.io/example/contour:v1".to_owned(),
         version: "1.0.0".to_owned(),
+        namespace: "contour-operator".to_owned(),
     }
 }
 
@@ -180,6 +181,47 @@ fn another_version_of_contour_leaves_envoy_alone() {
     }
 }
 
+/// Envoy takes what comes of a patch.
+#[test]
+fn envoy_reads_a_patched_bootstrap() {
+    let Ok(envoy) = contour_e2e::envoy::binary() else { return };
+    let case = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/build/bootstrap-patched.yaml"));
+    let stages = built(&read(case), &defaults());
+    let map = stages.all().find(|child| child.kind == ChildKind::ConfigMap).expect("there is a bootstrap");
+    let directory = tempfile::tempdir().expect("a directory");
+    for (key, content) in map.object.data["data"].as_object().expect("files") {
+        let path = directory.path().join(key);
+        // The paths of a pod, here.
+        let text = content
+            .as_str()
+            .expect("text")
+            .replace("/config/resources/sds", &directory.path().display().to_string());
+        std::fs::write(path, text).expect("a file");
+    }
+    let config = directory.path().join("envoy.json");
+    let checked = std::process::Command::new(&envoy)
+        .args(["--mode", "validate", "--service-cluster", "c", "--service-node", "n", "--config-path"])
+        .arg(&config)
+        .output()
+        .expect("Envoy can be started");
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{said}");
+}
+
+/// With a component that it does not know Envoy does not start.
+#[test]
+fn the_components_whose_levels_can_be_set_are_those_of_envoy() {
+    let Ok(envoy) = contour_e2e::envoy::binary() else { return };
+    let levels = COMPONENTS.map(|component| format!("{component}:off")).join(",");
+    let validate = |levels: &str| {
+        let arguments = ["--mode", "validate", "--config-yaml", "{}", "--component-log-level", levels];
+        std::process::Command::new(&envoy).args(arguments).output().expect("Envoy can be started")
+    };
+    let found = validate(&levels);
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    assert!(!validate("nosuch:off").status.success(), "Envoy takes anything");
+}
+
 #[test]
 fn a_new_image_of_contour_in_the_object_leaves_envoy_alone() {
     let (old, new) =
@@ -222,6 +264,10 @@ fn the_commands_are_those_of_contour() {
         let lists = templates.flat_map(|pod| [&pod["containers"], &pod["initContainers"]]);
         let mut found = 0;
         for container in lists.filter_map(Value::as_array).flatten() {
+            // What a patch adds is not ours to start.
+            if container["command"].is_null() {
+                continue;
+            }
             let command: Vec<String> =
                 serde_json::from_value(container["command"].clone()).expect("a command is texts");
             let args: Vec<String> =

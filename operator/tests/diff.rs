@@ -30,6 +30,7 @@ impl World {
             envoy_image: "example/envoy:v1".to_owned(),
             agent_image: "example/contour:v1".to_owned(),
             version: "1.0.0".to_owned(),
+            namespace: "contour-operator".to_owned(),
         };
         let metadata = json!({"name": "site", "namespace": "edge", "uid": "own"});
         let deployment: ContourDeployment =

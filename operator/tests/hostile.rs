@@ -90,6 +90,7 @@ fn is_built(deployment: &ContourDeployment) -> bool {
         envoy_image: "example/envoy:v1".to_owned(),
         agent_image: "example/contour:v1".to_owned(),
         version: "1.0.0".to_owned(),
+        namespace: "contour-operator".to_owned(),
     };
     let other: ContourDeployment = serde_json::from_value(json!({ "metadata": { "name": "a" }, "spec": {} }))
         .expect("the other is right");

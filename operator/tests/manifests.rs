@@ -18,6 +18,7 @@ fn defaults() -> Defaults {
         envoy_image: "example/envoy:v1".to_owned(),
         agent_image: "example/contour:v1".to_owned(),
         version: "1.0.0".to_owned(),
+        namespace: "contour-operator".to_owned(),
     }
 }
 

@@ -12,6 +12,7 @@ fn defaults() -> Defaults {
         envoy_image: "docker.io/envoyproxy/envoy:v1".to_owned(),
         agent_image: "ghcr.io/us/contour:v1".to_owned(),
         version: "1.0.0".to_owned(),
+        namespace: "contour-operator".to_owned(),
     }
 }
 
@@ -107,9 +108,175 @@ fn cases() -> Vec<(Value, Value, &'static str)> {
     ]
 }
 
+/// The same, for what is closed to all without a rule that opens it.
+fn closed() -> Vec<(Value, Value, &'static str)> {
+    vec![
+        (
+            json!({"defaultIngressClass": true}),
+            json!({"defaultIngressClass": true}),
+            "spec.defaultIngressClass",
+        ),
+        (
+            patch(json!({"shareProcessNamespace": true})),
+            json!({"patches": true}),
+            "spec.envoy.podTemplatePatch",
+        ),
+        (
+            json!({"contour": {"podTemplatePatch": {"metadata": {"labels": {"a": "b"}}}}}),
+            json!({"patches": true}),
+            "spec.contour.podTemplatePatch",
+        ),
+        (
+            json!({"envoy": {"bootstrapPatch": {"stats_flush_interval": "9s"}}}),
+            json!({"patches": true}),
+            "spec.envoy.bootstrapPatch",
+        ),
+        (
+            json!({"publishing": {"servicePatch": {"metadata": {"labels": {"a": "b"}}}}}),
+            json!({"patches": true}),
+            "spec.publishing.servicePatch",
+        ),
+    ]
+}
+
+fn patch(spec: Value) -> Value {
+    let mut whole = json!({"envoy": {"podTemplatePatch": {}}});
+    whole["envoy"]["podTemplatePatch"]["spec"] = spec;
+    whole
+}
+
+/// A container that keeps to the restricted standard, with this over it.
+fn sidecar(more: Value) -> Value {
+    let restricted = json!({
+        "name": "more", "image": "ghcr.io/us/contour:v2",
+        "securityContext": {"runAsUser": 1000, "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+    });
+    patch(json!({"containers": [over(restricted, more)]}))
+}
+
+/// What is patched where patches are allowed; what the rule needs beside that; what is forbidden without, below the patch.
+fn patches() -> Vec<(Value, Value, &'static str)> {
+    vec![
+        (
+            sidecar(json!({"image": "nginx"})),
+            json!({"images": ["nginx"]}),
+            "spec.containers[name=more].image",
+        ),
+        (
+            sidecar(json!({"ports": [{"containerPort": 7000, "hostPort": 7000}]})),
+            json!({"hostNetwork": true, "hostPorts": ["7000"]}),
+            "spec.containers[name=more].ports[containerPort=7000]",
+        ),
+        (
+            over(
+                json!({"envoy": {"hostNetwork": true}}),
+                sidecar(json!({"ports": [{"containerPort": 7000}]})),
+            ),
+            json!({"hostPorts": ["1-10000"]}),
+            "spec.containers[name=more].ports[containerPort=7000]",
+        ),
+        (
+            patch(json!({"volumes": [{"name": "x", "hostPath": {"path": "/"}}]})),
+            json!({"volumes": ["hostPath"]}),
+            "spec.volumes[name=x].hostPath",
+        ),
+    ]
+}
+
+/// The same, where what is needed is `privileged`.
+fn privileged_patches() -> Vec<(Value, &'static str)> {
+    let context = |more: Value| sidecar(json!({"securityContext": more}));
+    let envoy = |more: Value| patch(json!({"containers": [over(json!({"name": "envoy"}), more)]}));
+    vec![
+        (patch(json!({"hostPID": true})), "spec.hostPID"),
+        (patch(json!({"hostIPC": true})), "spec.hostIPC"),
+        (
+            patch(json!({"securityContext": {"runAsUser": 0, "runAsNonRoot": null}})),
+            "spec.securityContext.runAsUser",
+        ),
+        (
+            patch(json!({"securityContext": {"seccompProfile": {"type": "Unconfined"}}})),
+            "spec.securityContext.seccompProfile",
+        ),
+        (context(json!({"privileged": true})), "spec.containers[name=more].securityContext.privileged"),
+        (
+            context(json!({"allowPrivilegeEscalation": null})),
+            "spec.containers[name=more].securityContext.allowPrivilegeEscalation",
+        ),
+        (
+            context(json!({"capabilities": {"drop": null}})),
+            "spec.containers[name=more].securityContext.capabilities.drop",
+        ),
+        (
+            context(json!({"capabilities": {"add": ["NET_BIND_SERVICE", "NET_RAW"]}})),
+            "spec.containers[name=more].securityContext.capabilities.add",
+        ),
+        (context(json!({"runAsUser": 0})), "spec.containers[name=more].securityContext.runAsUser"),
+        (context(json!({"procMount": "Unmasked"})), "spec.containers[name=more].securityContext.procMount"),
+        (
+            context(json!({"seLinuxOptions": {"type": "spc_t"}})),
+            "spec.containers[name=more].securityContext.seLinuxOptions",
+        ),
+        (
+            sidecar(json!({"livenessProbe": {"httpGet": {"host": "169.254.169.254", "port": 80}}})),
+            "spec.containers[name=more].livenessProbe",
+        ),
+        (
+            envoy(json!({"securityContext": {"privileged": true, "allowPrivilegeEscalation": false}})),
+            "spec.containers[name=envoy].securityContext.privileged",
+        ),
+        (
+            envoy(json!({"securityContext": {"runAsNonRoot": false}})),
+            "spec.containers[name=envoy].securityContext.runAsNonRoot",
+        ),
+    ]
+}
+
+/// A container beside the controller acts as it, and so reads the Secrets that it may read.
+#[test]
+fn a_container_beside_the_controller_needs_the_right_to_more() {
+    let mut asked = sidecar(json!({}));
+    let patch = asked["envoy"]["podTemplatePatch"].take();
+    let spec = over(modest(), json!({"contour": {"podTemplatePatch": patch}}));
+    let problems = forbidden(&[rule(json!({"patches": true}))], true, &spec);
+    let fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
+    assert_eq!(fields, ["spec.contour.podTemplatePatch.spec.containers[name=more]"]);
+    assert_eq!(forbidden(&[rule(json!({"patches": true, "privileged": true}))], true, &spec), []);
+}
+
+#[test]
+fn what_comes_of_a_patch_is_held_to_the_same_policy() {
+    let privileged =
+        privileged_patches().into_iter().map(|(asked, path)| (asked, json!({"privileged": true}), path));
+    for (asked, needed, path) in patches().into_iter().chain(privileged) {
+        let spec = over(modest(), asked.clone());
+        let on_host = asked.pointer("/envoy/hostNetwork").is_some();
+        let without =
+            rule(json!({"patches": true, "hostNetwork": on_host, "hostPorts": ["1-6000", "8000-9999"]}));
+        let problems = forbidden(std::slice::from_ref(&without), true, &spec);
+        let fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
+        assert_eq!(fields, [format!("spec.envoy.podTemplatePatch.{path}")], "{asked}");
+        let with = over(
+            json!({"patches": true, "hostNetwork": on_host, "hostPorts": ["1-6000", "8000-9999"]}),
+            needed,
+        );
+        assert_eq!(forbidden(&[rule(with)], true, &spec), [], "{asked}");
+    }
+    let harmless = json!({"containers": [{"name": "envoy", "resources": {"limits": {"memory": "1Gi"}}}]});
+    for asked in
+        [patch(harmless), sidecar(json!({})), patch(json!({"volumes": [{"name": "x", "emptyDir": {}}]}))]
+    {
+        assert_eq!(
+            forbidden(&[rule(json!({"patches": true}))], true, &over(modest(), asked.clone())),
+            [],
+            "{asked}"
+        );
+    }
+}
+
 #[test]
 fn what_no_rule_allows_is_forbidden_and_named() {
-    for (asked, needed, field) in cases() {
+    for (asked, needed, field) in cases().into_iter().chain(closed()) {
         let spec = over(modest(), asked.clone());
         let mut without = vec![rule(json!({"ingressClasses": ["z"]}))];
         if field != "spec.ingressClassName" {

@@ -15,6 +15,7 @@ fn defaults() -> Defaults {
         envoy_image: "example/envoy:v1".to_owned(),
         agent_image: "example/contour:v1".to_owned(),
         version: "1.0.0".to_owned(),
+        namespace: "contour-operator".to_owned(),
     }
 }
 
@@ -44,6 +45,21 @@ fn the_impossible_is_refused() {
         assert!(!problems.is_empty(), "{} is accepted", path.display());
         insta::assert_snapshot!(told(&problems));
     });
+}
+
+#[test]
+fn a_patch_has_a_greatest_size() {
+    let patched = |length: usize| {
+        let annotations = json!({ "example.com/a": "a".repeat(length) });
+        let patch = json!({ "metadata": { "annotations": annotations } });
+        let spec = json!({ "contour": { "podTemplatePatch": patch } });
+        validate(&deployment(&json!({ "name": "site", "namespace": "edge" }), &spec), &defaults())
+    };
+    assert_eq!(patched(16_000), []);
+    assert_eq!(
+        told(&patched(16_384)),
+        "Invalid spec.contour.podTemplatePatch: has 16433 bytes as JSON; a patch has 16384 at most"
+    );
 }
 
 #[test]

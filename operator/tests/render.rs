@@ -20,6 +20,7 @@ fn defaults() -> Defaults {
         envoy_image: "docker.io/envoyproxy/envoy:distroless-v1.40.0".to_owned(),
         agent_image: "ghcr.io/example/contour:v1".to_owned(),
         version: "1.0.0".to_owned(),
+        namespace: "contour-operator".to_owned(),
     }
 }
 
@@ -47,7 +48,7 @@ fn policy(name: &str, rule: &Value) -> Value {
 fn open() -> Value {
     let all = json!(["*"]);
     let rule = json!({
-        "name": "all", "namespaces": all, "images": all, "hostNetwork": true, "volumes": all, "watchNamespaces": all,
+        "name": "all", "namespaces": all, "images": all, "hostNetwork": true, "volumes": all, "watchNamespaces": all, "patches": true, "defaultIngressClass": true,
     });
     policy("default", &rule)
 }

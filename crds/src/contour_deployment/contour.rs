@@ -1,6 +1,6 @@
 //! The controller.
 
-use super::pods::{DisruptionBudget, ImagePullPolicy, Placement, annotation_map, label_map};
+use super::pods::{DisruptionBudget, ImagePullPolicy, Patch, Placement, annotation_map, label_map, patch};
 use crate::patterns::DNS_LABEL;
 use crate::schema::brief;
 use crate::serde_rules::{non_empty, unset};
@@ -76,6 +76,11 @@ pub struct ContourSettings {
     #[serde(default, skip_serializing_if = "unset")]
     #[schemars(schema_with = "annotation_map")]
     pub pod_annotations: BTreeMap<String, String>,
+    /// A strategic merge patch of the pod template (`metadata`, `spec`), as `kubectl patch` takes it, for what no
+    /// other field says. It needs a ContourPolicy that allows patches, and cannot change what the operator relies on.
+    #[serde(default, skip_serializing_if = "unset")]
+    #[schemars(schema_with = "patch")]
+    pub pod_template_patch: Patch,
 }
 
 /// How the number of pods is chosen.

@@ -1,7 +1,7 @@
 //! The proxies.
 
-use super::contour::Autoscaling;
-use super::pods::{DisruptionBudget, ImagePullPolicy, Placement, annotation_map, label_map};
+use super::contour::{Autoscaling, ContourLogLevel};
+use super::pods::{DisruptionBudget, ImagePullPolicy, Patch, Placement, annotation_map, label_map, patch};
 use crate::patterns::{ABSOLUTE_PATH, GO_DURATION, IP_ADDRESS_CHARACTERS};
 use crate::schema::{brief, brief_list, count_or_percentage};
 use crate::serde_rules::{non_empty, unset};
@@ -90,6 +90,10 @@ pub struct EnvoySettings {
     /// Which messages Envoy logs; `info` by default.
     #[serde(default, skip_serializing_if = "unset")]
     pub log_level: Option<EnvoyLogLevel>,
+    /// Other levels for components of Envoy, such as `connection: debug`. A change replaces all pods.
+    #[serde(default, skip_serializing_if = "unset")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub component_log_levels: BTreeMap<String, EnvoyLogLevel>,
     /// The file that requests are logged to; `/dev/stdout` by default.
     #[serde(default, deserialize_with = "non_empty", skip_serializing_if = "unset")]
     #[schemars(length(min = 1, max = 4096), regex(pattern = ABSOLUTE_PATH))]
@@ -116,6 +120,19 @@ pub struct EnvoySettings {
     #[serde(default, skip_serializing_if = "unset")]
     #[schemars(schema_with = "annotation_map")]
     pub pod_annotations: BTreeMap<String, String>,
+    /// A patch of Envoy's bootstrap, with the names of fields as in `envoy.yaml` (`stats_sinks`): objects are merged, null
+    /// removes a field, and lists are replaced, but for those of clusters, layers, monitors and actions, which are merged by
+    /// name. It needs a ContourPolicy that allows patches, and cannot change the ways to the controller. A change replaces
+    /// all pods.
+    #[serde(default, skip_serializing_if = "unset")]
+    #[schemars(schema_with = "patch")]
+    pub bootstrap_patch: Patch,
+    /// A strategic merge patch of the pod template (`metadata`, `spec`), as `kubectl patch` takes it, for what no
+    /// other field says. It needs a ContourPolicy that allows patches, and cannot change what the operator relies on.
+    /// A change replaces all pods.
+    #[serde(default, skip_serializing_if = "unset")]
+    #[schemars(schema_with = "patch")]
+    pub pod_template_patch: Patch,
 }
 
 /// What runs the pods of Envoy.
@@ -240,6 +257,9 @@ pub struct Shutdown {
     #[serde(default, deserialize_with = "non_empty", skip_serializing_if = "unset")]
     #[schemars(length(min = 2, max = 32), regex(pattern = GO_DURATION))]
     pub grace_period: Option<String>,
+    /// Which messages the agent logs; `info` by default. A change replaces all pods.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub log_level: Option<ContourLogLevel>,
     /// What the agent needs and gets; requests of 10m and 32Mi, and no limits, by default.
     #[serde(default, skip_serializing_if = "unset")]
     #[schemars(schema_with = "brief::<ResourceRequirements>")]

@@ -20,8 +20,8 @@ pub use contour::{Autoscaling, ContourLogLevel, ContourSettings, Feature};
 pub use envoy::{
     EnvoyLogLevel, EnvoyPorts, EnvoySettings, EnvoyWorkload, Overload, Shutdown, UpdateStrategy,
 };
-pub use network::{IpFamily, Network};
-pub use pods::{DisruptionBudget, ImagePullPolicy, Placement};
+pub use network::{IpFamily, Network, NetworkPolicies};
+pub use pods::{DisruptionBudget, ImagePullPolicy, Patch, Placement};
 pub use publishing::{ExternalTrafficPolicy, IpFamilyPolicy, NodePorts, Publishing, PublishingType};
 pub use status::{
     CertificateState, CertificatesStatus, ChildReference, ComponentStatus, ContourDeploymentStatus,
@@ -109,6 +109,10 @@ pub struct ContourDeploymentSpec {
     #[serde(default, deserialize_with = "non_empty", skip_serializing_if = "unset")]
     #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
     pub ingress_class_name: Option<String>,
+    /// Makes the class the default of the cluster: it is that of every `Ingress` that is created without one. It needs a
+    /// ContourPolicy that allows it.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub default_ingress_class: bool,
     /// How children are called: `Derived` from the name of this object (`contour-<name>`, `envoy-<name>`), or
     /// by the `Stock` names (`contour`, `envoy`) that existing tools, dashboards and annotations look for;
     /// `Derived` by default. It cannot be changed.
@@ -145,6 +149,11 @@ pub struct ContourDeploymentSpec {
     #[serde(default, skip_serializing_if = "unset")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 253), regex(pattern = HOST_NAME)))]
     pub image_pull_secrets: Vec<String>,
+    /// Makes `NetworkPolicies`: to the xDS port of the controller comes Envoy alone, and to the agent beside Envoy the
+    /// kubelet of its node and the operator. Pods on the network of nodes are not governed by any, so that xDS is open
+    /// for them. None is made by default.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub network_policies: Option<NetworkPolicies>,
 }
 
 /// How children are called.

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Affinity, Toleration, TopologySpreadConstraint}
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// When an image is pulled.
@@ -57,6 +58,14 @@ pub struct DisruptionBudget {
     #[serde(default, skip_serializing_if = "unset")]
     #[schemars(schema_with = "count_or_percentage")]
     pub max_unavailable: Option<IntOrString>,
+}
+
+/// A patch of one of Kubernetes' own objects, or of Envoy's bootstrap: fields of it, in its own form.
+pub type Patch = Map<String, Value>;
+
+/// Any object.
+pub(super) fn patch(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }
 
 /// Labels: what is not valid as one could not be put on a pod.

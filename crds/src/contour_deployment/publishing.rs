@@ -1,6 +1,6 @@
 //! How the proxies are reached.
 
-use super::pods::annotation_map;
+use super::pods::{Patch, annotation_map, patch};
 use crate::serde_rules::unset;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,11 @@ pub struct Publishing {
     /// The ports of nodes; by default ones that the cluster chooses.
     #[serde(default, skip_serializing_if = "unset")]
     pub node_ports: NodePorts,
+    /// A strategic merge patch of Envoy's Service (`metadata`, `spec`), as `kubectl patch` takes it, for what no other
+    /// field says. It needs a ContourPolicy that allows patches, and cannot change what the operator relies on.
+    #[serde(default, skip_serializing_if = "unset")]
+    #[schemars(schema_with = "patch")]
+    pub service_patch: Patch,
 }
 
 /// How the proxies are reached.

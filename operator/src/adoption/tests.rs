@@ -35,6 +35,7 @@ fn told(spec: Value, found: &[(ChildRef, DynamicObject)]) -> Vec<String> {
         envoy_image: image.clone(),
         agent_image: image,
         version: "v1".to_owned(),
+        namespace: "contour-operator".to_owned(),
     };
     let found: Vec<_> = found.iter().map(|(reference, object)| (reference.clone(), object)).collect();
     let settings = Settings::of(&deployment, &defaults);

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use contour_envoy::bootstrap::{Bootstrap, TlsFiles};
+use contour_envoy::bootstrap::{Bootstrap, BootstrapFiles, TlsFiles};
 use k8s_openapi::api::core::v1::{ConfigMap, ConfigMapVolumeSource, KeyToPath, Volume};
 
 use super::meta::{self, Component};
 use super::{Inputs, hash};
+use crate::patch::{Patched, Target};
 use crate::settings::XDS_PORT;
 
 /// Where the bootstrap is mounted.
@@ -56,8 +57,23 @@ pub(super) fn volume(inputs: &Inputs<'_>, volume: &str, content: &str) -> Volume
     }
 }
 
+/// The bootstrap, without and with its patch.
+pub(crate) fn content(inputs: &Inputs<'_>) -> Patched<serde_json::Value> {
+    patched(inputs, rendered(inputs).bootstrap)
+}
+
 /// The content of each file, by its path below [`DIRECTORY`].
 fn files(inputs: &Inputs<'_>) -> BTreeMap<String, String> {
+    let rendered = rendered(inputs);
+    let below = |path: &str| path.strip_prefix(DIRECTORY).unwrap_or(path).trim_start_matches('/').to_owned();
+    let text = |content: &serde_json::Value| format!("{content:#}\n");
+    let mut files: BTreeMap<_, _> =
+        rendered.resources.iter().map(|(path, content)| (below(path), text(content))).collect();
+    files.insert(FILE.to_owned(), text(&patched(inputs, rendered.bootstrap).made()));
+    files
+}
+
+fn rendered(inputs: &Inputs<'_>) -> BootstrapFiles {
     let overload = inputs.deployment.spec.envoy.overload;
     let file = |name: &str| format!("{CERTIFICATES}/{name}");
     let bootstrap = Bootstrap {
@@ -72,13 +88,11 @@ fn files(inputs: &Inputs<'_>) -> BTreeMap<String, String> {
         xds_port: XDS_PORT,
         ..Bootstrap::default()
     };
-    let rendered = bootstrap.render().expect("the paths and the name of a Service make a bootstrap");
-    let below = |path: &str| path.strip_prefix(DIRECTORY).unwrap_or(path).trim_start_matches('/').to_owned();
-    let text = |content: &serde_json::Value| format!("{content:#}\n");
-    let mut files: BTreeMap<_, _> =
-        rendered.resources.iter().map(|(path, content)| (below(path), text(content))).collect();
-    files.insert(FILE.to_owned(), text(&rendered.bootstrap));
-    files
+    bootstrap.render().expect("the paths and the name of a Service make a bootstrap")
+}
+
+fn patched(inputs: &Inputs<'_>, plain: serde_json::Value) -> Patched<serde_json::Value> {
+    Patched::of(Target::Bootstrap, plain, &inputs.deployment.spec.envoy.bootstrap_patch)
 }
 
 /// The key of a file: its name, since a key cannot have a slash.

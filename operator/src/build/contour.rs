@@ -15,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::meta::{self, Component};
 use super::{CONFIGURATION_HASH, Inputs, pods, rbac};
+use crate::patch::{Patched, Target};
 use crate::settings::{CONTOUR_ADMIN_PORT, XDS_PORT};
 
 /// The container of the controller.
@@ -45,14 +46,20 @@ pub(super) fn deployment(inputs: &Inputs<'_>, hash: &str) -> Deployment {
                 type_: Some("RollingUpdate".to_owned()),
                 rolling_update: Some(rolling),
             }),
-            template: template(inputs, hash),
+            template: template(inputs, hash).made(),
             ..DeploymentSpec::default()
         },
         status: None,
     }
 }
 
-fn template(inputs: &Inputs<'_>, hash: &str) -> PodTemplateSpec {
+/// The pod template, without and with its patch.
+pub(crate) fn template(inputs: &Inputs<'_>, hash: &str) -> Patched<PodTemplateSpec> {
+    let patch = &inputs.deployment.spec.contour.pod_template_patch;
+    Patched::of(Target::Pod, plain_template(inputs, hash), patch)
+}
+
+fn plain_template(inputs: &Inputs<'_>, hash: &str) -> PodTemplateSpec {
     let spec = &inputs.deployment.spec;
     let own = spec.certificates.secret_refs.as_ref().map(|secrets| &secrets.contour);
     let account = &inputs.names.contour;

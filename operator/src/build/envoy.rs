@@ -1,6 +1,6 @@
 //! Envoy's workload. Its template says nothing of the controller's version or image, so that an upgrade of the controller leaves it alone.
 
-use contour_crds::contour_deployment::EnvoyLogLevel;
+use contour_crds::contour_deployment::{ContourLogLevel, EnvoyLogLevel};
 use contour_envoy::bootstrap::DRAIN_TIME_SECONDS;
 use contour_graph::parse_duration;
 use k8s_openapi::api::apps::v1::{
@@ -9,8 +9,8 @@ use k8s_openapi::api::apps::v1::{
 };
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, HTTPGetAction, Lifecycle, LifecycleHandler, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, Sysctl, Volume,
+    Container, EmptyDirVolumeSource, EnvVar, HTTPGetAction, Lifecycle, LifecycleHandler, PodSecurityContext,
+    PodSpec, PodTemplateSpec, Probe, Sysctl, Volume,
 };
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -20,6 +20,7 @@ use super::bootstrap::{ADMIN_SOCKET, CERTIFICATES, DIRECTORY, FILE};
 use super::meta::{self, Component};
 use super::{BOOTSTRAP_HASH, Inputs, bootstrap, contour, pods};
 use crate::names::ADOPTED;
+use crate::patch::{Patched, Target};
 use crate::settings::Settings;
 
 /// The container of Envoy.
@@ -63,7 +64,7 @@ pub(super) fn daemon_set(inputs: &Inputs<'_>, hash: &str) -> DaemonSet {
         metadata: workload(inputs),
         spec: DaemonSetSpec {
             selector: meta::selector(inputs, Component::Envoy),
-            template: template(inputs, hash),
+            template: template(inputs, hash).made(),
             update_strategy: Some(DaemonSetUpdateStrategy {
                 type_: Some(type_.to_owned()),
                 rolling_update: rolling,
@@ -99,7 +100,7 @@ pub(super) fn deployment(inputs: &Inputs<'_>, hash: &str) -> Deployment {
                 type_: Some("RollingUpdate".to_owned()),
                 rolling_update: Some(rolling),
             }),
-            template: template(inputs, hash),
+            template: template(inputs, hash).made(),
             ..DeploymentSpec::default()
         },
         status: None,
@@ -125,7 +126,12 @@ pub(super) fn autoscaler(inputs: &Inputs<'_>) -> Option<HorizontalPodAutoscaler>
     Some(contour::scaled(inputs, Component::Envoy, &inputs.names.envoy, ENVOY_CONTAINER, asked))
 }
 
-fn template(inputs: &Inputs<'_>, hash: &str) -> PodTemplateSpec {
+/// The pod template, without and with its patch.
+pub(crate) fn template(inputs: &Inputs<'_>, hash: &str) -> Patched<PodTemplateSpec> {
+    Patched::of(Target::Pod, plain_template(inputs, hash), &inputs.deployment.spec.envoy.pod_template_patch)
+}
+
+fn plain_template(inputs: &Inputs<'_>, hash: &str) -> PodTemplateSpec {
     let (spec, settings) = (&inputs.deployment.spec.envoy, inputs.settings());
     let mut pod = PodSpec {
         automount_service_account_token: Some(false),
@@ -198,10 +204,9 @@ fn proxy(inputs: &Inputs<'_>) -> Container {
     }
 }
 
-/// The flags of Envoy. Nothing here restarts hot, and the sockets for that would be the node's.
-fn arguments(inputs: &Inputs<'_>) -> Vec<String> {
-    let spec = &inputs.deployment.spec.envoy;
-    let level = match spec.log_level.unwrap_or_default() {
+/// A level, as Envoy calls it.
+fn level(level: EnvoyLogLevel) -> &'static str {
+    match level {
         EnvoyLogLevel::Trace => "trace",
         EnvoyLogLevel::Debug => "debug",
         EnvoyLogLevel::Info => "info",
@@ -209,7 +214,13 @@ fn arguments(inputs: &Inputs<'_>) -> Vec<String> {
         EnvoyLogLevel::Error => "error",
         EnvoyLogLevel::Critical => "critical",
         EnvoyLogLevel::Off => "off",
-    };
+    }
+}
+
+/// The flags of Envoy. Nothing here restarts hot, and the sockets for that would be the node's.
+fn arguments(inputs: &Inputs<'_>) -> Vec<String> {
+    let spec = &inputs.deployment.spec.envoy;
+    let level = level(spec.log_level.unwrap_or_default());
     let mut arguments = vec![
         format!("--config-path {DIRECTORY}/{FILE}"),
         "--service-cluster $(CONTOUR_NAMESPACE)".to_owned(),
@@ -218,6 +229,12 @@ fn arguments(inputs: &Inputs<'_>) -> Vec<String> {
         "--disable-hot-restart".to_owned(),
         format!("--drain-time-s {DRAIN_TIME_SECONDS}"),
     ];
+    let components = spec.component_log_levels.iter();
+    let components: Vec<String> =
+        components.map(|(component, of)| format!("{component}:{}", self::level(*of))).collect();
+    if !components.is_empty() {
+        arguments.push(format!("--component-log-level {}", components.join(",")));
+    }
     arguments.extend(spec.concurrency.map(|threads| format!("--concurrency {threads}")));
     arguments.iter().flat_map(|argument| argument.split(' ')).map(str::to_owned).collect()
 }
@@ -252,6 +269,9 @@ fn agent(inputs: &Inputs<'_>) -> Container {
         arguments.push(format!("--min-open-connections={}", shutdown.min_open_connections));
     }
     Container {
+        env: (shutdown.log_level == Some(ContourLogLevel::Debug)).then(|| {
+            vec![EnvVar { name: "RUST_LOG".to_owned(), value: Some("debug".to_owned()), value_from: None }]
+        }),
         ports: Some(vec![on_host(&settings, "shutdown", settings.ports.shutdown)]),
         resources: Some(pods::resources(shutdown.resources.as_ref(), "10m", "32Mi")),
         restart_policy: Some("Always".to_owned()),

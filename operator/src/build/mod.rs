@@ -8,6 +8,7 @@ mod configuration;
 mod contour;
 mod envoy;
 mod meta;
+mod network;
 mod pods;
 mod rbac;
 mod secrets;
@@ -25,15 +26,20 @@ use crate::defaults::Defaults;
 use crate::names::Names;
 use crate::settings::Settings;
 
+pub(crate) use bootstrap::content as envoy_bootstrap;
 pub(crate) use configuration::configuration;
-pub(crate) use contour::{CONTAINER as CONTOUR_CONTAINER, arguments as contour_arguments};
-pub(crate) use envoy::VOLUMES;
+pub(crate) use contour::{
+    CONTAINER as CONTOUR_CONTAINER, arguments as contour_arguments, template as contour_template,
+};
 pub use envoy::{AGENT_CONTAINER, ENVOY_CONTAINER, agent_image};
+pub(crate) use envoy::{VOLUMES, template as envoy_template};
 pub(crate) use meta::own_selector;
 pub use meta::{COMPONENT, Component, INSTANCE};
+pub(crate) use network::is_open;
 pub use rbac::FixedRole;
 pub(crate) use rbac::watched_namespaces;
 pub(crate) use secrets::{CERTIFICATE, FORMER, KEY, TRUST, secrets};
+pub(crate) use service::envoy as envoy_service;
 
 /// Annotation of the controller's pods: the hash of its configuration, which is read at start only.
 pub const CONFIGURATION_HASH: &str = "operator.projectcontour.io/configuration-hash";
@@ -43,6 +49,9 @@ pub const BOOTSTRAP_HASH: &str = "operator.projectcontour.io/bootstrap-hash";
 
 /// `spec.controller` of the IngressClass.
 pub const INGRESS_CONTROLLER: &str = "projectcontour.io/ingress-controller";
+
+/// Annotation of the IngressClass that Ingresses without a class get, of Kubernetes.
+pub(crate) const DEFAULT_INGRESS_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
 
 /// What the children are made from. The deployment has passed [`crate::validate::validate`].
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +85,7 @@ pub struct Stages {
     pub contour: Vec<Child>,
     /// Envoy, once the controller is available.
     pub envoy: Vec<Child>,
-    /// How Envoy is reached.
+    /// How Envoy is reached, and who else reaches pods.
     pub publishing: Vec<Child>,
 }
 
@@ -115,12 +124,21 @@ pub fn build(inputs: &Inputs<'_>) -> Stages {
             envoy.extend(envoy::autoscaler(inputs).as_ref().map(Child::of));
         }
     }
-    Stages { foundation, contour, envoy, publishing: vec![Child::of(&service::envoy(inputs))] }
+    let mut publishing = vec![Child::of(&service::envoy(inputs).made())];
+    publishing.extend(network::policies(inputs));
+    Stages { foundation, contour, envoy, publishing }
 }
 
 fn ingress_class(inputs: &Inputs<'_>) -> IngressClass {
+    let mut metadata = meta::cluster(inputs, Component::Contour, &inputs.names.ingress_class);
+    if inputs.deployment.spec.default_ingress_class {
+        metadata
+            .annotations
+            .get_or_insert_default()
+            .insert(DEFAULT_INGRESS_CLASS.to_owned(), "true".to_owned());
+    }
     IngressClass {
-        metadata: meta::cluster(inputs, Component::Contour, &inputs.names.ingress_class),
+        metadata,
         spec: Some(IngressClassSpec { controller: Some(INGRESS_CONTROLLER.to_owned()), parameters: None }),
     }
 }

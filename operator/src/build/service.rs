@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::Inputs;
 use super::meta::{self, Component};
 use crate::names::ADDRESSES;
+use crate::patch::{Patched, Target};
 use crate::settings::XDS_PORT;
 
 /// The Service that Envoy finds the controller by.
@@ -23,9 +24,14 @@ pub(super) fn contour(inputs: &Inputs<'_>) -> Service {
     }
 }
 
+/// The Service of Envoy, without and with its patch.
+pub(crate) fn envoy(inputs: &Inputs<'_>) -> Patched<Service> {
+    Patched::of(Target::Service, plain_envoy(inputs), &inputs.deployment.spec.publishing.service_patch)
+}
+
 /// The Service of Envoy. There is one also where nodes are the way in: clients in the cluster use it, and the controller reads from it what
 /// to tell in statuses. It is never headless, as that cannot be changed later.
-pub(super) fn envoy(inputs: &Inputs<'_>) -> Service {
+fn plain_envoy(inputs: &Inputs<'_>) -> Service {
     let given = &inputs.deployment.spec.publishing;
     let publishing = inputs.settings().publishing;
     let mut metadata = meta::namespaced(inputs, Component::Envoy, &inputs.names.envoy);

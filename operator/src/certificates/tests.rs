@@ -64,6 +64,7 @@ impl World {
             envoy_image: "envoy:1".to_owned(),
             agent_image: "contour:1".to_owned(),
             version: "1".to_owned(),
+            namespace: "contour-operator".to_owned(),
         };
         let inputs = Inputs {
             deployment: &self.deployment,

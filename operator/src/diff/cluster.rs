@@ -112,7 +112,8 @@ impl Cluster {
             } else {
                 read(api.list(&labels).await).map(|list| list.items)
             };
-            let found = found.with_context(|| format!("{kind}s in {namespace} cannot be listed"))?;
+            let found = found
+                .with_context(|| format!("{} in {namespace} cannot be listed", kind.resource().plural))?;
             let entry = |object: DynamicObject| (reference(kind, &object), Arc::new(object));
             objects.extend(found.into_iter().map(entry));
         }

@@ -79,7 +79,7 @@ async fn compared(args: DiffArgs) -> anyhow::Result<Vec<Comparison>> {
         _ => None,
     };
     let cluster = Cluster::new(client);
-    let defaults = defaults(args.images, &BuildInfo::current());
+    let defaults = defaults(args.images, &BuildInfo::current(), &args.policy.operator_namespace);
     let mut rules = Rules::new(defaults, &args.policy.policy, &args.policy.operator_namespace);
     if let Some(policy) = cluster.policy(&args.policy.policy).await? {
         rules.obey(&policy);

@@ -3,9 +3,9 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use crate::pod::Pod;
 use contour_crds::{ContourDeployment, ContourDeploymentStatus};
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use crate::pod::Pod;
 use kube::api::{Api, ListParams};
 use kube::core::{DynamicObject, NamespaceResourceScope};
 use kube::{Resource, ResourceExt as _};

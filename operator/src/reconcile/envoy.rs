@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::DynamicObject;
 
 use super::publishing::{Turn, turn, waits_for_load_balancer};
 use super::rollout::Because;
@@ -10,8 +12,8 @@ use super::room::yields;
 use super::steps::{Walk, may_write};
 use super::workloads::{envoy_workload, live_envoys, template, typed};
 use super::{Error, SOON};
-use crate::apply::{difference, stamped};
-use crate::build::Stages;
+use crate::apply::{Difference, difference, stamped};
+use crate::build::{Stages, is_open};
 use crate::child::{Child, ChildKind, ChildRef};
 use crate::names::Names;
 
@@ -67,10 +69,12 @@ impl Walk<'_> {
     pub(super) async fn publish(&mut self, stages: &Stages, now: Turn) {
         for child in &stages.publishing {
             let reference = child.reference();
-            let live: Option<Service> = self.live.children.get(&reference).and_then(|object| typed(object));
-            let its = match typed::<Service>(&child.object).filter(|_| child.kind == ChildKind::Service) {
-                Some(wanted) => turn(live.as_ref(), &wanted),
-                None => Turn::WithEnvoy,
+            let live = self.live.children.get(&reference);
+            let its = if child.kind == ChildKind::NetworkPolicy {
+                turn_of_policy(child, live.map(|live| &**live))
+            } else {
+                let live: Option<Service> = live.and_then(|object| typed(object));
+                typed::<Service>(&child.object).map_or(Turn::WithEnvoy, |wanted| turn(live.as_ref(), &wanted))
             };
             if its == now {
                 let applied = self.apply(child).await;
@@ -103,4 +107,12 @@ impl Walk<'_> {
 /// Which child Envoy's workload is.
 pub(super) fn envoy_ref(stages: &Stages, names: &Names) -> Option<ChildRef> {
     envoy_workload(&stages.envoy, names).map(Child::reference)
+}
+
+/// What lets more in comes before Envoy changes, and what lets less in when the pods that it is for run. What was edited is set right.
+fn turn_of_policy(wanted: &Child, live: Option<&DynamicObject>) -> Turn {
+    let found = difference(wanted.kind, &stamped(wanted), live);
+    let edited = matches!(found, Some(Difference::Drifted(_)));
+    let open = typed::<NetworkPolicy>(&wanted.object).is_some_and(|policy| is_open(&policy));
+    if edited || (open && live.is_some()) { Turn::BeforeEnvoy } else { Turn::AfterEnvoy }
 }

@@ -9,6 +9,7 @@ mod certificates;
 pub mod claim;
 mod contest;
 mod deadlines;
+mod default_class;
 mod envoy;
 mod finalize;
 mod judge;

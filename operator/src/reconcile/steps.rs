@@ -96,6 +96,7 @@ pub(super) async fn look(
     if accepted.is_some() && !paused {
         walk.tell_inventory().await;
         walk.report.accepted = serde_json::to_string(&walked.spec).ok();
+        walk.tell_default_class().await;
     }
     walk.tell_contests();
     walk.tell_components();

@@ -1,7 +1,9 @@
 //! What is wrong with a `ContourDeployment` that its schema cannot tell. Pure: what other objects say is looked at elsewhere.
 
 mod arguments;
+mod components;
 mod configuration;
+mod patches;
 mod pods;
 
 use std::collections::BTreeMap;
@@ -18,6 +20,11 @@ use crate::names::{Names, is_label};
 use crate::problem::Problem;
 use crate::settings;
 
+pub use components::COMPONENTS;
+pub(crate) use patches::{
+    BOOTSTRAP as BOOTSTRAP_PATCH, CONTOUR as CONTOUR_PATCH, ENVOY as ENVOY_PATCH, SERVICE as SERVICE_PATCH,
+};
+
 /// Everything that is wrong with a `ContourDeployment`, looked at alone. Empty: it can be built.
 pub fn validate(deployment: &ContourDeployment, defaults: &Defaults) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -27,6 +34,7 @@ pub fn validate(deployment: &ContourDeployment, defaults: &Defaults) -> Vec<Prob
     problems.extend(network(deployment));
     problems.extend(publishing(deployment));
     problems.extend(pods::pods(deployment));
+    problems.extend(components::components(deployment));
     match Names::of(deployment) {
         Ok(names) => {
             problems.extend(secrets(deployment, &names));
@@ -35,6 +43,10 @@ pub fn validate(deployment: &ContourDeployment, defaults: &Defaults) -> Vec<Prob
             // The whole configuration is made of all fields: what is wrong with those was told already, in their own words.
             if problems.is_empty() {
                 problems.extend(configuration::not_served(deployment, &names, defaults));
+            }
+            // What is patched is made of all fields, too.
+            if problems.is_empty() {
+                problems.extend(patches::patches(deployment, &names, defaults));
             }
         }
         Err(problem) => problems.push(problem),

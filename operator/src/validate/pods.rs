@@ -8,20 +8,10 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::build::VOLUMES;
+use crate::names::OWN_PREFIX;
+use crate::patch::is_own_label;
 use crate::problem::Problem;
 use crate::settings::host_network;
-
-/// Prefix of labels and annotations that are the operator's own.
-const OWN_PREFIX: &str = "operator.projectcontour.io/";
-
-/// Labels that the operator sets itself.
-const OWN_LABELS: [&str; 5] = [
-    "app",
-    "app.kubernetes.io/component",
-    "app.kubernetes.io/instance",
-    "app.kubernetes.io/managed-by",
-    "app.kubernetes.io/name",
-];
 
 /// What is wrong with what is asked for pods.
 pub(super) fn pods(deployment: &ContourDeployment) -> Vec<Problem> {
@@ -46,8 +36,7 @@ pub(super) fn pods(deployment: &ContourDeployment) -> Vec<Problem> {
 }
 
 fn reserved(field: &str, keys: &BTreeMap<String, String>) -> Vec<Problem> {
-    let own =
-        |key: &str| key.starts_with(OWN_PREFIX) || (field.ends_with("Labels") && OWN_LABELS.contains(&key));
+    let own = |key: &str| key.starts_with(OWN_PREFIX) || (field.ends_with("Labels") && is_own_label(key));
     let taken = keys.keys().filter(|key| own(key));
     taken
         .map(|key| {

@@ -28,7 +28,7 @@ async fn reader(api: &ApiServer, world: &World, dir: &Path) -> Result<String> {
             &["rbac.authorization.k8s.io"],
             &["roles", "rolebindings", "clusterroles", "clusterrolebindings"]
         ),
-        reads(&["networking.k8s.io"], &["ingressclasses"]),
+        reads(&["networking.k8s.io"], &["ingressclasses", "networkpolicies"]),
         reads(&["autoscaling"], &["horizontalpodautoscalers"]),
         reads(&["policy"], &["poddisruptionbudgets"]),
     ]);

@@ -21,7 +21,7 @@ use crate::support::{Operator, World, clock};
 fn all_kinds(world: &World) -> Value {
     json!({"contour": {
         "autoscaling": {"minReplicas": 2, "maxReplicas": 4}, "watchNamespaces": [world.namespace],
-    }})
+    }, "networkPolicies": {}})
 }
 
 /// What was applied to a child, in short.
@@ -89,6 +89,7 @@ fn edit(kind: ChildKind) -> (Value, &'static str) {
             "/spec/template/spec/serviceAccountName",
         ),
         ChildKind::HorizontalPodAutoscaler => (json!({"spec": {"maxReplicas": 99}}), "/spec/maxReplicas"),
+        ChildKind::NetworkPolicy => (json!({"spec": {"ingress": [{}]}}), "/spec/ingress"),
         ChildKind::PodDisruptionBudget => (json!({"spec": {"maxUnavailable": 2}}), "/spec/maxUnavailable"),
     }
 }

@@ -173,6 +173,7 @@ async fn the_rights_of_the_manifest_are_enough_and_all_are_used() -> Result<()> 
     let (client, made) = recorded(api, &user).await?;
     lead(&client, "contour-operator").await?;
     let everything = json!({
+        "networkPolicies": {},
         "contour": {
             "autoscaling": {"maxReplicas": 3}, "watchNamespaces": [world.namespace, other],
         },
@@ -198,7 +199,7 @@ async fn the_rights_of_the_manifest_are_enough_and_all_are_used() -> Result<()> 
     world
         .change(
             "edge",
-            json!({"contour": {"watchNamespaces": null}, "envoy": {"workload": "Deployment"}, "publishing": {"type": "NodePortService"}}),
+            json!({"contour": {"watchNamespaces": null}, "networkPolicies": null, "envoy": {"workload": "Deployment"}, "publishing": {"type": "NodePortService"}}),
         )
         .await?;
     world.complete("edge").await?;

@@ -45,7 +45,7 @@ impl World {
     pub(crate) async fn new(api: &ApiServer, prefix: &str) -> Result<Self> {
         api.install_crds(&all_crds()).await?;
         let client = api.client().await?;
-        let rule = json!({"name": "all", "namespaces": ["*"], "images": ["*"], "hostNetwork": true, "volumes": ["*"], "watchNamespaces": ["*"]});
+        let rule = json!({"name": "all", "namespaces": ["*"], "images": ["*"], "hostNetwork": true, "volumes": ["*"], "watchNamespaces": ["*"], "patches": true, "privileged": true, "defaultIngressClass": true});
         set_policy(&client, OPEN, &json!([rule])).await?;
         set_roles(&client).await?;
         let namespace = api.namespace(prefix).await?;
@@ -300,6 +300,7 @@ pub(crate) fn defaults() -> Defaults {
         envoy_image: "example/envoy:v1".to_owned(),
         agent_image: "example/contour:v1".to_owned(),
         version: "1.0.0".to_owned(),
+        namespace: "contour-operator".to_owned(),
     }
 }
 
