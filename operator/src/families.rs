@@ -14,6 +14,7 @@ use crate::child::{ChildKind, untyped};
 use crate::live::Live;
 use crate::names::Names;
 use crate::pod::Pod;
+use crate::reconcile::rollout::is_ready;
 use crate::settings::host_network;
 use IpFamily::{IPv4, IPv6};
 
@@ -47,7 +48,11 @@ fn of_cluster(names: &Names, live: &Live, before: &ContourDeploymentStatus) -> V
         live.envoy.iter().map(|pod| of_pod(pod)).filter(|families| !families.is_empty()).collect();
     let both = |families: &Vec<IpFamily>| families.len() == 2;
     let seen = !pods.is_empty() && pods.iter().all(both);
-    let serves = before.envoy.as_ref().is_some_and(|envoy| envoy.ready > 0);
+    let serves = match &before.envoy {
+        Some(envoy) => envoy.ready > 0,
+        // Others made what is taken over now.
+        None => live.envoy.iter().any(|pod| is_ready(pod)),
+    };
     let is_both = match first {
         // No listener is moved for IPv4.
         IPv6 => seen || (before.ip_families.len() == 2 && (pods.is_empty() || pods.iter().any(both))),
@@ -167,6 +172,19 @@ mod tests {
                 .unwrap();
         let names = Names::of(&deployment).unwrap();
         (deployment, names)
+    }
+
+    #[test]
+    fn what_serves_when_it_is_taken_over_is_not_moved() {
+        let (deployment, names) = deployment(&json!({"adopt": true}));
+        for (ready, expected) in [("True", &[IPv4][..]), ("False", &[IPv4, IPv6])] {
+            let mut live = live(&["IPv4"], &["IPv4"], &[]);
+            live.envoy = vec![Pod::cached(json!({"metadata": {}, "status": {
+                "podIPs": [{"ip": "192.0.2.1"}, {"ip": "2001:db8::1"}], "conditions": [{"type": "Ready", "status": ready}],
+            }}))];
+            let found = resolved(&deployment, &names, &live, &ContourDeploymentStatus::default());
+            assert_eq!(found.spec.network.ip_families, expected, "ready: {ready}");
+        }
     }
 
     #[test]
