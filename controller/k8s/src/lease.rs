@@ -300,21 +300,35 @@ impl Election {
         }
         self.leading.send_replace(false);
         self.metrics.leading.set(0);
-        let Some((mut lease, _)) = self.seen.take() else { return };
-        if let Some(spec) = &mut lease.spec {
-            let now = MicroTime(Timestamp::now());
-            spec.holder_identity = Some(String::new());
-            spec.lease_duration_seconds = Some(1);
-            spec.acquire_time = Some(now.clone());
-            spec.renew_time = Some(now);
-        }
-        let api = self.api();
-        let params = PostParams::default();
-        match timeout(COURTESY, api.replace(&self.settings.name, &params, &lease)).await {
-            Ok(Ok(_)) => tracing::info!("{} gave up the lease", self.settings.identity),
+        let Some((lease, _)) = self.seen.take() else { return };
+        match timeout(COURTESY, self.give_back(lease)).await {
+            Ok(Ok(())) => tracing::info!("{} gave up the lease", self.settings.identity),
             Ok(Err(error)) => tracing::info!("the lease could not be given back: {}", innermost(&error)),
             Err(_) => tracing::info!("the lease could not be given back: no answer within {COURTESY:?}"),
         }
+    }
+
+    /// Writes the Lease without a holder. It may have changed since it was seen: by a last renewal too, whose answer nobody waited for any more.
+    async fn give_back(&self, mut lease: Lease) -> kube::Result<()> {
+        for _ in 0..CONFLICTS {
+            if let Some(spec) = &mut lease.spec {
+                let now = MicroTime(Timestamp::now());
+                spec.holder_identity = Some(String::new());
+                spec.lease_duration_seconds = Some(1);
+                spec.acquire_time = Some(now.clone());
+                spec.renew_time = Some(now);
+            }
+            match self.api().replace(&self.settings.name, &PostParams::default(), &lease).await {
+                Err(kube::Error::Api(status)) if status.is_conflict() => {}
+                written => return written.map(drop),
+            }
+            lease = self.api().get(&self.settings.name).await?;
+            let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
+            if holder != Some(&self.settings.identity) {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -106,6 +106,27 @@ async fn the_first_leads_and_hands_over_when_it_goes() -> Result<()> {
     .await
 }
 
+/// It may have been renewed by a request whose answer nobody waited for any more, or somebody labelled it.
+#[tokio::test]
+async fn a_lease_that_changed_is_given_back_all_the_same() -> Result<()> {
+    let Some(api) = apiserver::require().await else { return Ok(()) };
+    let client = api.client().await?;
+    let namespace = api.namespace("given-back").await?;
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &namespace);
+    let seldom = LeaseSettings { retry_period: Duration::from_mins(10), ..patient(&namespace, "first_1") };
+    let mut first = Candidate::start(client, seldom)?;
+    first.wait(true).await?;
+    let label = json!({"metadata": {"labels": {"seen": "yes"}}});
+    leases.patch("leader-elect", &PatchParams::default(), &Patch::Merge(&label)).await?;
+    first.token.cancel();
+    eventually(SOON, || async {
+        let holder = holder(&leases).await?;
+        anyhow::ensure!(holder.is_empty(), "{holder} has it");
+        Ok(())
+    })
+    .await
+}
+
 #[tokio::test]
 async fn who_is_overruled_stops_and_comes_back() -> Result<()> {
     let Some(api) = apiserver::require().await else { return Ok(()) };
