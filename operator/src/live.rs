@@ -131,9 +131,7 @@ impl Live {
                 Proof::None(why) => live.strangers.push(Stranger::of::<Pod>(&pod.metadata, why)),
             }
         }
-        for pods in [&mut live.contour, &mut live.envoy] {
-            pods.sort_unstable_by(|one, other| one.metadata.name.cmp(&other.metadata.name));
-        }
+        live.sort_pods();
         live.strangers.sort();
         live
     }
@@ -186,8 +184,13 @@ impl Live {
                 Proof::Unseen(_) | Proof::None(_) => {}
             }
         }
-        self.contour.sort_by_key(|pod| pod.name_any());
-        self.envoy.sort_by_key(|pod| pod.name_any());
+        self.sort_pods();
+    }
+
+    fn sort_pods(&mut self) {
+        for pods in [&mut self.contour, &mut self.envoy] {
+            pods.sort_unstable_by(|one, other| one.metadata.name.cmp(&other.metadata.name));
+        }
     }
 
     /// The pods of a component.

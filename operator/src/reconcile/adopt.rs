@@ -1,23 +1,21 @@
 //! Takes over an installation that others made, as `spec.adopt` asks.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
-use crate::pod::Pod;
 use contour_crds::{ContourDeployment, ContourDeploymentStatus};
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use kube::api::{Api, ListParams};
-use kube::core::{DynamicObject, NamespaceResourceScope};
-use kube::{Resource, ResourceExt as _};
-use serde::de::DeserializeOwned;
+use kube::api::ListParams;
+use kube::core::DynamicObject;
+use kube::{Resource as _, ResourceExt as _};
 
 use super::steps::Walk;
-use super::{Context, Error};
+use super::{Context, Error, list};
 use crate::adoption::{Adopted, has_older_pods, is_found, problems};
 use crate::child::{ChildKind, ChildRef};
 use crate::events::Notice;
 use crate::names::Names;
 use crate::ownership::Owner;
+use crate::pod::Pod;
 use crate::problem::Problem;
 use crate::settings::Settings;
 use crate::status::adopted_pods_run;
@@ -82,33 +80,24 @@ impl Walk<'_> {
     /// Pods of a template that others made do not have our labels, so that no watch knows of them. They work with certificates as all others.
     pub(super) async fn count_older_pods(&mut self) -> Result<(), Error> {
         let adopted = Adopted::of(&self.live, self.owner, self.deployment.spec.adopt);
-        for (reference, object) in self.owner.workloads_of(&self.live.clone()) {
-            let Some(component) = self.owner.component(&reference.name) else { continue };
-            let Some(selector) = adopted.selector(component) else { continue };
-            if !has_older_pods(object) {
-                continue;
-            }
+        let older = self.owner.workloads_of(&self.live).filter(|(_, object)| has_older_pods(object));
+        let selected = older.filter_map(|(reference, _)| {
+            let selector = adopted.selector(self.owner.component(&reference.name)?)?;
             let labels: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            let labels = ListParams::default().labels(&labels.join(","));
-            let sets = match reference.kind {
-                ChildKind::Deployment => self.list::<ReplicaSet>(&labels).await?,
+            Some((reference.kind, ListParams::default().labels(&labels.join(","))))
+        });
+        for (kind, labels) in selected.collect::<Vec<_>>() {
+            let (context, namespace) = (self.context, self.owner.namespace());
+            let sets = match kind {
+                ChildKind::Deployment => {
+                    list::<ReplicaSet>(context, namespace, &labels, "the ReplicaSets of what is adopted")
+                        .await?
+                }
                 _ => Vec::new(),
             };
-            let pods = self.list::<Pod>(&labels).await?;
+            let pods = list::<Pod>(context, namespace, &labels, "the pods of what is adopted").await?;
             self.live.count(self.owner, sets, pods);
         }
         Ok(())
-    }
-
-    async fn list<K>(&self, labels: &ListParams) -> Result<Vec<Arc<K>>, Error>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-    {
-        let api: Api<K> = Api::namespaced(self.context.client.clone(), self.owner.namespace());
-        let found = api.list(labels).await.map_err(|error| Error::Read {
-            what: format!("{}s of what is adopted", K::kind(&())),
-            source: Box::new(error),
-        })?;
-        Ok(found.items.into_iter().map(Arc::new).collect())
     }
 }

@@ -6,7 +6,6 @@
 //! A deletion with `--cascade=orphan` removes nothing: what runs goes on, and belongs to nobody until another one adopts it.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +14,12 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, DeleteParams, ListParams};
-use kube::core::{DynamicObject, NamespaceResourceScope, ObjectMeta};
+use kube::core::{DynamicObject, ObjectMeta};
 use kube::{Resource, ResourceExt as _};
-use serde::de::DeserializeOwned;
 
 use super::rollout::Because;
 use super::steps::set_finalizers;
-use super::{Context, Error, Look, few};
+use super::{Context, Error, Look, few, list, unread};
 use crate::child::{ChildKind, ChildRef};
 use crate::events::Notice;
 use crate::live::{Live, Stranger};
@@ -123,10 +121,6 @@ async fn release(
     Ok(())
 }
 
-fn labelled(names: &Names) -> ListParams {
-    ListParams::default().labels(&names.owner_selector())
-}
-
 /// What is left, and the pods of it: those that were proven to be ours once, as what proved it may be gone before them.
 async fn left(
     deployment: &ContourDeployment,
@@ -134,9 +128,10 @@ async fn left(
     names: &Names,
     owner: &Owner,
 ) -> Result<(Live, Vec<Arc<Pod>>), Error> {
+    let labels = ListParams::default().labels(&names.owner_selector());
     let mut objects = Vec::new();
     for kind in ChildKind::ALL {
-        match context.writer.api(kind, None).list(&labelled(names)).await {
+        match context.writer.api(kind, None).list(&labels).await {
             Ok(found) => objects.extend(found.into_iter().map(|object| (kind, Arc::new(object)))),
             // Its definition is gone, and with it all there was of it.
             Err(kube::Error::Api(status)) if status.code == 404 => {}
@@ -144,8 +139,9 @@ async fn left(
         }
     }
     // The pods first: what is the controller of one was there before it.
-    let pods = list::<Pod>(context, names, "the pods that are left").await?;
-    let sets = list::<ReplicaSet>(context, names, "the ReplicaSets that are left").await?;
+    let pods = list::<Pod>(context, &names.namespace, &labels, "the pods that are left").await?;
+    let sets =
+        list::<ReplicaSet>(context, &names.namespace, &labels, "the ReplicaSets that are left").await?;
     let live = Live::of(owner, objects, sets, pods.iter().cloned());
     let ours = context.remember(deployment, |memory| {
         memory.pods.extend(live.pods().filter_map(|pod| pod.uid()));
@@ -153,19 +149,6 @@ async fn left(
     });
     let is_ours = |pod: &Arc<Pod>| pod.uid().is_some_and(|uid| ours.contains(&uid));
     Ok((live, pods.into_iter().filter(is_ours).collect()))
-}
-
-async fn list<K>(context: &Context, names: &Names, what: &str) -> Result<Vec<Arc<K>>, Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-{
-    let api: Api<K> = Api::namespaced(context.client.clone(), &names.namespace);
-    let found = api.list(&labelled(names)).await.map_err(|error| unread(what, error))?;
-    Ok(found.items.into_iter().map(Arc::new).collect())
-}
-
-fn unread(what: &str, error: kube::Error) -> Error {
-    Error::Read { what: what.to_owned(), source: Box::new(error) }
 }
 
 /// The controllers made it, and none of them is left.

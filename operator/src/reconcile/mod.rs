@@ -26,16 +26,19 @@ pub(crate) use room::taken_back;
 pub(crate) use workloads::unrecorded_template;
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use contour_crds::contour_deployment::ChildReference;
 use contour_crds::{ContourDeployment, ContourDeploymentStatus, PolicyRule};
 use jiff::Timestamp;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource as _, ResourceExt as _};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use thiserror::Error;
 
@@ -165,6 +168,25 @@ impl Error {
             _ => false,
         }
     }
+}
+
+/// The objects of a kind that have these labels in a namespace, as the API server has them now. `what` is what they are called in an error.
+async fn list<K>(
+    context: &Context,
+    namespace: &str,
+    labels: &ListParams,
+    what: &str,
+) -> Result<Vec<Arc<K>>, Error>
+where
+    K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = Api::namespaced(context.client.clone(), namespace);
+    let found = api.list(labels).await.map_err(|error| unread(what, error))?;
+    Ok(found.items.into_iter().map(Arc::new).collect())
+}
+
+fn unread(what: &str, error: kube::Error) -> Error {
+    Error::Read { what: what.to_owned(), source: Box::new(error) }
 }
 
 /// How many things are told by name.
